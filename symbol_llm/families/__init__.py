@@ -1,0 +1,66 @@
+"""Notations. One module each, found by its file name; none is imported before it is asked for.
+
+A family module has `VERSION`, `METRIC`, `canonical`, `score`, `mutants`, `EXAMPLES` (see `Family`). It may import
+`sandbox`, `records`, `errors` and its own libraries; never another family, torch, mlflow or subprocess.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from symbol_llm.errors import InvalidInput, MissingDependency
+from symbol_llm.records import Problem
+from symbol_llm.params import Limits
+
+
+class Result(NamedTuple):
+    """What scoring gave: the score in [0, 1], what running gave (for people), the sandbox level it ran at."""
+
+    score: float
+    value: str | None = None
+    isolation: str = "none"
+
+
+class Example(NamedTuple):
+    """One line of a family's contract. `score` None means: refused as unparsable."""
+
+    name: str
+    problem: Problem
+    program: str
+    score: float | None
+
+
+class Family(Protocol):
+    """What every module here provides."""
+
+    VERSION: int
+    METRIC: str
+    EXAMPLES: Sequence[Example]
+
+    def canonical(self, program: str) -> str:
+        """Return a form in which equal strings mean equal programs; raise Unparsable with the position."""
+
+    def score(self, program: str, problem: Problem, limits: Limits) -> Result:
+        """Run or compare `program`; raise Unparsable, TimedOut, LimitExceeded (the program's fault), Unavailable (ours)."""
+
+    def mutants(self, program: str, rng: random.Random) -> Iterator[str]:
+        """Yield near misses of a right program that must not be accepted."""
+
+
+def names() -> list[str]:
+    """Return the families there are, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+
+
+def get(name: str) -> Family:
+    """Return the module `name`; InvalidInput if unknown, MissingDependency if its library is not installed."""
+    if name not in names():
+        raise InvalidInput(f"unknown family {name!r}; have {', '.join(names())}")
+    try:
+        return cast(Family, importlib.import_module(f"{__name__}.{name}"))
+    except ModuleNotFoundError as e:
+        raise MissingDependency(f"family {name!r} needs the package {e.name!r}, which is not installed") from e

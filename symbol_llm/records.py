@@ -1,0 +1,153 @@
+"""The rows that pass between stages. Frozen; unknown fields are refused; ids are made from content.
+
+One word per idea: a *problem* is asked, a *candidate* is one reply, a *verdict* judges it, a *pool entry* is
+kept over rounds, a *training row* is what a model is tuned on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["accepted", "rejected", "unparsable", "timeout", "resource", "unscored"]
+STATUSES: tuple[Status, ...] = ("accepted", "rejected", "unparsable", "timeout", "resource", "unscored")
+Split = Literal["train", "test"]
+Origin = Literal["explore", "refine"]
+Kind = Literal["injection", "general", "L1", "L2"]
+
+
+class Message(TypedDict):
+    """One turn of a chat, in the form every chat template takes."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Messages = list[Message]
+
+
+def content_id(*parts: Any) -> str:
+    """Return 16 hex digits that depend on `parts` (JSON values) alone."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """What all rows share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(Record):
+    """One question of one task. Build it with `Problem.of`, which makes the id."""
+
+    id: str
+    task: str
+    family: str
+    split: Split
+    instruction: str
+    """Names the target notation; becomes the system message."""
+    question: str
+    context: str = ""
+    """What the question is about: a schema, a theory, an ontology. Shown above the question."""
+    answer: Any = None
+    """JSON value that running a right program gives. Never shown to a model, never sent to a sandbox child."""
+    program: str | None = None
+    """Gold symbols where the source has them."""
+    environment: dict[str, Any] = Field(default_factory=dict)
+    """What running needs besides the program, by family: `database` (a file beside the collection), `script`, `imports` ..."""
+    source: str
+    """Data set and row this came from, or `generated`."""
+    licence: str
+
+    @classmethod
+    def of(cls, **fields: Any) -> Problem:
+        """Return the problem with its id: a hash of task, context and question."""
+        return cls(id=content_id(fields["task"], fields.get("context", ""), fields["question"]), **fields)
+
+
+class GeneralItem(Record):
+    """A row of general ability: something to imitate, or a multiple choice to answer."""
+
+    id: str
+    split: Split
+    prompt: str
+    reply: str | None = None
+    """Text to learn or to measure perplexity on; None where the base model is to write it."""
+    choices: tuple[str, ...] = ()
+    correct: int | None = None
+    """Index into `choices`."""
+    source: str
+    licence: str
+
+    @classmethod
+    def of(cls, **fields: Any) -> GeneralItem:
+        """Return the item with its id: a hash of prompt and choices."""
+        return cls(id=content_id(fields["prompt"], fields.get("choices", ())), **fields)
+
+
+class Candidate(Record):
+    """One reply of a model to one problem."""
+
+    id: str
+    problem: str
+    """Problem id."""
+    origin: Origin
+    index: int = Field(ge=0)
+    """k in 0..K-1; a refinement has the index of the candidate it repairs."""
+    reply: str
+    n_tokens: int = Field(ge=0)
+    logprob: float
+    """Mean log-probability per token. Prompt: see `Explore.rescore`."""
+
+
+class Verdict(Record):
+    """What the verifier says of one candidate. `unscored` is our failure and never a reward."""
+
+    candidate: str
+    problem: str
+    status: Status
+    score: float | None = Field(default=None, ge=0, le=1)
+    """None where unscored."""
+    program: str | None = None
+    """The program text taken from the reply."""
+    canonical: str | None = None
+    """Hash of the canonical form: equal hashes mean equal programs."""
+    value: str | None = None
+    """What running gave, shortened, for people."""
+    detail: str = ""
+    seconds: float = Field(default=0.0, ge=0)
+    isolation: str = "none"
+    """Level the sandbox ran at, e.g. `landlock+seccomp`."""
+    verifier: str
+    """Family and version, e.g. `python@1`."""
+
+
+class PoolEntry(Record):
+    """One distinct program of one problem, kept over rounds."""
+
+    problem: str
+    canonical: str
+    program: str
+    logprob: float
+    accepted: bool
+    origin: Origin
+    round: int = Field(ge=0)
+
+
+class TrainingRow(Record):
+    """One supervised row: the loss falls on `completion` alone."""
+
+    id: str
+    kind: Kind
+    problem: str
+    messages: Messages
+    completion: str
+
+    @classmethod
+    def of(cls, **fields: Any) -> TrainingRow:
+        """Return the row with its id: a hash of messages and completion."""
+        return cls(id=content_id(fields["messages"], fields["completion"]), **fields)

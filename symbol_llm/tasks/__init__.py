@@ -1,0 +1,77 @@
+"""Tasks. One module a domain; each lists its `TASKS`. None is imported before it is asked for.
+
+A task names its notation, words its instruction, reads its public source and may generate true problems. It does not
+judge (`verify.py`) and does not split or de-duplicate (`collect.py`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from symbol_llm.errors import InvalidInput
+from symbol_llm.records import GeneralItem, Problem
+
+Reader = Callable[[Path], Iterator[Problem]]
+"""Takes the data set's own folder (`DIR/<family>/<data set>`), yields its rows; the official test rows have split `test`."""
+Generator = Callable[[random.Random], Problem]
+"""Makes one true problem with gold program and answer; split is set to `train`, `collect` decides it."""
+
+
+class Task(NamedTuple):
+    """One task of a domain."""
+
+    name: str
+    family: str
+    instruction: str
+    shots: tuple[tuple[str, str, str], ...]
+    """Worked examples, (context, question, program), written for this project; used for few-shot prompting only."""
+    licence: str
+    citation: str
+    folder: str | None = None
+    """`<group>/<data set>` under a source directory; None if the task is only generated."""
+    read: Reader | None = None
+    generate: Generator | None = None
+
+
+class GeneralSource(NamedTuple):
+    """One source of general ability, in `tasks/general.py`."""
+
+    name: str
+    licence: str
+    citation: str
+    folder: str
+    read: Callable[[Path], Iterator[GeneralItem]]
+
+
+def domains() -> list[str]:
+    """Return the symbolic domains, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "general")
+
+
+def in_domain(domain: str) -> tuple[Task, ...]:
+    """Return the tasks of `domain`."""
+    tasks: tuple[Task, ...] = importlib.import_module(f"{__name__}.{domain}").TASKS
+    return tasks
+
+
+def all_tasks() -> dict[str, Task]:
+    """Return every task by name, in the order of domains."""
+    return {task.name: task for domain in domains() for task in in_domain(domain)}
+
+
+def domain_of() -> dict[str, str]:
+    """Return each task's domain."""
+    return {task.name: domain for domain in domains() for task in in_domain(domain)}
+
+
+def get(name: str) -> Task:
+    """Return the task `name`; InvalidInput lists what there is."""
+    tasks = all_tasks()
+    if name not in tasks:
+        raise InvalidInput(f"unknown task {name!r}; have {', '.join(tasks)}")
+    return tasks[name]
