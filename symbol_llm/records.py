@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 Status = Literal["accepted", "rejected", "unparsable", "timeout", "resource", "unscored"]
 STATUSES: tuple[Status, ...] = ("accepted", "rejected", "unparsable", "timeout", "resource", "unscored")
