@@ -64,7 +64,7 @@ def explain(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(p) for p in first["loc"]) or "row"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place}: {first['msg'].lower()}, got {str(first['input'])[:80]!r}{more}"
+    return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {str(first['input'])[:80]!r}{more}"
 
 
 def write_records(path: Path, rows: Iterable[BaseModel]) -> int:
@@ -153,7 +153,10 @@ def hash_path(path: Path) -> str:
 def write_manifest(
     folder: Path, *, stage: str, inputs: Mapping[str, Path | None], params: BaseModel, metrics: Mapping[str, float]
 ) -> None:
-    """Write `manifest.json` into `folder`: what it was made from, with which parameters and code, and what came out."""
+    """Write `manifest.json` into `folder`: what it was made from, with which parameters and code, and what came out.
+
+    Metrics in seconds (`..._s`) are left out, so that equal work gives equal bytes.
+    """
     write_json(
         folder / MANIFEST,
         {
@@ -161,15 +164,15 @@ def write_manifest(
             "version": __version__,
             "inputs": {name: hash_path(path) for name, path in inputs.items() if path is not None},
             "params": params.model_dump(mode="json"),
-            "metrics": dict(metrics),
+            "metrics": {k: v for k, v in metrics.items() if not k.endswith("_s")},
             "output": hash_path(folder),
         },
     )
 
 
 def state_dir() -> Path:
-    """Return the folder for caches and ledgers: `SYMBOL_LLM_HOME`, or `~/.cache/symbol-llm`."""
-    return Path(os.environ.get("SYMBOL_LLM_HOME") or Path.home() / ".cache" / "symbol-llm")
+    """Return the folder for all that is made and can be made again: `SYMBOL_LLM_HOME`, or `runs` in the working folder."""
+    return Path(os.environ.get("SYMBOL_LLM_HOME") or "runs").absolute()
 
 
 class Ledger:

@@ -103,8 +103,8 @@ class Rounds(Section):
     n: int = Field(default=2, ge=1, le=20)
     start: Literal["infused", "original"] = "infused"
     """Checkpoint that the first round samples and every round is tuned from; ENVISIONS has the original model."""
-    patience: int = Field(default=1, ge=1)
-    """Rounds without a better held-out score after which the loop stops."""
+    stop_early: bool = True
+    """Stop after a round whose held-out accuracy is not above all before it."""
 
 
 class Explore(Sampling):

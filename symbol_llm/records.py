@@ -152,3 +152,72 @@ class TrainingRow(Record):
     def of(cls, **fields: Any) -> TrainingRow:
         """Return the row with its id: a hash of messages and completion."""
         return cls(id=content_id(fields["messages"], fields["completion"]), **fields)
+
+
+class Interval(Record):
+    """A mean with its 95 % interval: Wilson's for shares."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+
+class Scores(Record):
+    """Verdicts of one task, family or domain. `unscored` ones are counted and left out of `accuracy`."""
+
+    accuracy: Interval
+    accepted: int = 0
+    rejected: int = 0
+    unparsable: int = 0
+    timeout: int = 0
+    resource: int = 0
+    unscored: int = 0
+    pass_at: dict[str, float] = Field(default_factory=dict)
+    """pass@k by k, unbiased (Chen et al. 2021), where samples were drawn."""
+
+
+class General(Record):
+    """General ability: multiple choice by length-normalised log-probability, perplexity on held-out text."""
+
+    choice: Interval | None = None
+    perplexity: float | None = None
+    n_text_tokens: int = 0
+
+
+class Summary(Record):
+    """One point of a learning curve."""
+
+    stage: str
+    """`original`, `injection`, `infusion` or `round N`."""
+    checkpoint: str
+    """SHA-256 of the folder."""
+    overall: Interval
+    tasks: dict[str, Scores]
+    families: dict[str, Scores]
+    domains: dict[str, Scores]
+    general: General
+    round: dict[str, float] = Field(default_factory=dict)
+    """Figures of the round that led here; see `select.metrics`."""
+
+
+class Sample(Record):
+    """One held-out problem with the model's greedy reply and its verdict, for people."""
+
+    task: str
+    question: str
+    program: str | None
+    value: str | None
+    status: Status
+    detail: str
+
+
+class Report(Record):
+    """What evaluating one checkpoint found, after what was found before."""
+
+    summary: Summary
+    history: tuple[Summary, ...] = ()
+    """Earlier points of the same curve, first to last."""
+    outcomes: dict[str, float]
+    """Score by problem id, unscored left out: what two checkpoints are compared on."""
+    samples: tuple[Sample, ...] = ()

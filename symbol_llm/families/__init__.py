@@ -1,7 +1,7 @@
 """Notations. One module each, found by its file name; none is imported before it is asked for.
 
-A family module has `VERSION`, `METRIC`, `canonical`, `score`, `mutants`, `EXAMPLES` (see `Family`). It may import
-`sandbox`, `records`, `errors` and its own libraries; never another family, torch, mlflow or subprocess.
+A family module has `VERSION`, `METRIC`, `canonical`, `run`, `score`, `mutants`, `EXAMPLES` (see `Family`). It may
+import `sandbox`, `records`, `errors` and its own libraries; never another family, torch, mlflow or subprocess.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ class Result(NamedTuple):
     isolation: str = "none"
 
 
+class Ran(NamedTuple):
+    """What running without gold gave: a value as text, equal texts for equal values, or None and what went wrong."""
+
+    value: str | None
+    detail: str = ""
+    isolation: str = "none"
+
+
 class Example(NamedTuple):
     """One line of a family's contract. `score` None means: refused as unparsable."""
 
@@ -43,6 +51,9 @@ class Family(Protocol):
 
     def canonical(self, program: str) -> str:
         """Return a form in which equal strings mean equal programs; raise Unparsable with the position."""
+
+    def run(self, program: str, problem: Problem, limits: Limits) -> Ran:
+        """Run `program`, or return its canonical form where nothing is run; look at no gold; raise as `score` does."""
 
     def score(self, program: str, problem: Problem, limits: Limits) -> Result:
         """Run or compare `program`; raise Unparsable, TimedOut, LimitExceeded (the program's fault), Unavailable (ours)."""

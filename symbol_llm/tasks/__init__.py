@@ -11,10 +11,13 @@ import pkgutil
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from symbol_llm.errors import InvalidInput
-from symbol_llm.records import GeneralItem, Problem
+from symbol_llm.files import read_records
+from symbol_llm.records import GeneralItem, Problem, Split
 
 Reader = Callable[[Path], Iterator[Problem]]
 """Takes the data set's own folder (`DIR/<family>/<data set>`), yields its rows; the official test rows have split `test`."""
@@ -36,6 +39,23 @@ class Task(NamedTuple):
     """`<group>/<data set>` under a source directory; None if the task is only generated."""
     read: Reader | None = None
     generate: Generator | None = None
+
+
+class Row(BaseModel):
+    """One row as its source has it; fields not named by the reader are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+R = TypeVar("R", bound=Row)
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+def read_rows(folder: Path, kind: type[R]) -> Iterator[tuple[Split, R]]:
+    """Yield split and row of `train.jsonl`, then `test.jsonl`; InvalidInput names file, line and field."""
+    for split in SPLITS:
+        for row in read_records(folder / f"{split}.jsonl", kind):
+            yield split, row
 
 
 class GeneralSource(NamedTuple):

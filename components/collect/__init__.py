@@ -1,0 +1,1 @@
+"""The `collect` stage as a Kubeflow Pipelines component."""

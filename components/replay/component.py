@@ -1,0 +1,20 @@
+"""The base model's own answers to everyday prompts as an artifact."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components import GPU_IMAGE
+
+
+@dsl.component(base_image=GPU_IMAGE, install_kfp_package=False)
+def replay(
+    collection: Input[Dataset], checkpoint: Input[Model], params: dict, general: Output[Dataset], metrics: Output[Metrics]
+) -> None:
+    """Let the checkpoint answer everyday prompts, to be mixed into infusion."""
+    from pathlib import Path
+
+    from symbol_llm import stages, tracking
+    from symbol_llm.params import Replay
+
+    paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(general.path)}
+    tracking.tracked(stages.replay, label="replay", log_metric=metrics.log_metric, params=Replay(**params), **paths)

@@ -1,0 +1,1 @@
+"""The `select` stage as a Kubeflow Pipelines component."""

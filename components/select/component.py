@@ -1,0 +1,29 @@
+"""The pool and the filtered training set of one round as an artifact."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components import CPU_IMAGE
+
+
+@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+def select(
+    collection: Input[Dataset],
+    explored: Input[Dataset],
+    params: dict,
+    number: int,
+    label: str,
+    selected: Output[Dataset],
+    metrics: Output[Metrics],
+    pool: Input[Dataset] = None,
+) -> None:
+    """Filter round `number`: grow the pool, choose positives and (wrong, right) pairs."""
+    from pathlib import Path
+
+    from symbol_llm import stages, tracking
+    from symbol_llm.params import Select
+
+    paths = {"collection": Path(collection.path), "explored": Path(explored.path), "out": Path(selected.path)}
+    paths["pool"] = Path(pool.path) if pool else None
+    chosen = {"params": Select(**params), "round_": number}
+    tracking.tracked(stages.select, label=label, log_metric=metrics.log_metric, **chosen, **paths)

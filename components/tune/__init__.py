@@ -1,0 +1,1 @@
+"""The `tune` stage as a Kubeflow Pipelines component."""

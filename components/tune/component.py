@@ -1,0 +1,27 @@
+"""One supervised stage: training set and checkpoint in, checkpoint out."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components import GPU_IMAGE
+
+
+@dsl.component(base_image=GPU_IMAGE, install_kfp_package=False)
+def tune(
+    training_set: Input[Dataset],
+    checkpoint: Input[Model],
+    params: dict,
+    label: str,
+    tuned: Output[Model],
+    metrics: Output[Metrics],
+    general: Input[Dataset] = None,
+) -> None:
+    """Tune the checkpoint on the training set, and on general rows where given."""
+    from pathlib import Path
+
+    from symbol_llm import stages, tracking
+    from symbol_llm.params import Tune
+
+    paths = {"training_set": Path(training_set.path), "checkpoint": Path(checkpoint.path), "out": Path(tuned.path)}
+    paths["general"] = Path(general.path) if general else None
+    tracking.tracked(stages.tune, label=label, log_metric=metrics.log_metric, params=Tune(**params), **paths)

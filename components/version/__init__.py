@@ -1,0 +1,1 @@
+"""The `version` stage as a Kubeflow Pipelines component."""

@@ -1,0 +1,18 @@
+"""A set under version in the data repository."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components import CPU_IMAGE
+
+
+@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+def version(dataset: Input[Dataset], name: str, metrics: Output[Metrics]) -> None:
+    """Keep `dataset` as `data/<name>` with git and DVC: one commit, one tag."""
+    from pathlib import Path
+
+    from symbol_llm import stages, tracking
+
+    tracking.tracked(
+        stages.version, label=f"version {name}", log_metric=metrics.log_metric, name=name, folder=Path(dataset.path)
+    )

@@ -1,0 +1,160 @@
+"""The whole pipeline on this machine, no cluster: Kubeflow's own local runner, its cache, a screen, and a first question.
+
+    python -m pipelines.local [--profile math --source DIR] [--set section.key=value]
+
+All it makes lies under one folder (`runs`, or SYMBOL_LLM_HOME). A second start takes finished stages from the cache and
+goes on; inside a killed exploration it goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from pipelines import settings
+from pipelines.screen import Screen, closing_table
+from symbol_llm import files, progress, tracking
+from symbol_llm.errors import SymbolLLMError
+from symbol_llm.params import Parameters
+from symbol_llm.stages import read_report
+
+CACHE_HIT = re.compile(r"Task (\S+) cache hit")
+TAIL_LINES = 25
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@settings.with_profile
+@click.option("--name", default="", help="Name of the run; runs of one name share a cache. Default: the profile's.")
+@click.option("--question", default="Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?", show_default=True)
+@click.option("--task", default="", help="Task of the question; default: the first Python task of the collection.")
+@click.option("--no-ask", is_flag=True, help="Do not start a server and ask it at the end.")
+def main(
+    file: Path, profile: str, source: Path | None, overrides: tuple[str, ...], name: str, question: str, task: str, no_ask: bool
+) -> None:
+    """Run the whole loop on this machine, from a weak model to a promoted one that answers."""
+    console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False)
+    try:
+        parameters = settings.load(file, profile, source, overrides)
+        home = files.state_dir() / (name or Path(profile).stem or "default")
+        with files.lock(home, "a run of the pipeline"):
+            promotion = run(parameters, home, console)
+            finish(parameters, promotion, home, console)
+            if not no_ask:
+                from pipelines.ask import first_question
+
+                first_question(parameters, console, question, task)
+    except SymbolLLMError as e:
+        console.print(f"[red]✘ {e}[/]")
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        console.print("\nStopped. The same command goes on from the finished stages.")
+        sys.exit(130)
+
+
+def run(parameters: Parameters, home: Path, console: Console) -> Path:
+    """Run the pipeline of `parameters` under `home`; return the folder that `promote` wrote."""
+    progress_file = home / "progress.jsonl"
+    progress_file.unlink(missing_ok=True)
+    os.environ["SYMBOL_LLM_HOME"] = str(files.state_dir())
+    os.environ[progress.FILE_VARIABLE] = str(progress_file)
+    began = time.monotonic()
+    log = home / "log.txt"
+    console.print(f"Run [bold]{home.name}[/], log {_short(log)}")
+    with tracking.parent(home.name, parameters), Screen(console, progress_file) as screen:
+        with redirected(log), reporting_cache_hits(screen):
+            failed = _run_pipeline(parameters, home)
+    if failed:
+        raise SymbolLLMError(f"{_cause(log)}\n  the whole log: {_short(log)}")
+    minutes = (time.monotonic() - began) / 60
+    console.print(f"\n{screen.n_run} stages ran, {screen.n_cached} came from the cache, {minutes:.1f} min in all.\n")
+    return max(home.glob("kfp/*/promote/promotion"), key=lambda p: p.stat().st_mtime)
+
+
+def _run_pipeline(parameters: Parameters, home: Path) -> bool:
+    from kfp import local
+
+    from pipelines.self_training import build
+
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), enable_caching=True)
+    try:
+        build(parameters, settings.cache_environment(parameters))()
+    except RuntimeError as e:
+        logging.error("%s", e)
+        return True
+    return False
+
+
+def finish(parameters: Parameters, promotion: Path, home: Path, console: Console) -> None:
+    """Show the curve and the gate's word, and leave the page at `home/report.html`."""
+    report = read_report(promotion)
+    shutil.copyfile(promotion / "report.html", home / "report.html")
+    console.print(closing_table(report))
+    decision = files.read_json(promotion / "promotion.json")
+    mark = "[green]promoted[/]" if decision["promoted"] else "[yellow]not promoted[/]"
+    console.print(f"\nVersion {decision['version']} of {parameters.promote.name!r}: {mark}, {decision['reason']}.")
+    console.print(f"Report: {_short(home / 'report.html')}    MLflow: mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}\n")
+
+
+@contextlib.contextmanager
+def redirected(log: Path) -> Iterator[None]:
+    """Send all that this process and its children print to `log` for the block."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with log.open("wb") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for fd, old in enumerate(kept, 1):
+                os.dup2(old, fd)
+                os.close(old)
+
+
+@contextlib.contextmanager
+def reporting_cache_hits(screen: Screen) -> Iterator[None]:
+    """Tell `screen` of the tasks that Kubeflow's runner takes from its cache, which it says in its log alone."""
+
+    class Hits(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if found := CACHE_HIT.match(record.getMessage()):
+                screen.cached(found[1])
+
+    root, handler = logging.getLogger(), Hits()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def _cause(log: Path) -> str:
+    """Return the line of `log` that says why a stage failed: the last one that names an exception."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    named = [line for line in lines if re.match(r"^[\w.]*(Error|Exception|InvalidInput|Unavailable|LimitExceeded|Busy|MissingDependency)\b.*:", line)]
+    own = [line for line in named if line.startswith("symbol_llm.errors.")]
+    return (own or named or lines[-TAIL_LINES:])[-1].removeprefix("symbol_llm.errors.")
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The whole loop as one Kubeflow pipeline: collect, two-stage tuning, self-training rounds, promotion.
+
+Kubeflow Pipelines has no loop with an end condition, so the rounds are unrolled when it is compiled: round r + 1 lies
+inside the condition that round r was the best so far, and where the rounds end, for either reason, stands `promote`.
+Every parameter section is an input of the compiled pipeline; the number of rounds and where they start are not.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from kfp import dsl
+from pydantic import BaseModel
+
+from components.collect.component import collect
+from components.evaluate.component import evaluate
+from components.explore.component import explore
+from components.fetch.component import fetch
+from components.promote.component import promote
+from components.replay.component import replay
+from components.select.component import select
+from components.tune.component import tune
+from components.version.component import version
+from symbol_llm.params import Parameters
+
+GPU = "nvidia.com/gpu"
+
+
+class Size(NamedTuple):
+    """What a task asks of its node."""
+
+    cpu: str = "2"
+    memory: str = "8Gi"
+    gpus: int = 0
+
+
+class Point(NamedTuple):
+    """A checkpoint of the curve and its report."""
+
+    checkpoint: Any
+    report: Any
+
+
+def build(parameters: Parameters, environment: dict[str, str] | None = None, gpus: int = 0) -> Callable[..., Any]:
+    """Return the pipeline for `parameters`. `environment` is set in every task and so is part of its cache key."""
+    p, small, large = parameters, Size(), Size(cpu="2" if not gpus else "8", memory="16Gi", gpus=gpus)
+
+    def task(made: Any, name: str, size: Size = small) -> Any:
+        made.set_display_name(name).set_cpu_limit(size.cpu).set_memory_limit(size.memory)
+        if size.gpus:
+            made.set_accelerator_type(GPU).set_accelerator_limit(size.gpus)
+        for key, value in (environment or {}).items():
+            made.set_env_variable(key, value)
+        return made
+
+    @dsl.pipeline(name="self-training", description="A weak language model becomes a writer of symbols.")
+    def self_training(
+        model: str = p.model,
+        collecting: dict = dump(p.collect),  # noqa: B006 - Kubeflow copies the default into the pipeline
+        replaying: dict = dump(p.replay),  # noqa: B006
+        injecting: dict = dump(p.injection),  # noqa: B006
+        infusing: dict = dump(p.infusion),  # noqa: B006
+        bootstrapping: dict = dump(p.explore_in(1)),  # noqa: B006
+        exploring: dict = dump(p.explore),  # noqa: B006
+        selecting: dict = dump(p.select),  # noqa: B006
+        tuning: dict = dump(p.tune),  # noqa: B006
+        evaluating_original: dict = dump(p.evaluate_original()),  # noqa: B006
+        evaluating: dict = dump(p.evaluate),  # noqa: B006
+        promoting: dict = dump(p.promote),  # noqa: B006
+    ) -> None:
+        base = task(fetch(model=model), "fetch").outputs["checkpoint"]
+        collection = task(collect(params=collecting), "collect").outputs["collection"]
+        task(version(dataset=collection, name="collection"), "version collection")
+
+        def evaluated(checkpoint: Any, stage: str, params: Any, **after: Any) -> Any:
+            made = evaluate(collection=collection, checkpoint=checkpoint, params=params, stage=stage, **after)
+            return task(made, f"evaluate {stage}", large)
+
+        original = evaluated(base, "original", evaluating_original).outputs["report"]
+        start = Point(base, original)
+        if p.rounds.start == "infused":
+            answered = task(replay(collection=collection, checkpoint=base, params=replaying), "replay", large)
+            made = tune(training_set=collection, checkpoint=base, params=injecting, label="tune injection")
+            injected = task(made, "tune injection", large).outputs["tuned"]
+            after = evaluated(injected, "injection", evaluating, previous=original).outputs["report"]
+            general = answered.outputs["general"]
+            made = tune(
+                training_set=collection, checkpoint=injected, general=general, params=infusing, label="tune infusion"
+            )
+            infused = task(made, "tune infusion", large).outputs["tuned"]
+            start = Point(infused, evaluated(infused, "infusion", evaluating, previous=after).outputs["report"])
+
+        def close(last: Point, before: Point) -> None:
+            made = promote(
+                checkpoint=last.checkpoint,
+                report=last.report,
+                earlier_checkpoint=before.checkpoint,
+                earlier_report=before.report,
+                original=original,
+                params=promoting,
+            )
+            task(made, "promote").set_caching_options(False)  # it moves an alias, which a cached result would not
+
+        def round_(number: int, before: Point, pool: Any) -> None:
+            name = f"round {number}"
+            how = bootstrapping if number == 1 else exploring
+            made = explore(collection=collection, checkpoint=before.checkpoint, params=how, label=f"explore {name}")
+            explored = task(made, f"explore {name}", large).outputs["explored"]
+            earlier = {} if pool is None else {"pool": pool}
+            made = select(
+                collection=collection, explored=explored, params=selecting, number=number, label=f"select {name}", **earlier
+            )
+            selected = task(made, f"select {name}").outputs["selected"]
+            task(version(dataset=selected, name=f"round-{number}/selected"), f"version {name}")
+            made = tune(training_set=selected, checkpoint=start.checkpoint, params=tuning, label=f"tune {name}")
+            tuned = task(made, f"tune {name}", large).outputs["tuned"]
+            judged = evaluated(tuned, name, evaluating, previous=before.report, selected=selected)
+            now = Point(tuned, judged.outputs["report"])
+            if number == p.rounds.n:
+                close(now, before)
+            elif not p.rounds.stop_early:
+                round_(number + 1, now, selected)
+            else:
+                with dsl.If(judged.outputs["Output"] == True, name=f"after-round-{number}"):  # noqa: E712 - a condition
+                    round_(number + 1, now, selected)
+                with dsl.Else(name=f"stop-after-round-{number}"):
+                    close(now, before)
+
+        round_(1, start, None)
+
+    return self_training
+
+
+def dump(section: BaseModel) -> dict[str, Any]:
+    """Return a parameter section as Kubeflow carries it, which has no null: what is none is left to its default."""
+    return section.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,68 @@
+"""What `submit` and `local` share: profiles, the hashes that keep Kubeflow's cache honest, compiling."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+import symbol_llm
+from pipelines.self_training import build
+from symbol_llm import files, params
+from symbol_llm.errors import InvalidInput
+from symbol_llm.params import Parameters
+
+PROFILES = Path(__file__).parent / "profiles"
+
+profile_options = [
+    click.option("--params", "file", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="Parameter file."),
+    click.option("--profile", default="", help=f"Overlay: {', '.join(p.stem for p in sorted(PROFILES.glob('*.yaml')))}, or a YAML file."),
+    click.option("--source", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of real data sets."),
+    click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again."),
+]
+
+
+def with_profile(command: Any) -> Any:
+    """Add the options that choose parameters to a click command."""
+    for option in reversed(profile_options):
+        command = option(command)
+    return command
+
+
+def load(file: Path, profile: str, source: Path | None, overrides: tuple[str, ...]) -> Parameters:
+    """Return the parameters of `file` under the profile, the source and the overrides."""
+    given = list(overrides)
+    if source is not None:
+        given.append(f"collect.source={source.absolute()}")
+    overlay = [] if not profile else [_profile(profile)]
+    return params.load(file, overlays=overlay, overrides=given)
+
+
+def _profile(name: str) -> Path:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(p.stem for p in sorted(PROFILES.glob("*.yaml")))
+        raise InvalidInput(f"unknown profile {name!r}; have {known}, or name a YAML file")
+    return path
+
+
+def cache_environment(parameters: Parameters) -> dict[str, str]:
+    """Return variables that change when code or source data do: Kubeflow's cache sees names of files, not what is in them."""
+    code = hashlib.sha256()
+    package = Path(symbol_llm.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        code.update(file.read_bytes())
+    found = {"SYMBOL_LLM_CODE": code.hexdigest()[:16]}
+    if parameters.collect.source is not None:
+        found["SYMBOL_LLM_SOURCE"] = files.hash_path(parameters.collect.source)[:16]
+    return found
+
+
+def compile_to(parameters: Parameters, path: Path, gpus: int) -> None:
+    """Write the pipeline of `parameters` as Kubeflow's YAML to `path`."""
+    from kfp import compiler
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(build(parameters, cache_environment(parameters), gpus), str(path))

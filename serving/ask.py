@@ -1,0 +1,91 @@
+"""`python -m serving.ask "question"` asks a running solver and prints the answer, the program and how many agreed.
+
+Exit status: 0 answered, 1 not answered, 2 refused or no server. A model's text is printed without control characters.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+TIMEOUT_S = 300
+
+
+class NoAnswer(click.ClickException):
+    """The server refused the question or is not there."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.argument("question")
+@click.option("--task", help="Task of the question; the server has a default.")
+@click.option("--context", help="What the question is about: a schema, a theory, an ontology.")
+@click.option("--k", type=int, help="Programs to sample, 1 to 32; the server has a default.")
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True)
+@click.option("--name", default="symbol-llm", show_default=True, help="Name the model is served under.")
+@click.option("--json", "as_json", is_flag=True, help="Print what the server sent.")
+def main(url: str, name: str, as_json: bool, **instance: object) -> None:
+    """Ask a running solver QUESTION."""
+    answer = ask(f"{url.rstrip('/')}/v1/models/{name}:predict", {k: v for k, v in instance.items() if v is not None})
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        show(answer)
+    sys.exit(0 if answer["status"] == "answered" else 1)
+
+
+def ask(url: str, instance: dict[str, Any]) -> dict[str, Any]:
+    """Return the server's answer to one instance; NoAnswer says what is wrong and what to do."""
+    body = json.dumps({"instances": [instance]}).encode()
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            answer: dict[str, Any] = json.load(response)["predictions"][0]
+    except urllib.error.HTTPError as e:
+        raise NoAnswer(f"{url} answered {e.code}: {_reason(e)}") from e
+    except (OSError, ValueError) as e:
+        why = getattr(e, "reason", e)
+        raise NoAnswer(f"no server answers at {url} ({why}); start one with `make serve`") from e
+    return answer
+
+
+def show(answer: dict[str, Any]) -> None:
+    """Print `answer` as a table."""
+    votes, verdict = answer["votes"], answer["verdict"]
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("answer", _plain(answer["answer"] or answer["status"]))
+    if answer["program"]:
+        table.add_row("program", _plain(answer["program"]))
+    table.add_row("votes", f"{votes['agreed']} agreed, {votes['ran']} ran, {votes['k']} sampled")
+    if verdict:
+        table.add_row("verdict", f"{verdict['status']} in {verdict['seconds']:.3f} s under {verdict['isolation']}")
+    for reason in answer["reasons"]:
+        table.add_row("no vote", _plain(f"{reason['n']} x {reason['status']}: {reason['detail']}"))
+    Console().print(table)
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    text = error.read().decode(errors="replace")
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()[:200] or error.reason
+
+
+def _plain(text: str) -> Text:
+    return Text("".join(c for c in text if c.isprintable() or c in "\n\t"))
+
+
+if __name__ == "__main__":
+    main()

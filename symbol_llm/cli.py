@@ -1,0 +1,297 @@
+"""The command `symbol-llm`: one sub-command a stage, and judge, families, tasks, rollback, history, doctor.
+
+Imports of weight happen inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from symbol_llm import __version__
+from symbol_llm.errors import InvalidInput, SymbolLLMError
+
+Folder = click.Path(path_type=Path, file_okay=False)
+Existing = click.Path(path_type=Path, exists=True)
+
+
+class Commands(click.Group):
+    """A group whose commands end with our errors as one line and their exit code, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except SymbolLLMError as e:
+            click.echo(f"symbol-llm: {e}", err=True)
+            ctx.exit(e.exit_code)
+        except KeyboardInterrupt:
+            click.echo("symbol-llm: stopped; the same command goes on from here", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+@click.option("--params", "params_file", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="Parameter file.")
+@click.option("--profile", "profiles", multiple=True, type=click.Path(path_type=Path), help="YAML laid over it; may be given again.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again.")
+@click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
+@click.pass_context
+def main(ctx: click.Context, params_file: Path, profiles: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+    """Turn a weak language model into a strong writer of symbols.
+
+    \b
+    The whole job in one go:     make run
+    The same, stage by stage:    symbol-llm fetch base; symbol-llm collect data/collection; ...
+    Is this program right?       symbol-llm judge --task word_problems --question "..." --answer 4 program.txt
+    """
+    ctx.obj = {"file": params_file, "profiles": profiles, "overrides": overrides, "json": as_json}
+
+
+def _params(ctx: click.Context) -> Any:
+    from symbol_llm import params
+
+    return params.load(ctx.obj["file"], overlays=ctx.obj["profiles"], overrides=ctx.obj["overrides"])
+
+
+def _stage(ctx: click.Context, stage: Any, label: str, **arguments: Any) -> None:
+    from symbol_llm import tracking
+
+    _show(ctx, tracking.tracked(stage, label=label, **arguments))
+
+
+def _show(ctx: click.Context, value: Any) -> None:
+    if ctx.obj["json"]:
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    elif isinstance(value, dict):
+        width = max((len(k) for k in value), default=0)
+        for key, one in value.items():
+            click.echo(f"{key:<{width}}  {f'{one:g}' if isinstance(one, float) else one}")
+    else:
+        for row in value:
+            click.echo("  ".join(f"{k}={v}" for k, v in row.items()))
+
+
+@main.command()
+@click.argument("out", type=Folder)
+@click.pass_context
+def fetch(ctx: click.Context, out: Path) -> None:
+    """Bring the base model's weights to the folder OUT."""
+    from symbol_llm import stages
+
+    _stage(ctx, stages.fetch, "fetch", out=out, model=_params(ctx).model)
+
+
+@main.command()
+@click.argument("out", type=Folder)
+@click.pass_context
+def collect(ctx: click.Context, out: Path) -> None:
+    """Build the collection in the folder OUT."""
+    from symbol_llm import stages
+
+    _stage(ctx, stages.collect, "collect", out=out, params=_params(ctx).collect)
+
+
+@main.command()
+@click.argument("collection", type=Existing)
+@click.argument("checkpoint", type=Existing)
+@click.argument("out", type=Folder)
+@click.pass_context
+def replay(ctx: click.Context, collection: Path, checkpoint: Path, out: Path) -> None:
+    """Let CHECKPOINT answer everyday prompts, to be mixed into infusion."""
+    from symbol_llm import stages
+
+    _stage(ctx, stages.replay, "replay", collection=collection, checkpoint=checkpoint, out=out, params=_params(ctx).replay)
+
+
+@main.command()
+@click.argument("section", type=click.Choice(["injection", "infusion", "tune"]))
+@click.argument("training_set", type=Existing)
+@click.argument("checkpoint", type=Existing)
+@click.argument("out", type=Folder)
+@click.option("--general", type=Existing, help="Folder of general rows to mix in.")
+@click.pass_context
+def tune(ctx: click.Context, section: str, training_set: Path, checkpoint: Path, out: Path, general: Path | None) -> None:
+    """Tune CHECKPOINT on TRAINING_SET with the parameters of SECTION."""
+    from symbol_llm import stages
+
+    paths = {"training_set": training_set, "checkpoint": checkpoint, "out": out, "general": general}
+    _stage(ctx, stages.tune, f"tune {section}", params=getattr(_params(ctx), section), **paths)
+
+
+@main.command()
+@click.argument("collection", type=Existing)
+@click.argument("checkpoint", type=Existing)
+@click.argument("out", type=Folder)
+@click.option("--round", "number", default=1, show_default=True, help="Number of the round, from 1.")
+@click.pass_context
+def explore(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, number: int) -> None:
+    """Sample and run programs for the training problems; refine each once."""
+    from symbol_llm import stages
+
+    paths = {"collection": collection, "checkpoint": checkpoint, "out": out}
+    _stage(ctx, stages.explore, f"explore round {number}", params=_params(ctx).explore_in(number), **paths)
+
+
+@main.command()
+@click.argument("collection", type=Existing)
+@click.argument("explored", type=Existing)
+@click.argument("out", type=Folder)
+@click.option("--round", "number", default=1, show_default=True, help="Number of the round, from 1.")
+@click.option("--pool", type=Existing, help="What `select` wrote in the round before.")
+@click.pass_context
+def select(ctx: click.Context, collection: Path, explored: Path, out: Path, number: int, pool: Path | None) -> None:
+    """Filter what was explored into a pool and a training set."""
+    from symbol_llm import stages
+
+    paths = {"collection": collection, "explored": explored, "out": out, "pool": pool}
+    _stage(ctx, stages.select, f"select round {number}", params=_params(ctx).select, round_=number, **paths)
+
+
+@main.command()
+@click.argument("collection", type=Existing)
+@click.argument("checkpoint", type=Existing)
+@click.argument("out", type=Folder)
+@click.option("--stage", default="original", show_default=True, help="Name of the point on the curve; `original` is shown examples.")
+@click.option("--previous", type=Existing, help="Report folder of the point before.")
+@click.option("--selected", type=Existing, help="What `select` wrote in this round.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context, collection: Path, checkpoint: Path, out: Path, stage: str, previous: Path | None, selected: Path | None
+) -> None:
+    """Measure CHECKPOINT on the held-out problems of COLLECTION."""
+    from symbol_llm import stages
+
+    params = _params(ctx)
+    chosen = params.evaluate_original() if stage == "original" else params.evaluate
+    paths = {"collection": collection, "checkpoint": checkpoint, "out": out, "previous": previous, "selected": selected}
+    _stage(ctx, stages.evaluate, f"evaluate {stage}", params=chosen, stage=stage, **paths)
+
+
+@main.command()
+@click.argument("checkpoint", type=Existing)
+@click.argument("report", type=Existing)
+@click.argument("original", type=Existing)
+@click.argument("out", type=Folder)
+@click.pass_context
+def promote(ctx: click.Context, checkpoint: Path, report: Path, original: Path, out: Path) -> None:
+    """Put CHECKPOINT with its REPORT to the gate; ORIGINAL is the report on the original model."""
+    from symbol_llm import stages
+
+    paths = {"checkpoint": checkpoint, "report": report, "original": original, "out": out}
+    _stage(ctx, stages.promote, "promote", params=_params(ctx).promote, **paths)
+
+
+@main.command()
+@click.pass_context
+def rollback(ctx: click.Context) -> None:
+    """Make the previous champion champion again."""
+    from symbol_llm import registry
+
+    _show(ctx, registry.rollback(_params(ctx).promote.name)._asdict())
+
+
+@main.command()
+@click.pass_context
+def history(ctx: click.Context) -> None:
+    """List the decisions of the promotion gate, oldest first."""
+    from symbol_llm import registry
+
+    _show(ctx, registry.history())
+
+
+@main.command()
+@click.argument("program", type=click.File(), default="-")
+@click.option("--task", "name", required=True, help="Task whose notation the program is in; see `symbol-llm tasks`.")
+@click.option("--answer", required=True, help="What a right program gives, as JSON (a bare word is taken as text).")
+@click.option("--question", default="", help="The question asked.")
+@click.option("--context", default="", help="Schema or theory shown with it.")
+@click.option("--environment", default="{}", help='JSON of what running needs, e.g. {"database": "shop.sqlite"}.')
+@click.pass_context
+def judge(ctx: click.Context, program: Any, name: str, answer: str, question: str, context: str, environment: str) -> None:
+    """Judge PROGRAM (a file, or standard input) as the verifier does in training.
+
+    Exit code 0 if accepted, 1 if not.
+    """
+    from symbol_llm import tasks, verify
+    from symbol_llm.params import Limits
+    from symbol_llm.records import Problem
+
+    task = tasks.get(name)
+    fields = {"task": name, "family": task.family, "split": "test", "instruction": task.instruction, "question": question}
+    fields |= {"context": context, "answer": _json(answer, bare=True), "environment": _json(environment)}
+    verdict = verify.judge(Problem.of(**fields, source="command line", licence=""), program.read(), Limits())
+    _show(ctx, {k: v for k, v in verdict.model_dump().items() if k not in ("candidate", "problem")})
+    ctx.exit(0 if verdict.status == "accepted" else 1)
+
+
+def _json(text: str, *, bare: bool = False) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        if bare:
+            return text
+        raise InvalidInput(f"{text!r}: not JSON, {e.msg} at column {e.colno}") from e
+
+
+@main.command()
+@click.pass_context
+def families(ctx: click.Context) -> None:
+    """List the notations there are, and what each still needs."""
+    from symbol_llm import families as known
+    from symbol_llm.errors import MissingDependency
+
+    rows = []
+    for name in known.names():
+        try:
+            family = known.get(name)
+        except MissingDependency as e:
+            rows.append({"family": name, "version": None, "metric": None, "missing": str(e)})
+        else:
+            rows.append({"family": name, "version": family.VERSION, "metric": family.METRIC, "missing": None})
+    _show(ctx, rows)
+
+
+@main.command()
+@click.pass_context
+def tasks(ctx: click.Context) -> None:
+    """List the tasks there are: family, domain, source, licence."""
+    from symbol_llm import tasks as known
+
+    domain = known.domain_of()
+    _show(
+        ctx,
+        [
+            {
+                "task": t.name,
+                "domain": domain[t.name],
+                "family": t.family,
+                "generator": t.generate is not None,
+                "reader": t.folder,
+                "licence": t.licence,
+                "citation": t.citation,
+            }
+            for t in known.all_tasks().values()
+        ],
+    )
+
+
+@main.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Say what this machine has and lacks: engine, cores, memory, GPU, versions, sandbox."""
+    from symbol_llm import machine
+
+    found = machine.inspect()
+    _show(ctx, found)
+    if not ctx.obj["json"]:
+        for line in machine.advice(found):
+            click.echo(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

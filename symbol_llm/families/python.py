@@ -1,0 +1,459 @@
+"""Python programs of thought. Equal means: running the program gives the gold answer.
+
+A program either defines `solution()`, whose return value is the answer, or assigns `answer` at top level; `solution`
+wins. It runs in a sandbox child that returns a tagged value; the comparison with gold happens here, out of its reach:
+
+- Two exact numbers (int, Fraction) must be the same. Otherwise numbers may differ by 1e-4, or by 1e-6 of gold where
+  that is more, but by no more than a hundredth of gold: 0 is no answer to 0.00005. NaN and infinity match nothing.
+- A string that holds a number ("1,200", "3/4") counts as that number; other strings are compared without regard to case
+  and to runs of white space. A bool equals only a bool; None matches nothing; lists and tuples go element by element.
+- Expressions (a SymPy value, or a text such as "2*(x + 1)") are equal if SymPy shows their difference to be zero. That
+  happens in a second child which runs none of the program's Python.
+
+Missed: a right program whose answer is a set or a dict, or needs input, the network or files.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib
+import math
+import random
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from symbol_llm import sandbox
+from symbol_llm.errors import InvalidInput, Unparsable
+from symbol_llm.families import Example, Ran, Result
+from symbol_llm.params import Limits
+from symbol_llm.records import Problem
+
+VERSION = 1
+METRIC = "execution accuracy"
+
+REFLECTION = {
+    "eval", "exec", "compile", "globals", "locals", "vars", "dir", "getattr", "setattr", "delattr", "hasattr", "help",
+    "inspect", "sys", "gc", "__import__", "__builtins__", "__dict__", "__name__", "__qualname__", "__doc__", "__code__",
+    "__annotations__", "__class__", "__globals__",
+}  # fmt: skip
+"""A program that uses one of these may depend on its own names; it is compared as written."""
+EXPRESSION = re.compile(r"[\w\s+\-*/^().,\[\]]{1,500}")
+MAX_DEPTH = 20
+
+# A program's own oddities ("\d" in a plain string) are no news, and under -W error would become syntax errors.
+warnings.filterwarnings("ignore", module=r"<program>")
+
+
+def canonical(program: str) -> str:
+    """Return `program` without comments, docstrings, layout and choice of local names; imports sorted."""
+    tree = _parse(program)
+    try:
+        if not REFLECTION & set(_mentioned(tree)):
+            _strip(tree)
+            _rename(tree)
+        return ast.unparse(tree)
+    except RecursionError as e:
+        raise Unparsable("nested too deeply") from e
+
+
+def run(program: str, problem: Problem, limits: Limits) -> Ran:
+    """Return the answer as text; `environment["imports"]` are modules that the program finds imported."""
+    outcome = _run(program, problem, limits)
+    value = _decode(outcome.value)
+    if outcome.status != "ok" or value is None:
+        return Ran(None, outcome.detail or "the answer is None", outcome.isolation)
+    return Ran(_show(value), "", outcome.isolation)
+
+
+def score(program: str, problem: Problem, limits: Limits) -> Result:
+    """1.0 if running `program` gives `problem.answer`, else 0.0."""
+    if problem.answer is None:
+        raise InvalidInput(f"problem {problem.id} has no answer; a python problem needs one")
+    outcome = _run(program, problem, limits)
+    if outcome.status != "ok":
+        return Result(0.0, outcome.detail, outcome.isolation)
+
+    def same(left: str, right: str) -> bool:
+        texts = {"left": left, "right": right}
+        compared = sandbox.run(f"{__name__}:same_expression", texts, limits, preload=("sympy",))
+        compared.check_limits()
+        return compared.value is True
+
+    value = _decode(outcome.value)
+    return Result(float(_matches(value, problem.answer, same)), _show(value), outcome.isolation)
+
+
+def _run(program: str, problem: Problem, limits: Limits) -> sandbox.Outcome:
+    _parse(program)
+    args = {"program": program, "imports": problem.environment.get("imports", [])}
+    preload = ("sympy",) if "sympy" in program else ()
+    outcome = sandbox.run(f"{__name__}:execute", args, limits, preload=preload)
+    outcome.check_limits()
+    return outcome
+
+
+def mutants(program: str, rng: random.Random) -> Iterator[str]:
+    """Yield `program` with one number raised by 1 or one operator swapped, in random order."""
+    tree = _parse(program)
+    places = [n for n, node in enumerate(ast.walk(tree)) if _mutate(copy.deepcopy(node))]
+    rng.shuffle(places)
+    for place in places:
+        mutant = copy.deepcopy(tree)
+        _mutate(list(ast.walk(mutant))[place])
+        yield ast.unparse(mutant)
+
+
+# --- parsing and the canonical form -----------------------------------------------------------------------------------
+
+
+def _parse(program: str) -> ast.Module:
+    try:
+        return ast.parse(program, "<program>")
+    except SyntaxError as e:
+        raise Unparsable(f"line {e.lineno}, column {e.offset}: {e.msg}") from e
+    except (ValueError, RecursionError, MemoryError, OverflowError) as e:
+        raise Unparsable(f"not Python: {str(e) or type(e).__name__}") from e
+
+
+def _mentioned(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                yield name
+
+
+def _strip(tree: ast.AST) -> None:
+    """Take out statements that are mere constants; sort imports."""
+    for node in ast.walk(tree):
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                kept = [s for s in block if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+                needed = block and not isinstance(node, ast.Module)
+                setattr(node, name, _sort_imports(kept) or ([ast.Pass()] if needed else []))
+
+
+def _sort_imports(block: list[ast.stmt]) -> list[ast.stmt]:
+    """Sort the imports that open `block`, one name a statement; those that shadow one another stay in their order."""
+    opening = next((n for n, s in enumerate(block) if not isinstance(s, ast.Import | ast.ImportFrom)), len(block))
+    single: list[ast.Import | ast.ImportFrom] = []
+    for statement in block[:opening]:
+        for alias in statement.names:  # type: ignore[attr-defined]
+            one = copy.copy(statement)
+            one.names = [alias]  # type: ignore[attr-defined]
+            single.append(one)  # type: ignore[arg-type]
+    bound = [_bound_by(s.names[0]) for s in single]
+    if "*" not in bound and len(set(bound)) == len(bound):
+        single.sort(key=lambda s: (getattr(s, "module", None) or "", s.names[0].name))
+    return [*single, *block[opening:]]
+
+
+def _bound_by(alias: ast.alias) -> str:
+    return alias.asname or alias.name.partition(".")[0]
+
+
+def _rename(tree: ast.AST) -> None:
+    """Give every name that the program binds a number, in order of appearance; one name has one number everywhere.
+
+    Names that can be seen from outside (attributes, keywords, members of classes) stay, so no two names are confused.
+    """
+    fixed = {"solution", "answer", "*"}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name) | ast.keyword(arg=str(name)):
+                fixed.add(name)
+            case ast.ClassDef(body=body):
+                fixed.update(name for statement in body for name in _binds_deep(statement))
+            case ast.Import(names=[ast.alias(name=name, asname=None)]) if "." in name:
+                fixed.add(name.partition(".")[0])
+    numbers: dict[str, str] = {}
+    for name in _binds_deep(tree):
+        if name not in fixed and not name.startswith("__"):
+            numbers.setdefault(name, f"${len(numbers)}")
+    for node in list(ast.walk(tree)):
+        _renumber(node, numbers)
+
+
+def _binds_deep(node: ast.AST) -> Iterator[str]:
+    yield from _binds(node)
+    for child in ast.iter_child_nodes(node):
+        yield from _binds_deep(child)
+
+
+def _binds(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
+            yield name
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            yield name
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            yield name
+        case ast.MatchMapping(rest=str(name)):
+            yield name
+        case ast.alias():
+            yield _bound_by(node)
+
+
+def _renumber(node: ast.AST, numbers: dict[str, str]) -> None:
+    for field in ("id", "arg", "name", "rest"):
+        name = getattr(node, field, None)
+        if isinstance(name, str) and name in numbers and not isinstance(node, ast.alias | ast.keyword):
+            setattr(node, field, numbers[name])
+    if isinstance(node, ast.Global | ast.Nonlocal):
+        node.names = [numbers.get(name, name) for name in node.names]
+    if isinstance(node, ast.alias) and _bound_by(node) in numbers:
+        node.asname = numbers[_bound_by(node)]
+
+
+_SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Add,
+    ast.Pow: ast.Mult, ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+}  # fmt: skip
+
+
+def _mutate(node: ast.AST) -> bool:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            node.value = number + 1
+        case ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in _SWAPS:
+            node.op = _SWAPS[type(op)]()  # type: ignore[assignment]
+        case ast.Compare(ops=[op]) if type(op) in _SWAPS:
+            node.ops = [_SWAPS[type(op)]()]  # type: ignore[list-item]
+        case _:
+            return False
+    return True
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
+
+
+def execute(args: dict[str, Any]) -> Any:
+    """Run the program and return its answer, tagged with its type. Only ever called in a sandbox child."""
+    random.seed(0)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    namespace |= {name: importlib.import_module(name) for name in args["imports"]}
+    exec(compile(args["program"], "<program>", "exec"), namespace)  # noqa: S102 - this is the sandbox
+    if callable(namespace.get("solution")):
+        return _encode(namespace["solution"]())
+    if "answer" not in namespace:
+        raise NameError("the program defines neither solution() nor answer")
+    return _encode(namespace["answer"])
+
+
+def _encode(value: Any, depth: int = 0) -> list[Any]:  # noqa: PLR0911 - one return a type
+    if depth > MAX_DEPTH:
+        raise TypeError("the answer is nested too deeply")
+    library = type(value).__module__.partition(".")[0]
+    if library == "numpy":
+        value = value.tolist()
+    if library == "sympy":
+        return _encode_sympy(value, depth)
+    match value:
+        case None:
+            return ["none", None]
+        case bool():
+            return ["bool", value]
+        case int():
+            return ["int", int.__repr__(value)]
+        case float():
+            return ["float", float.__repr__(value)]
+        case str():
+            return ["str", str(value)]
+        case Fraction():
+            return ["fraction", f"{value.numerator}/{value.denominator}"]
+        case list() | tuple():
+            return ["list", [_encode(v, depth + 1) for v in value]]
+    if type(value).__module__ in ("decimal", "datetime"):
+        return ["float" if hasattr(value, "as_tuple") else "str", str(value)]
+    raise TypeError(f"the answer has type {type(value).__name__}; expected a number, string, bool, list or expression")
+
+
+def _encode_sympy(value: Any, depth: int) -> list[Any]:
+    sympy = sys.modules["sympy"]
+    if isinstance(value, sympy.Tuple | sympy.FiniteSet):
+        return ["list", [_encode(v, depth + 1) for v in value]]
+    if value in (sympy.true, sympy.false):
+        return ["bool", bool(value)]
+    if getattr(value, "is_Rational", False):
+        return ["fraction", f"{value.p}/{value.q}"]
+    if getattr(value, "is_Float", False):
+        return ["float", repr(float(value))]
+    return ["expression", str(value)]
+
+
+def same_expression(args: dict[str, Any]) -> bool:
+    """Return whether two texts are equal as mathematics; False also where that is not shown."""
+    import sympy
+
+    try:
+        left, right = (_read_expression(ast.parse(args[side].strip().replace("^", "**"), mode="eval").body)
+                       for side in ("left", "right"))  # fmt: skip
+    except (SyntaxError, ValueError, ZeroDivisionError):
+        return False
+    pairs = [(left, right)]
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        pairs = list(zip(left, right, strict=True))
+    return all(isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr) and _is_same(a, b) for a, b in pairs)
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    import sympy
+
+    difference = left - right
+    if difference.free_symbols:
+        return bool(sympy.simplify(difference) == 0)
+    if left.is_real and right.is_real:
+        return _close(float(left), float(right))
+    return bool(sympy.simplify(difference) == 0)
+
+
+_FUNCTIONS = {
+    "sqrt", "cbrt", "exp", "log", "ln", "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh",
+    "cosh", "tanh", "Abs", "factorial", "binomial", "floor", "ceiling", "Rational", "Max", "Min", "re", "im",
+    "conjugate",
+}  # fmt: skip
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b,
+    ast.Pow: lambda a, b: a**b,
+}  # fmt: skip
+
+
+def _read_expression(node: ast.AST) -> Any:
+    """Build the expression from a syntax tree, so that no text is evaluated as Python; ValueError if it is more."""
+    import sympy
+
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return sympy.Rational(str(number))
+        case ast.Name(id=name):
+            return {"pi": sympy.pi, "E": sympy.E, "I": sympy.I}.get(name) or sympy.Symbol(name)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
+            value = _read_expression(operand)
+            return -value if isinstance(op, ast.USub) else value
+        case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_read_expression(left), _read_expression(right))
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
+            return getattr(sympy, name)(*map(_read_expression, arguments))
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_read_expression(item) for item in items]
+    raise ValueError(f"not an expression: {type(node).__name__}")
+
+
+# --- the comparison, on the caller's side -----------------------------------------------------------------------------
+
+_INTEGER = re.compile(r"[+-]?\d{1,4000}")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_DECIMAL = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,3})?")
+_RATIO = re.compile(r"([+-]?\d{1,4000})\s*/\s*(\d{1,4000})")
+
+
+class _Expression(NamedTuple):
+    text: str
+
+
+def _decode(tagged: Any) -> Any:
+    """Return the child's value as bool, Fraction (exact), float, str, _Expression or list; None if it is malformed."""
+    match tagged:
+        case ["bool", bool(value)] | ["str", str(value)]:
+            return value
+        case ["expression", str(text)]:
+            return _Expression(text)
+        case ["int" | "fraction" | "float", str(text)]:
+            return _number(text)
+        case ["list", list(items)]:
+            return [_decode(item) for item in items]
+        case _:
+            return None
+
+
+def _number(text: str) -> Fraction | float | None:
+    """Return the number that `text` holds; decimal fractions are floats, whole numbers and ratios exact."""
+    text = text.strip()
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    if _INTEGER.fullmatch(text):
+        return Fraction(int(text))
+    if ratio := _RATIO.fullmatch(text):
+        bottom = int(ratio[2])
+        return Fraction(int(ratio[1]), bottom) if bottom else None
+    return float(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _matches(value: Any, gold: Any, same: Callable[[str, str], bool]) -> bool:  # noqa: PLR0911 - a return a type
+    """Return whether the decoded `value` is the JSON value `gold`; `same` compares two expressions."""
+    if isinstance(gold, bool) or isinstance(value, bool):
+        return isinstance(gold, bool) and isinstance(value, bool) and value == gold
+    if isinstance(gold, list) or isinstance(value, list):
+        both = isinstance(gold, list) and isinstance(value, list) and len(value) == len(gold)
+        return both and all(_matches(v, g, same) for v, g in zip(value, gold, strict=True))
+    found = _number(value) if isinstance(value, str) else value
+    wanted = _number(gold) if isinstance(gold, str) else Fraction(gold) if isinstance(gold, int) else gold
+    if isinstance(found, Fraction) and isinstance(wanted, Fraction):
+        return found == wanted
+    if isinstance(found, Fraction | float) and isinstance(wanted, Fraction | float):
+        return _close(_as_float(found), _as_float(wanted))
+    if value is None or not isinstance(gold, str):
+        return False
+    if isinstance(value, str) and _folded(value) == _folded(gold):
+        return True
+    text = value.text if isinstance(value, _Expression) else str(value)
+    is_expression = re.search("[A-Za-z]", gold) and re.search(r"[\d+*/^()]", gold)
+    tried = isinstance(value, _Expression) or is_expression
+    return bool(tried and EXPRESSION.fullmatch(text) and EXPRESSION.fullmatch(gold) and same(text, gold))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _as_float(number: Fraction | float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
+def _close(value: float, gold: float) -> bool:
+    if not (math.isfinite(value) and math.isfinite(gold)):
+        return False
+    return abs(value - gold) <= max(1e-9, min(1e-4, abs(gold) / 100), 1e-6 * abs(gold))
+
+
+def _show(value: Any) -> str:
+    match value:
+        case _Expression(text):
+            return text
+        case list():
+            return f"[{', '.join(map(_show, value))}]"
+        case float():
+            return f"{value:.10g}"  # 17.0 is 17
+        case _:
+            return str(value)
+
+
+def _example(name: str, answer: Any, program: str, score: float | None) -> Example:
+    problem = Problem.of(
+        task="example", family="python", split="train", instruction="Write Python.", question=f"What gives {answer!r}?",
+        answer=answer, program=program, source="generated", licence="Apache-2.0",
+    )  # fmt: skip
+    return Example(name, problem, program, score)
+
+
+EXAMPLES = (
+    _example("gold itself", 17, "eggs = 3 * 4\nanswer = eggs + 5", 1.0),
+    _example("different-looking equal", 17, "def solution():\n    return sum([12, 5])", 1.0),
+    _example("zero is an answer", 0, "answer = 7 - 7", 1.0),
+    _example("number in a string", 1200, "answer = '1,200'", 1.0),
+    _example("equal expression", "2*(x + 1)", "from sympy import symbols\nx = symbols('x')\nanswer = 2*x + 2", 1.0),
+    _example("similar-looking different", 17, "eggs = 3 * 4\nanswer = eggs - 5", 0.0),
+    _example("true is not one", 1, "answer = True", 0.0),
+    _example("no answer", 17, "x = 17", 0.0),
+    _example("crash", 17, "answer = 1 / 0", 0.0),
+    _example("ill-formed", 17, "answer = (3 * 4", None),
+)

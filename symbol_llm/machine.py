@@ -1,0 +1,75 @@
+"""What this machine has and lacks, for `symbol-llm doctor`. Reads only; imports nothing heavy but torch, to ask for a GPU."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from typing import Any
+
+from symbol_llm import __version__
+
+PACKAGES = {
+    "torch": "model",
+    "transformers": "model",
+    "deepspeed": "deepspeed",
+    "vllm": "vllm",
+    "mlflow": "tracking",
+    "dvc": "versions",
+    "kfp": "pipelines",
+    "kserve": "serving",
+    "kubernetes": "serving",
+    "sympy": "",
+    "z3-solver": "",
+}
+"""Package and the extra that brings it."""
+TOOLS = ("git", "kubectl", "g++")
+
+
+def inspect() -> dict[str, Any]:
+    """Return flat facts: versions are None where the package is not installed."""
+    from symbol_llm import sandbox
+
+    facts: dict[str, Any] = {
+        "symbol-llm": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpu": _gpu(),
+        "engine": "vllm" if importlib.util.find_spec("vllm") else "transformers",
+        "sandbox": sandbox.isolation(),
+    }
+    facts |= {name: _version(name) for name in PACKAGES}
+    return facts | {tool: shutil.which(tool) for tool in TOOLS}
+
+
+def advice(facts: dict[str, Any]) -> list[str]:
+    """Return a line for each thing missing: what it is for and how to get it."""
+    lines = [
+        f"missing: {name}; pip install -c constraints.txt 'symbol-llm[{extra}]'"
+        for name, extra in PACKAGES.items()
+        if facts[name] is None and extra
+    ]
+    if facts["gpu"] is None:
+        lines.append("no GPU: everything runs on the CPU, with small models only")
+    return lines
+
+
+def _version(package: str) -> str | None:
+    for name in (package, f"{package}-cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _gpu() -> str | None:
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None

@@ -1,0 +1,250 @@
+"""The stages: paths and one section of parameters in, a flat dict of numbers out. Nothing is printed.
+
+A Kubeflow component, a DVC stage and a CLI command are three ways to call the same function. The work is done in the
+modules named after the stages; here files are read and written, and a manifest is left beside each output.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from symbol_llm import __version__, files
+from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
+from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Problem, Report, Summary, Verdict
+
+Numbers = dict[str, float]
+
+
+def fetch(out: Path, model: str) -> Numbers:
+    """Write the weights that `model` names to the folder `out`."""
+    from symbol_llm.models import weights
+
+    folder = weights.resolve(model)
+    with files.building(out) as draft:
+        for file in sorted(p for p in folder.iterdir() if p.is_file()):
+            _link(file.resolve(), draft / file.name)
+    return {"size_mib": sum(p.stat().st_size for p in out.iterdir()) / 2**20}
+
+
+def _link(file: Path, to: Path) -> None:
+    try:
+        os.link(file, to)
+    except OSError:
+        shutil.copyfile(file, to)
+
+
+def collect(out: Path, params: Collect) -> Numbers:
+    """Write the collection to the folder `out`; see `collect.collect`."""
+    from symbol_llm.collect import collect as build
+
+    return build(out, params)
+
+
+def replay(collection: Path, checkpoint: Path, out: Path, params: Replay) -> Numbers:
+    """Write the general rows that `checkpoint` answers itself to `out/training_set.jsonl`."""
+    from symbol_llm import models
+    from symbol_llm.replay import replay as answer
+
+    items = list(files.read_records(collection / "general_train.jsonl", GeneralItem))
+    engine = models.start(params.engine, checkpoint, batch=params.batch)
+    rows = answer(items, engine, params)
+    with files.building(out) as draft:
+        files.write_records(draft / "training_set.jsonl", rows)
+        numbers = {"n_rows": float(len(rows)), "n_left_out": float(min(params.n, len(items)) - len(rows))}
+        files.write_manifest(draft, stage="replay", inputs={"checkpoint": checkpoint}, params=params, metrics=numbers)
+    return numbers
+
+
+def version(name: str, folder: Path) -> Numbers:
+    """Put `folder` under version as `data/<name>` in the data repository; its hash and revision go to the stage's run."""
+    from symbol_llm import tracking, versions
+
+    kept = versions.record(name, folder)
+    if run := tracking.stage_run():
+        tracking.tag(run, {f"dvc.{key}": value for key, value in kept._asdict().items()})
+    return {"n_files": float(sum(p.is_file() for p in folder.rglob("*")))}
+
+
+def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general: Path | None = None) -> Numbers:
+    """Tune `checkpoint` on `training_set/training_set.jsonl`, and on that of `general`, and write the result to `out`."""
+    from symbol_llm import tune as tuning
+
+    rows = tuning.mixture(_rows(training_set), _rows(general) if general else None, params)
+    done = tuning.tune(rows, checkpoint, out, params)
+    numbers = {k: float(v) for k, v in done._asdict().items() if k != "seconds"}
+    numbers |= {"train_s": done.seconds, "tokens_per_s": done.n_tokens / done.seconds}
+    inputs = {"training_set": training_set, "checkpoint": checkpoint, "general": general}
+    files.write_manifest(out, stage="tune", inputs=inputs, params=params, metrics=numbers)
+    return numbers
+
+
+def _rows(folder: Path) -> Path:
+    return folder / "training_set.jsonl"
+
+
+def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> Numbers:
+    """Sample, run and refine on the training problems; write `candidates.jsonl` and `verdicts.jsonl` to `out`."""
+    from symbol_llm import models
+    from symbol_llm.collect import read_problems
+    from symbol_llm.explore import explore as search
+    from symbol_llm.explore import ledger_path
+
+    problems = read_problems(collection, "train")
+    engine = models.start(params.engine, checkpoint, batch=params.batch)
+    began = time.monotonic()
+    made_from = (files.hash_path(checkpoint), files.hash_path(collection), params.model_dump_json(), engine.name, __version__)
+    with files.Ledger(ledger_path(files.state_dir(), *made_from)) as ledger:
+        found = search(problems, engine, ledger, params)
+        n_torn = ledger.n_torn
+    candidates, verdicts = found.ordered()
+    seconds = time.monotonic() - began
+    n_tokens = sum(c.n_tokens for c in candidates)
+    numbers = {
+        "n_problems": float(len(problems)),
+        "n_candidates": float(len(candidates)),
+        "n_accepted": float(sum(v.status == "accepted" for v in verdicts)),
+        "n_unscored": float(sum(v.status == "unscored" for v in verdicts)),
+        "n_tokens": float(n_tokens),
+    }
+    with files.building(out) as draft:
+        files.write_records(draft / "candidates.jsonl", candidates)
+        files.write_records(draft / "verdicts.jsonl", verdicts)
+        inputs = {"collection": collection, "checkpoint": checkpoint}
+        files.write_manifest(draft, stage="explore", inputs=inputs, params=params, metrics=numbers)
+    ledger.path.unlink()
+    judging = sorted(v.seconds for v in found.verdicts.values())
+    timings = {"explore_s": seconds, "judge_p50_s": _at(judging, 0.5), "judge_p99_s": _at(judging, 0.99)}
+    return numbers | timings | {"n_resumed": float(found.n_resumed), "n_torn_lines": float(n_torn)}
+
+
+def _at(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def select(collection: Path, explored: Path, out: Path, params: Select, round_: int, pool: Path | None = None) -> Numbers:
+    """Filter what `explored` holds into `out/pool.jsonl` (after that of `pool`) and `out/training_set.jsonl`."""
+    from symbol_llm import select as selecting
+    from symbol_llm.collect import read_problems
+
+    problems = {p.id: p for p in read_problems(collection, "train")}
+    before = list(files.read_records(pool / "pool.jsonl", PoolEntry)) if pool else []
+    candidates = files.read_records(explored / "candidates.jsonl", Candidate)
+    found = selecting.trajectories(candidates, files.read_records(explored / "verdicts.jsonl", Verdict))
+    grown = selecting.grow(before, found, round_, params)
+    rows = selecting.training_set(grown, problems, params)
+    numbers = selecting.metrics(before, grown, found, rows)
+    with files.building(out) as draft:
+        files.write_records(draft / "pool.jsonl", grown)
+        files.write_records(draft / "training_set.jsonl", rows)
+        inputs = {"collection": collection, "explored": explored, "pool": pool}
+        files.write_manifest(draft, stage="select", inputs=inputs, params=params, metrics=numbers)
+    return numbers
+
+
+def evaluate(
+    collection: Path,
+    checkpoint: Path,
+    out: Path,
+    params: Evaluate,
+    stage: str,
+    previous: Path | None = None,
+    selected: Path | None = None,
+) -> Numbers:
+    """Write `out/report.json` on `checkpoint`, going on from the curve of the report in `previous`.
+
+    The returned `improved` is 1.0 if held-out accuracy is above that of every earlier point of the curve.
+    """
+    from symbol_llm import evaluate as evaluating
+    from symbol_llm import models, tasks
+    from symbol_llm.collect import read_problems
+
+    problems = evaluating.choose(read_problems(collection, "test"), params.n)
+    engine = models.start(params.engine, checkpoint, batch=params.batch)
+    verdicts = evaluating.answer(problems, engine, params)
+    samples = evaluating.sample(problems, engine, params) if params.k else {}
+    items = list(files.read_records(collection / "general_test.jsonl", GeneralItem))
+    domain = tasks.domain_of()
+    whole = evaluating.scores(list(verdicts.values()))
+    summary = Summary(
+        stage=stage,
+        checkpoint=files.hash_path(checkpoint),
+        overall=whole.accuracy,
+        tasks=evaluating.grouped(problems, verdicts, samples, lambda p: p.task),
+        families=evaluating.grouped(problems, verdicts, samples, lambda p: p.family),
+        domains=evaluating.grouped(problems, verdicts, samples, lambda p: domain[p.task]),
+        general=evaluating.general(items, engine, params.n_general),
+        round=files.read_json(selected / files.MANIFEST)["metrics"] if selected else {},
+    )
+    earlier = read_report(previous) if previous else None
+    report = Report(
+        summary=summary,
+        history=(*earlier.history, earlier.summary) if earlier else (),
+        outcomes={p: v.score or 0.0 for p, v in sorted(verdicts.items()) if v.status != "unscored"},
+        samples=evaluating.show(problems, verdicts, params.seed),
+    )
+    numbers = _numbers(report)
+    with files.building(out) as draft:
+        files.write_json(draft / "report.json", report.model_dump(mode="json"))
+        inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous}
+        files.write_manifest(draft, stage="evaluate", inputs=inputs, params=params, metrics=numbers)
+    return numbers
+
+
+def _numbers(report: Report) -> Numbers:
+    summary = report.summary
+    best = max((s.overall.mean for s in report.history), default=0.0)
+    out = {"accuracy": summary.overall.mean, "accuracy_low": summary.overall.low, "accuracy_high": summary.overall.high}
+    out |= {"n": float(summary.overall.n), "improved": float(summary.overall.mean > best)}
+    out |= {f"accuracy_{name}": s.accuracy.mean for name, s in (*summary.tasks.items(), *summary.families.items())}
+    if summary.general.choice:
+        out["general_choice"] = summary.general.choice.mean
+    if summary.general.perplexity:
+        out["general_perplexity"] = summary.general.perplexity
+    return out
+
+
+def read_report(folder: Path) -> Report:
+    """Return the report that `evaluate` left in `folder`."""
+    return Report.model_validate(files.read_json(folder / "report.json"))
+
+
+def promote(
+    checkpoint: Path,
+    report: Path,
+    original: Path,
+    out: Path,
+    params: Promote,
+    source: str = "",
+    earlier_checkpoint: Path | None = None,
+    earlier_report: Path | None = None,
+    earlier_source: str = "",
+) -> Numbers:
+    """Register the better of two checkpoints, put it to the gate, and write the page and the decision to `out`.
+
+    `original` is the report on the original model, the first champion's rival. `source` is where a reader of the registry
+    finds the checkpoint, by default its path. On equal held-out accuracy the later checkpoint goes.
+    """
+    from symbol_llm import page, registry, tracking
+
+    latest, first = read_report(report), read_report(original)
+    chosen, place = latest, source or str(checkpoint.absolute())
+    if earlier_checkpoint and earlier_report:
+        before = read_report(earlier_report)
+        if before.summary.overall.mean > latest.summary.overall.mean:
+            chosen, place = before, earlier_source or str(earlier_checkpoint.absolute())
+    champion = registry.by_alias(params.name, registry.CHAMPION)
+    version = registry.register(params.name, place, chosen, tracking.stage_run() or "")
+    if champion is not None and champion.digest == version.digest:
+        decision = registry.Decision(False, f"version {version.number} is the champion already", None)
+    else:
+        rival = registry.report(champion) if champion else first
+        decision = registry.gate(chosen, rival, first, params)
+        registry.promote(version, decision, params.name)
+    with files.building(out) as draft:
+        files.write_json(draft / "report.json", chosen.model_dump(mode="json"))
+        files.write_json(draft / "promotion.json", {"version": version.number, **decision._asdict()} | {"difference": None})
+        files.write_text(draft / "report.html", page.render(latest, decision.reason))
+    return {"promoted": float(decision.promoted), "version": float(version.number), "accuracy": chosen.summary.overall.mean}

@@ -1,0 +1,199 @@
+"""One supervised stage: a checkpoint and rows in, a checkpoint out. The loss falls on the completion alone.
+
+Injection, infusion and each self-training round are this function with other rows (Symbol-LLM, two-stage tuning;
+ENVISIONS, L1 + L2). The transformers Trainer does the work; DeepSpeed ZeRO shards it where there is a GPU or more than
+one process (`torchrun -m symbol_llm.cli tune ...`). It does not choose rows (`select.py`) and does not judge.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from symbol_llm import files
+from symbol_llm.errors import InvalidInput, LimitExceeded
+from symbol_llm.models.chat import encode, tokenizer
+from symbol_llm.params import Tune
+from symbol_llm.progress import event
+from symbol_llm.records import TrainingRow
+
+IGNORED = -100
+
+
+class Tuned(NamedTuple):
+    """What a tuning stage did."""
+
+    n_rows: int
+    n_too_long: int
+    n_tokens: int
+    """Tokens read in all epochs, prompts included."""
+    n_steps: int
+    loss: float
+    """Mean over the last tenth of the steps, at least one."""
+    seconds: float
+
+
+def mixture(training_set: Path, general: Path | None, params: Tune) -> list[TrainingRow]:
+    """Return `params.symbolic_share` of the training set, drawn by seed, and all general rows."""
+    rows = list(files.read_records(training_set, TrainingRow))
+    if params.symbolic_share < 1:
+        n = round(len(rows) * params.symbolic_share)
+        rows = random.Random(f"{params.seed}:mixture").sample(rows, n)
+    if general is not None:
+        rows += files.read_records(general, TrainingRow)
+    if not rows:
+        raise InvalidInput(f"{training_set}: no rows to tune on; explore more, or lower the bar of `select`")
+    return rows
+
+
+def tune(rows: Sequence[TrainingRow], base: Path, out: Path, params: Tune) -> Tuned:
+    """Tune `base` on `rows` for `params.epochs` and write the checkpoint, bf16 safetensors with tokenizer, to `out`."""
+    import torch
+    from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, set_seed
+
+    set_seed(params.seed)
+    tok = tokenizer(base)
+    encoded = [encode(tok, row.messages, row.completion) for row in rows]
+    kept = [e for e in encoded if len(e.ids) <= params.max_length]
+    if not kept:
+        raise InvalidInput(f"every row is longer than max_length={params.max_length} tokens; raise it")
+    examples = [{"input_ids": e.ids, "labels": [IGNORED] * e.n_prompt + e.ids[e.n_prompt :]} for e in kept]
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    model.config.use_cache = False
+    trainer = Trainer(
+        model=model,
+        args=_arguments(params, out),
+        train_dataset=_Examples(examples),
+        data_collator=_Collator(tok.pad_token_id),
+        callbacks=[_progress()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    result = _train(trainer, params)
+    _save(trainer, tok, out)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    tail = losses[-max(1, len(losses) // 10) :] or [float(result.training_loss)]
+    n_tokens = round(sum(len(e.ids) for e in kept) * params.epochs)
+    seconds = float(result.metrics["train_runtime"])
+    return Tuned(len(kept), len(encoded) - len(kept), n_tokens, int(result.global_step), sum(tail) / len(tail), seconds)
+
+
+def deepspeed_config() -> dict[str, Any] | None:
+    """Return the ZeRO-2 configuration where there is a GPU with DeepSpeed or more than one process, else None."""
+    import importlib.util
+
+    import torch
+
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if n_processes == 1 and not torch.cuda.is_available():
+        return None
+    if importlib.util.find_spec("deepspeed") is None:
+        return None
+    return {
+        "bf16": {"enabled": True},
+        "zero_optimization": {"stage": 2, "overlap_comm": torch.cuda.is_available(), "contiguous_gradients": True},
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "zero_allow_untested_optimizer": True,
+    }
+
+
+def _arguments(params: Tune, out: Path) -> Any:
+    import torch
+    from transformers import TrainingArguments
+
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    per_device = min(params.device_batch, max(1, params.batch // n_processes))
+    return TrainingArguments(
+        output_dir=str(out.parent / f".{out.name}.trainer"),
+        num_train_epochs=params.epochs,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=params.warmup,
+        weight_decay=params.weight_decay,
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=max(1, params.batch // (per_device * n_processes)),
+        train_sampling_strategy="group_by_length",
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        deepspeed=deepspeed_config(),
+        seed=params.seed,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+
+
+class _Examples:
+    """A map-style data set that the Trainer can index."""
+
+    def __init__(self, rows: list[dict[str, list[int]]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict[str, list[int]]:
+        return self.rows[i]
+
+
+class _Collator:
+    """Pads a batch on the left, so that completions end together and logits are needed of the last positions only."""
+
+    def __init__(self, pad: int) -> None:
+        self.pad = pad
+
+    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+        import torch
+
+        width = max(len(r["input_ids"]) for r in rows)
+        keep = 1 + max(sum(label != IGNORED for label in r["labels"]) for r in rows)
+        fill = [width - len(r["input_ids"]) for r in rows]
+        mask = torch.tensor([[0] * n + [1] * (width - n) for n, r in zip(fill, rows, strict=True)])
+        return {
+            "input_ids": torch.tensor([[self.pad] * n + r["input_ids"] for n, r in zip(fill, rows, strict=True)]),
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+            "labels": torch.tensor([([IGNORED] * n + r["labels"])[-keep:] for n, r in zip(fill, rows, strict=True)]),
+            "logits_to_keep": keep,
+        }
+
+
+def _progress() -> Any:
+    from transformers import TrainerCallback
+
+    class Progress(TrainerCallback):  # type: ignore[misc]
+        """Reports steps and loss."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and "loss" in logs and state.is_world_process_zero:
+                event(event="progress", label="tuning", done=state.global_step, total=state.max_steps, loss=logs["loss"])
+
+    return Progress()
+
+
+def _train(trainer: Any, params: Tune) -> Any:
+    import torch
+
+    try:
+        return trainer.train()
+    except (MemoryError, torch.OutOfMemoryError) as e:
+        raise LimitExceeded(f"no memory for {params.device_batch} rows at once: lower `device_batch` or `max_length` of this stage") from e
+
+
+def _save(trainer: Any, tok: Any, out: Path) -> None:
+    import torch
+
+    if not trainer.is_world_process_zero():
+        return
+    with files.building(out) as draft:
+        model = trainer.accelerator.unwrap_model(trainer.model).to(torch.bfloat16)
+        model.config.use_cache = True
+        model.save_pretrained(draft)
+        tok.save_pretrained(draft)

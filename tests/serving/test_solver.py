@@ -1,0 +1,355 @@
+"""A real KServe server with scripted replies and the real sandbox, asked over HTTP; the vote, worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from serving import ask
+from serving.vote import vote
+from symbol_llm.models import Completion
+from symbol_llm.records import Messages
+from symbol_llm.verify import Execution
+
+HERE = Path(ask.__file__).parent
+APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
+BREAK, WAIT = "Break the engine.", "Wait for the gate."
+REPLIES = {
+    APPLES: ["answer = 5", "answer = 7", "answer = 3 + 4", "answer = 9 - 2", "answer = ("],
+    "Which city has the most people?": ["SELECT name FROM cities ORDER BY people DESC LIMIT 1"],
+    "Run for ever.": ["while True:\n    pass"],
+    "Delete my files.": ["import os\nos.mkdir('/tmp/escaped-from-the-solver')\nanswer = 1"],
+    "Say nothing.": [""],
+    WAIT: ["answer = 1"],
+    BREAK: [],
+}
+
+
+class Scripted:
+    """An engine that knows its replies; `gate` holds one of them back, another breaks it for good."""
+
+    name = "scripted"
+
+    def __init__(self, gate: Any) -> None:
+        self.gate = gate
+        self.broken = False
+
+    def generate(
+        self, prompts: Sequence[Messages], *, n: int, temperature: float, **_: object
+    ) -> list[list[Completion]]:
+        return [self._replies(prompt[-1]["content"], n, temperature) for prompt in prompts]
+
+    def _replies(self, asked: str, n: int, temperature: float) -> list[Completion]:
+        question = asked.splitlines()[-1]
+        self.broken |= question == BREAK
+        if self.broken:
+            raise RuntimeError("the device is gone")
+        if question == WAIT:
+            self.gate.wait()
+        texts = REPLIES.get(question, ["answer = 0"])
+        some = texts[:1] if temperature == 0 else (texts[1:] or texts) * n
+        return [Completion(text, 1, 0.0) for text in some[:n]]
+
+
+def run_server(port: int, gate: Any) -> None:
+    sys.argv[1:] = []
+    from serving.solver import Settings, Solver, serve
+    from symbol_llm.params import Limits
+
+    settings = Settings(n_waiting=2, limits=Limits(timeout_s=1))
+    serve(Solver(settings, lambda: Scripted(gate)), port)  # type: ignore[arg-type, return-value]
+
+
+class Server:
+    """A solver in a process of its own."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        spawn = multiprocessing.get_context("spawn")
+        self.gate = spawn.Event()
+        self.process = spawn.Process(target=run_server, args=(int(self.url.rsplit(":", 1)[1]), self.gate))
+        self.process.start()
+        until(lambda: self.get("/v1/models/symbol-llm")[0] == 200 or not self.process.is_alive())
+
+    def get(self, path: str, body: bytes | None = None, kind: str = "application/json") -> tuple[int, str]:
+        request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": kind})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+        except OSError as e:
+            return 0, str(e)
+
+    def predict(self, *instances: Any) -> tuple[int, Any]:
+        status, text = self.get("/v1/models/symbol-llm:predict", json.dumps({"instances": instances}).encode())
+        return status, json.loads(text)
+
+    def answer(self, **instance: Any) -> Any:
+        status, body = self.predict(instance)
+        assert status == 200, body
+        return body["predictions"][0]
+
+    def stop(self) -> int | None:
+        self.gate.set()
+        self.process.terminate()
+        self.process.join(40)
+        return self.process.exitcode
+
+
+def until(true: Any, timeout_s: float = 60) -> None:
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        threading.Event().wait(0.05)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.stop()
+
+
+def test_most_programs_decide_the_answer(server: Server) -> None:
+    answer = server.answer(question=APPLES, k=5)
+    assert (answer["status"], answer["answer"], answer["program"]) == ("answered", "7", "answer = 7")
+    assert answer["votes"] == {"k": 5, "ran": 4, "agreed": 3}
+    assert answer["verdict"]["status"] == "ran"
+    assert [(r["status"], r["n"]) for r in answer["reasons"]] == [("unparsable", 1)]
+
+
+def test_one_program_is_the_greedy_one(server: Server) -> None:
+    answer = server.answer(question=APPLES, k=1)
+    assert (answer["answer"], answer["votes"]) == ("5", {"k": 1, "ran": 1, "agreed": 1})
+
+
+def test_a_question_about_a_table_runs_on_its_script(server: Server) -> None:
+    script = "CREATE TABLE cities (name TEXT, people INTEGER); INSERT INTO cities VALUES ('Bern', 134), ('Basel', 173);"
+    answer = server.answer(question="Which city has the most people?", task="table_questions", script=script, k=2)
+    assert answer["status"] == "answered"
+    assert "Basel" in answer["answer"]
+
+
+def test_instances_keep_their_order_and_their_k(server: Server) -> None:
+    status, body = server.predict(
+        {"question": "2 - 2?", "k": 3}, {"question": APPLES, "k": 2}, {"question": "1 - 1?", "k": 3}
+    )
+    assert status == 200
+    assert [(a["answer"], a["votes"]["k"]) for a in body["predictions"]] == [("0", 3), ("5", 2), ("0", 3)]
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [("Say nothing.", "unparsable"), ("Run for ever.", "timeout"), ("Delete my files.", "error")],
+)
+def test_where_nothing_runs_the_reasons_come_back(server: Server, question: str, reason: str) -> None:
+    answer = server.answer(question=question, k=2)
+    assert (answer["status"], answer["answer"], answer["program"]) == ("unsolved", None, None)
+    assert answer["votes"] == {"k": 2, "ran": 0, "agreed": 0}
+    assert [(r["status"], r["n"]) for r in answer["reasons"]] == [(reason, 2)]
+    assert not Path("/tmp/escaped-from-the-solver").exists()
+
+
+BAD = {
+    "no question": ({"k": 2}, "instances.0.question: field required"),
+    "an empty question": ({"question": " \n"}, "instances.0.question: string should match"),
+    "a question too long": (
+        {"question": "x" * 4001},
+        "instances.0.question: string should have at most 4000 characters",
+    ),
+    "an unknown task": ({"question": "1?", "task": "poetry"}, "unknown task 'poetry'; have "),
+    "no program": ({"question": "1?", "k": 0}, "instances.0.k: input should be greater than or equal to 1"),
+    "too many programs": ({"question": "1?", "k": 33}, "instances.0.k: input should be less than or equal to 32"),
+    "k as text": ({"question": "1?", "k": "5"}, "instances.0.k: input should be a valid integer"),
+    "a database": (
+        {"question": "1?", "database": "/etc/passwd"},
+        "instances.0.database: extra inputs are not permitted",
+    ),
+    "a script for no database": (
+        {"question": "1?", "script": "SELECT 1"},
+        "script: tasks in sql need one and no other",
+    ),
+    "no script": (
+        {"question": "1?", "task": "table_questions"},
+        "script: tasks in sql need one and no other takes one",
+    ),
+    "no object": ("1?", "instances.0: input should be a valid dictionary"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_in_one_line(server: Server, case: str) -> None:
+    instance, message = BAD[case]
+    status, body = server.predict(instance)
+    assert status == 400
+    assert body["error"].startswith(message)
+    assert "\n" not in body["error"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"instances": []}', b'{"inputs": []}', b'{"instances": "1?"}'])
+def test_a_malformed_body_is_refused(server: Server, body: bytes, kind: str) -> None:
+    assert server.get("/v1/models/symbol-llm:predict", body, kind)[0] == 400
+
+
+def test_verdicts_are_counted(server: Server) -> None:
+    def ran() -> float:
+        found = re.search(r'^symbol_llm_verdicts_total\{status="ran"\} (\S+)', server.get("/metrics")[1], re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    before = ran()
+    server.answer(question=APPLES, k=5)
+    assert ran() - before == 4
+
+
+def test_more_than_can_wait_are_turned_away_while_probes_are_answered(server: Server) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        held = [pool.submit(server.predict, {"question": WAIT, "k": 1}) for _ in range(2)]
+        until(lambda: "symbol_llm_waiting 2.0" in server.get("/metrics")[1])
+        status, body = server.predict({"question": APPLES})
+        ready = server.get("/v1/models/symbol-llm")[0]
+        server.gate.set()
+        assert [reply.result()[0] for reply in held] == [200, 200]
+    assert (status, ready) == (503, 200)
+    assert body["error"] == "2 requests wait already, the most this server holds; try again in a moment"
+
+
+def test_sigterm_finishes_what_is_under_way(own_server: Server) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(own_server.predict, {"question": WAIT, "k": 1})
+        until(lambda: "symbol_llm_waiting 1.0" in own_server.get("/metrics")[1])
+        own_server.process.terminate()
+        until(lambda: own_server.get("/v1/models/symbol-llm")[0] != 200)
+        own_server.gate.set()
+        status, body = held.result()
+    own_server.process.join(40)
+    assert (status, body["predictions"][0]["answer"], own_server.process.exitcode) == (200, "1", 0)
+
+
+def test_a_broken_engine_is_not_ready(own_server: Server) -> None:
+    assert own_server.predict({"question": BREAK})[0] == 500
+    assert own_server.get("/v1/models/symbol-llm")[0] == 503
+    assert own_server.predict({"question": APPLES})[0] == 503
+
+
+def test_ask_prints_answer_program_and_votes(server: Server) -> None:
+    done = CliRunner().invoke(ask.main, [APPLES, "--k", "5", "--url", server.url])
+    assert done.exit_code == 0
+    assert [" ".join(line.split()) for line in done.output.splitlines()[:3]] == [
+        "answer 7",
+        "program answer = 7",
+        "votes 3 agreed, 4 ran, 5 sampled",
+    ]
+
+
+def test_ask_prints_json(server: Server) -> None:
+    done = CliRunner().invoke(ask.main, ["Say nothing.", "--json", "--url", server.url])
+    assert (done.exit_code, json.loads(done.output)["status"]) == (1, "unsolved")
+
+
+def test_ask_repeats_why_it_was_refused(server: Server) -> None:
+    done = CliRunner().invoke(ask.main, ["1?", "--task", "poetry", "--url", server.url])
+    assert done.exit_code == 2
+    assert "answered 400: unknown task 'poetry'" in done.output
+
+
+def test_ask_says_how_to_start_a_server() -> None:
+    done = CliRunner().invoke(ask.main, ["1?", "--url", "http://127.0.0.1:9"])
+    assert done.exit_code == 2
+    assert "no server answers at http://127.0.0.1:9" in done.output
+    assert "`make serve`" in done.output
+
+
+def test_ask_prints_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    votes = {"k": 1, "ran": 1, "agreed": 1}
+    verdict = {"status": "ran", "seconds": 0.0, "isolation": "none"}
+    ask.show(
+        {
+            "status": "answered",
+            "answer": "\x1b]0;x\x07[red]7",
+            "program": "",
+            "votes": votes,
+            "verdict": verdict,
+            "reasons": [],
+        }
+    )
+    assert capsys.readouterr().out.splitlines()[0].rstrip() == "answer   ]0;x[red]7"
+
+
+def test_a_missing_checkpoint_is_said_in_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", "--model", "no/such/folder"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "checkpoint 'no/such/folder': no such folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_request_in_the_readme_is_answered(server: Server) -> None:
+    text = (HERE / "README.md").read_text()
+    found = re.search(r"--data '(.*?)'", text, re.DOTALL)
+    assert found
+    status, answer = server.get("/v1/models/symbol-llm:predict", found[1].encode(), "application/x-www-form-urlencoded")
+    assert status == 200
+    assert "Basel" in json.loads(answer)["predictions"][0]["answer"]
+
+
+def test_the_commands_in_the_readme_have_their_options() -> None:
+    text = (HERE / "README.md").read_text()
+    done = subprocess.run([sys.executable, "-m", "serving", "--help"], capture_output=True, text=True, check=True)
+    for option in re.findall(r"(?<= |`)--(?!data)[a-z-]+", text):
+        assert option in done.stdout
+
+
+def ran(value: str, program: str = "p") -> Execution:
+    return Execution("ran", program, value, "", 0.0, "none")
+
+
+def failed(status: str, detail: str = "") -> Execution:
+    return Execution(status, None, None, detail, 0.0, "none")  # type: ignore[arg-type]
+
+
+def test_of_equally_many_votes_the_first_value_wins() -> None:
+    answer = vote([ran("5", "a"), ran("7", "b"), ran("7", "c"), ran("5", "d")])
+    assert (answer.answer, answer.program, answer.votes.agreed) == ("5", "a", 2)
+
+
+def test_programs_without_a_value_do_not_agree_with_each_other() -> None:
+    answer = vote([failed("error", "no value"), failed("error", "no value"), ran("7", "b")])
+    assert (answer.answer, answer.votes.ran, answer.votes.agreed) == ("7", 1, 1)
+    assert [(r.status, r.detail, r.n) for r in answer.reasons] == [("error", "no value", 2)]
+
+
+def test_our_failure_is_not_the_models() -> None:
+    assert vote([failed("unscored"), failed("unscored")]).status == "unscored"
+    assert vote([failed("unscored"), failed("error")]).status == "unsolved"
+
+
+def test_equal_reasons_are_counted_the_commonest_first() -> None:
+    answer = vote([failed("timeout"), failed("error", "x"), failed("error", "x")])
+    assert [(r.status, r.n) for r in answer.reasons] == [("error", 2), ("timeout", 1)]

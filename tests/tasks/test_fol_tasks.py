@@ -1,0 +1,119 @@
+"""Theories: readers, generator."""
+
+import itertools
+import random
+import re
+from collections import Counter
+
+import pytest
+
+from symbol_llm.errors import InvalidInput
+from symbol_llm.tasks import get
+from symbol_llm.tasks.fol import generate
+
+THREE = ["A) True", "B) False", "C) Unknown"]
+
+
+def options_row(**changes):
+    asked = "Based on the above information, is the following statement true, false, or unknown? Kai is sad."
+    return {"id": "p-0", "context": "Kai is glad.", "question": asked, "options": THREE, "answer": "C"} | changes
+
+
+def folio_row(**changes):
+    row = {"id": "f-0", "premises": ["All elms are trees. ", "Rio is an elm."], "conclusion": "Rio is a tree."}
+    return row | {"premises-FOL": ["∀x (Elm(x) → Tree(x))", "Elm(rio)"], "label": "True"} | changes
+
+
+@pytest.mark.parametrize(("letter", "label"), [("A", "True"), ("B", "False"), ("C", "Unknown")])
+def test_proofwriter_letter_becomes_a_label(data_set, letter, label):
+    (problem,) = get("proofwriter").read(data_set([options_row(answer=letter)], []))
+    assert (problem.context, problem.question) == ("Kai is glad.", "Is this true? Kai is sad.")
+    assert (problem.answer, problem.program, problem.source) == (label, None, "proofwriter p-0")
+
+
+def test_prontoqa_statement_follows_its_question(data_set):
+    row = options_row(question="Is the following statement true or false? Kai is sad.", options=THREE[:2], answer="B")
+    (problem,) = get("prontoqa").read(data_set([], [row]))
+    assert (problem.question, problem.answer, problem.split) == ("Is this true? Kai is sad.", "False", "test")
+
+
+def test_unknown_letter_names_file_line_and_field(data_set):
+    with pytest.raises(InvalidInput, match=r"train\.jsonl:2: answer: input should be .*, got 'D'"):
+        list(get("proofwriter").read(data_set([options_row(), options_row(answer="D")], [])))
+
+
+def test_folio_without_a_formula_of_the_conclusion_has_no_program(data_set):
+    (problem,) = get("folio").read(data_set([folio_row(label="Uncertain")], []))
+    assert (problem.answer, problem.program) == ("Unknown", None)
+    assert problem.context == "All elms are trees.\nRio is an elm."
+
+
+def test_folio_formulas_become_a_program(data_set):
+    (problem,) = get("folio").read(data_set([folio_row(**{"conclusion-FOL": "Tree(rio)"})], []))
+    assert problem.program == "∀x (Elm(x) → Tree(x))\nElm(rio)\nquery: Tree(rio)"
+
+
+def test_a_program_needs_as_many_premises_as_the_text_has_sentences(data_set):
+    row = options_row(context="Kai is glad. Glad people sing. If Kai sings then Kai is heard.")
+    assert next(get("proofwriter").read(data_set([row], []))).environment == {"n_premises": 3}
+    assert next(get("folio").read(data_set([folio_row()], []))).environment == {"n_premises": 2}
+
+
+def test_folio_label_is_checked(data_set):
+    with pytest.raises(InvalidInput, match=r"test\.jsonl:1: label: .*got 'Maybe'"):
+        list(get("folio").read(data_set([], [folio_row(label="Maybe")])))
+
+
+def as_python(formula: str) -> str:
+    """Turn one formula of the generator into a Python expression over `has(word, name)`."""
+    rule = re.fullmatch(r"forall x \((.*) -> (.*)\)", formula)
+    if rule:
+        return f"all(({as_python(rule[2])}) if ({as_python(rule[1])}) else True for x in names)"
+    text = re.sub(r"(\w+)\((\w+)\)", lambda m: f"has({m[1]!r}, {'x' if m[2] == 'x' else repr(m[2])})", formula)
+    return text.replace("~", "not ").replace("|", "or").replace("^", "!=")
+
+
+def label_of(program: str) -> str:
+    """Decide a generated program by truth table, from its text alone."""
+    *premises, query = program.splitlines()
+    names = sorted(set(re.findall(r"\((\w+)\)", program)) - {"x"})
+    words = sorted(set(re.findall(r"(\w+)\(", program)) - {"x"})
+    atoms = list(itertools.product(words, names))
+    found = set()
+    for bits in itertools.product((False, True), repeat=len(atoms)):
+        world = dict(zip(atoms, bits, strict=True))
+        scope = {"has": lambda word, name, world=world: world[word, name], "names": names}
+        if all(eval(as_python(premise), scope) for premise in premises):  # our own templates
+            found.add(bool(eval(as_python(query.removeprefix("query: ")), scope)))
+    return {(True,): "True", (False,): "False", (False, True): "Unknown"}[tuple(sorted(found))]
+
+
+def test_generated_answer_follows_from_the_formulas_by_truth_table():
+    for i in range(150):
+        problem = generate(random.Random(i))
+        assert label_of(problem.program) == problem.answer, problem
+
+
+def test_generated_answers_are_balanced_and_theories_vary():
+    problems = [generate(random.Random(i)) for i in range(300)]
+    assert min(Counter(p.answer for p in problems).values()) >= 75
+    assert len({p.program for p in problems[:200]}) >= 190
+
+
+def test_generated_program_has_a_line_for_each_sentence_and_uses_the_names_given():
+    for i in range(100):
+        problem = generate(random.Random(i))
+        text, names = problem.context.split("\nNames: ")
+        assert problem.program.count("\n") == text.count(".")
+        assert problem.environment == {"symbols": names.split(", "), "n_premises": text.count(".")}
+        assert set(re.findall(r"[A-Z]\w*(?=\()|(?<=\()[a-wyz]\w+", problem.program)) <= set(names.split(", "))
+
+
+def test_generated_statement_is_never_a_premise():
+    for i in range(100):
+        *premises, query = generate(random.Random(i)).program.splitlines()
+        assert query.removeprefix("query: ").lstrip("~") not in {premise.lstrip("~") for premise in premises}
+
+
+def test_worked_examples_show_every_answer():
+    assert [label_of(program) for _, _, program in get("rule_theories").shots] == ["True", "False", "Unknown", "False"]

@@ -1,0 +1,48 @@
+"""Every reader on the real slices, where a folder of them is given."""
+
+import json
+
+import pytest
+
+from symbol_llm.tasks import all_tasks, general
+from symbol_llm.tasks.command import meaning
+
+READERS = [task for task in all_tasks().values() if task.read]
+MAY_LACK_AN_ANSWER = {"asdiv"}
+
+
+def n_lines(folder) -> int:
+    return sum(1 for split in ("train", "test") for _ in (folder / f"{split}.jsonl").open())
+
+
+@pytest.mark.parametrize("task", READERS, ids=lambda task: task.name)
+def test_every_row_is_read_and_can_be_judged(real, task):
+    problems = list(task.read(real / task.folder))
+    assert len(problems) == n_lines(real / task.folder)
+    lacking = [p.source for p in problems if p.answer is None and p.program is None]
+    assert not lacking or task.name in MAY_LACK_AN_ANSWER, lacking
+    assert len(lacking) < 0.1 * len(problems)
+    assert all(p.question.strip() and p.task == task.name and p.family == task.family for p in problems)
+
+
+@pytest.mark.parametrize("source", general.SOURCES, ids=lambda source: source.name)
+def test_every_general_row_is_read(real, source):
+    items = list(source.read(real / source.folder))
+    n = n_lines(real / source.folder)
+    assert len(items) == (n if source.name != "mmlu" else sum(1 for _ in (real / source.folder / "test.jsonl").open()))
+    assert all(item.choices or item.reply for item in items)
+
+
+@pytest.mark.parametrize("folder", ["scan", "scan_length"])
+def test_our_meaning_agrees_with_every_real_command(real, folder):
+    for split in ("train", "test"):
+        for line in (real / "command" / folder / f"{split}.jsonl").open():
+            row = json.loads(line)
+            assert meaning(row["IN"]) == row["OUT"]
+
+
+@pytest.mark.parametrize(("name", "share"), [("svamp", 0.99), ("asdiv", 0.65)])
+def test_formulas_become_programs(real, name, share):
+    task = all_tasks()[name]
+    problems = list(task.read(real / task.folder))
+    assert sum(p.program is not None for p in problems) >= share * len(problems)

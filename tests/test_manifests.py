@@ -1,0 +1,236 @@
+"""Every overlay passes; a broken copy fails with the message that names the fault."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from manifests import check
+from symbol_llm import __version__
+
+ROOT = Path(check.__file__).parent
+OVERLAYS = ("laptop", "prod")
+CRDS = Path(os.environ.get("CRDS") or ROOT / "crds")
+
+needs_kubectl = pytest.mark.skipif(
+    not shutil.which("kubectl"), reason="kubectl, which renders the overlays, is not installed"
+)
+needs_crds = pytest.mark.skipif(not CRDS.is_dir(), reason="no CRDs; set CRDS to the folder that holds KServe's")
+
+
+@pytest.fixture(scope="module")
+def schemas() -> check.Schemas:
+    return check.load_schemas(CRDS)
+
+
+def faults_after(
+    edit: Callable[[str], str], file: str, tmp_path: Path, schemas: check.Schemas | None = None
+) -> list[str]:
+    copy = shutil.copytree(ROOT, tmp_path / "manifests")
+    text = (copy / file).read_text()
+    assert edit(text) != text, f"the edit leaves {file} as it is"
+    (copy / file).write_text(edit(text))
+    return [
+        f"{resource}: {message}"
+        for resource, message in check.check(check.render(copy / "overlays" / "laptop"), schemas)
+    ]
+
+
+@needs_kubectl
+@needs_crds
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlay_has_no_fault(overlay: str, schemas: check.Schemas) -> None:
+    assert list(check.check(check.render(ROOT / "overlays" / overlay), schemas)) == []
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlay_keeps_our_rules_where_no_crd_is_at_hand(overlay: str) -> None:
+    assert list(check.check(check.render(ROOT / "overlays" / overlay))) == []
+
+
+BREAKS = {
+    "a limit is missing": (
+        "base/mlflow.yaml",
+        ('limits: {cpu: "1", memory: 1536Mi, ', 'limits: {cpu: "1", '),
+        "Deployment/mlflow: container 'mlflow' has no memory limit",
+    ),
+    "a request is above its limit": (
+        "base/mlflow.yaml",
+        ("requests: {cpu: 250m", 'requests: {cpu: "2"'),
+        "Deployment/mlflow: container 'mlflow' requests 2 cpu, more than its limit 1",
+    ),
+    "an image is latest": (
+        "base/kustomization.yaml",
+        ("symbol-llm/cpu, newTag: 0.1.0", "symbol-llm/cpu, newTag: latest"),
+        "Deployment/mlflow: container 'mlflow' has image 'symbol-llm/cpu:latest'; name a version, not latest",
+    ),
+    "an image has no tag": (
+        "base/kustomization.yaml",
+        ("  - {name: symbol-llm/cpu, newTag: 0.1.0}\n", ""),
+        "Deployment/mlflow: container 'mlflow' has image 'symbol-llm/cpu' without a tag; see images:",
+    ),
+    "a field is unknown": (
+        "base/mlflow.yaml",
+        ("strategy: {type: Recreate}", "strateggy: {type: Recreate}"),
+        "Deployment/mlflow: spec: Additional properties are not allowed ('strateggy' was unexpected)",
+    ),
+    "a secret dangles": (
+        "overlays/laptop/kustomization.yaml",
+        ("- name: credentials", "- name: credentail"),
+        "Deployment/mlflow: Secret/credentials is not in the render; add it, or declare it in symbol-llm/external",
+    ),
+    "a key of a secret is missing": (
+        "overlays/laptop/secret.example.env",
+        ("POSTGRES_PASSWORD=change-me\n", ""),
+        "StatefulSet/mlflow-db: Secret/credentials has no key 'POSTGRES_PASSWORD'",
+    ),
+    "a service account dangles": (
+        "base/mlflow.yaml",
+        ("serviceAccountName: mlflow", "serviceAccountName: mlfow"),
+        "Deployment/mlflow: ServiceAccount/mlfow is not in the render; add it, or declare it in symbol-llm/external",
+    ),
+    "a pod may escalate": (
+        "base/serving.yaml",
+        ("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true"),
+        "InferenceService/symbol-llm: "
+        "container 'kserve-container' must have securityContext.allowPrivilegeEscalation: false",
+    ),
+    "a pod may be root": (
+        "base/database.yaml",
+        ("runAsNonRoot: true", "runAsNonRoot: false"),
+        "StatefulSet/mlflow-db: pod securityContext.runAsNonRoot must be true",
+    ),
+    "a pod takes a token": (
+        "base/serving.yaml",
+        ("automountServiceAccountToken: false", "automountServiceAccountToken: true"),
+        "InferenceService/symbol-llm: "
+        "automountServiceAccountToken must be false, or symbol-llm/needs-token say why not",
+    ),
+    "a service selects nothing": (
+        "base/mlflow.yaml",
+        ("selector: {app.kubernetes.io/name: mlflow}", "selector: {app.kubernetes.io/name: mlfow}"),
+        "Service/mlflow: its selector {'app.kubernetes.io/name': 'mlfow'} finds no pod",
+    ),
+    "a service aims at no port": (
+        "base/mlflow.yaml",
+        ("targetPort: http}", "targetPort: web}"),
+        "Service/mlflow: its target port web is no port of its pods",
+    ),
+}
+
+
+@needs_kubectl
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_fault_is_found_when(case: str, tmp_path: Path) -> None:
+    file, (old, new), message = BREAKS[case]
+    assert message in faults_after(lambda text: text.replace(old, new), file, tmp_path)
+
+
+@needs_kubectl
+@needs_crds
+def test_an_unknown_field_of_a_custom_resource_is_found(tmp_path: Path, schemas: check.Schemas) -> None:
+    def edit(text: str) -> str:
+        return text.replace("minReplicas:", "minimumReplicas:")
+
+    unknown = "Additional properties are not allowed ('minimumReplicas' was unexpected)"
+    assert f"InferenceService/symbol-llm: spec.predictor: {unknown}" in faults_after(
+        edit, "base/serving.yaml", tmp_path, schemas
+    )
+
+
+@needs_kubectl
+def test_the_command_prints_the_fault_and_fails(tmp_path: Path) -> None:
+    copy = shutil.copytree(ROOT, tmp_path / "manifests")
+    network = copy / "base" / "network.yaml"
+    network.write_text(network.read_text().replace("name: mlflow-db}", "name: database}"))
+    done = CliRunner().invoke(check.main, ["--root", str(copy)])
+    assert done.exit_code == 1
+    assert "NetworkPolicy/mlflow-db: its selector {'app.kubernetes.io/name': 'database'} finds no pod" in done.output
+    assert "no CRDs (--crds not given): the fields of custom resources were not checked" in done.output
+
+
+@needs_kubectl
+def test_an_overlay_that_does_not_render_is_named(tmp_path: Path) -> None:
+    copy = shutil.copytree(ROOT, tmp_path / "manifests")
+    (copy / "base" / "mlflow.yaml").unlink()
+    done = CliRunner().invoke(check.main, ["--root", str(copy)])
+    assert done.exit_code == 1
+    assert "overlays/laptop" in done.output
+    assert "mlflow.yaml" in done.output
+
+
+def test_a_folder_without_overlays_fails(tmp_path: Path) -> None:
+    assert CliRunner().invoke(check.main, ["--root", str(tmp_path)]).exit_code == 1
+
+
+def test_a_missing_kubectl_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = CliRunner().invoke(check.main, ["--root", str(ROOT)])
+    assert done.exit_code == 1
+    assert "kubectl is not installed" in done.output
+
+
+@needs_kubectl
+def test_our_images_carry_the_version_of_the_package() -> None:
+    images = {
+        c["image"]
+        for overlay in OVERLAYS
+        for pod in check.pods(check.render(ROOT / "overlays" / overlay))
+        for c in pod.containers
+    }
+    assert {tag for name, tag in (image.split(":") for image in images) if name.startswith("symbol-llm/")} == {
+        __version__
+    }
+
+
+@needs_kubectl
+def test_the_runner_may_follow_its_jobs_and_read_two_settings_and_nothing_more() -> None:
+    role = next(r for r in check.render(ROOT / "overlays" / "prod") if r["kind"] == "Role")
+    rights = {(rule["resources"][0], *rule["verbs"], *rule.get("resourceNames", ())) for rule in role["rules"]}
+    assert rights == {
+        ("trainjobs", "create", "get", "list", "watch", "delete"),
+        ("configmaps", "get", "storage", "kfp-launcher"),
+        ("secrets", "get", "mlpipeline-minio-artifact"),
+        ("workflowtaskresults", "create", "patch"),
+    }
+
+
+def test_no_password_is_in_the_tree() -> None:
+    example = (ROOT / "overlays" / "laptop" / "secret.example.env").read_text()
+    assert re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY)=(.*)", example) == ["change-me", "change-me"]
+    assert (ROOT / "overlays" / "laptop" / ".gitignore").read_text().split() == ["secret.env"]
+
+
+@needs_kubectl
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes the password, is not installed")
+def test_the_readme_makes_one_password_for_all(tmp_path: Path) -> None:
+    copy = shutil.copytree(ROOT, tmp_path / "manifests")
+    block = (ROOT / "README.md").read_text().partition("## Install\n\n")[2].partition("\n\n")[0]
+    commands = [line.strip() for line in block.splitlines() if "kubectl" not in line]
+    subprocess.run(["bash", "-euc", "\n".join(commands)], cwd=tmp_path, check=True)
+    secret = next(r for r in check.render(copy / "overlays" / "laptop") if check.name_of(r) == "Secret/credentials")
+    values = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    password = values["POSTGRES_PASSWORD"]
+    assert re.fullmatch(r"[0-9a-f]{32}", password)
+    assert values["MLFLOW_BACKEND_STORE_URI"] == f"postgresql+psycopg2://mlflow:{password}@mlflow-db:5432/mlflow"
+
+
+@needs_kubectl
+def test_the_readme_names_what_there_is() -> None:
+    text = (ROOT / "README.md").read_text()
+    resources = [r for overlay in OVERLAYS for r in check.render(ROOT / "overlays" / overlay)]
+    there = {check.name_of(r).lower() for r in resources} | {"deployment/symbol-llm-predictor"}  # the last is KServe's
+    paths = re.findall(r"kubectl apply -k (\S+)", text)
+    assert [(ROOT.parent / path / "kustomization.yaml").is_file() for path in paths] == [True, True]
+    named = re.findall(r"--namespace symbol-llm .*?\b(deployment|service|inferenceservice)[/ ]([a-z-]+)", text)
+    assert len(named) == 5
+    assert {f"{kind}/{name}" for kind, name in named} <= there
