@@ -80,7 +80,7 @@ def parent(name: str, params: BaseModel) -> Iterator[str]:
 
 
 def tracked(
-    stage: Callable[..., Numbers], *, label: str, log_metric: Callable[[str, float], None] | None = None, **arguments: Any
+    stage: Callable[..., Numbers], /, *, label: str, log_metric: Callable[[str, float], None] | None = None, **arguments: Any
 ) -> Numbers:
     """Call `stage(**arguments)` inside a child run named `label`; return its numbers.
 

@@ -87,7 +87,9 @@ def test_too_much_memory_output_or_files_is_a_matter_of_resources(program: str) 
 
 
 def test_own_folder_is_empty_writable_and_gone_afterwards() -> None:
-    program = "import os\nbefore = os.listdir()\nopen('f', 'w').write('x')\nanswer = [before, os.listdir(), os.getcwd()]"
+    program = (
+        "import os\nbefore = os.listdir()\nopen('f', 'w').write('x')\nanswer = [before, os.listdir(), os.getcwd()]"
+    )
     empty, written, folder = run(program).value[1]
     assert (empty, written) == (["list", []], ["list", [["str", "f"]]])
     assert not Path(folder[1]).exists()
@@ -109,9 +111,13 @@ def test_a_program_has_no_environment_and_no_input(monkeypatch: pytest.MonkeyPat
 
 
 def test_threads_work_and_do_not_outlive_the_call() -> None:
-    program = "import threading\nt = threading.Thread(target=lambda: x.append(5))\nx = []\nt.start()\nt.join()\nanswer = x[0]"
+    program = (
+        "import threading\nt = threading.Thread(target=lambda: x.append(5))\nx = []\nt.start()\nt.join()\nanswer = x[0]"
+    )
     assert run(program).value == ["int", "5"]
-    assert run("import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()\nanswer = 1").value
+    assert run(
+        "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()\nanswer = 1"
+    ).value
 
 
 def test_sets_of_strings_and_random_numbers_are_the_same_every_time() -> None:
