@@ -22,6 +22,7 @@ import click
 from rich.console import Console
 
 from pipelines import settings
+from pipelines.ask import first_question
 from pipelines.screen import Screen, closing_table
 from symbol_llm import files, progress, tracking
 from symbol_llm.errors import SymbolLLMError
@@ -30,17 +31,14 @@ from symbol_llm.stages import read_report
 
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 TAIL_LINES = 25
+QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @settings.with_profile
 @click.option("--name", default="", help="Name of the run; runs of one name share a cache. Default: the profile's.")
-@click.option("--question", default="Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?", show_default=True)
-@click.option("--task", default="", help="Task of the question; default: the first Python task of the collection.")
-@click.option("--no-ask", is_flag=True, help="Do not start a server and ask it at the end.")
-def main(
-    file: Path, profile: str, source: Path | None, overrides: tuple[str, ...], name: str, question: str, task: str, no_ask: bool
-) -> None:
+@click.option("--question", default=QUESTION, show_default=True, help="Put to the champion at the end; empty: no server.")
+def main(file: Path, profile: str, source: Path | None, overrides: tuple[str, ...], name: str, question: str) -> None:
     """Run the whole loop on this machine, from a weak model to a promoted one that answers."""
     console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False)
     try:
@@ -49,10 +47,8 @@ def main(
         with files.lock(home, "a run of the pipeline"):
             promotion = run(parameters, home, console)
             finish(parameters, promotion, home, console)
-            if not no_ask:
-                from pipelines.ask import first_question
-
-                first_question(parameters, console, question, task)
+            if question:
+                first_question(f"models:/{parameters.promote.name}@champion", question, home / "server.log", console)
     except SymbolLLMError as e:
         console.print(f"[red]✘ {e}[/]")
         sys.exit(e.exit_code)

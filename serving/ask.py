@@ -39,7 +39,7 @@ def main(url: str, name: str, as_json: bool, **instance: object) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:
-        show(answer)
+        show(answer, Console())
     sys.exit(0 if answer["status"] == "answered" else 1)
 
 
@@ -58,7 +58,7 @@ def ask(url: str, instance: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def show(answer: dict[str, Any]) -> None:
+def show(answer: dict[str, Any], console: Console) -> None:
     """Print `answer` as a table."""
     votes, verdict = answer["votes"], answer["verdict"]
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -72,7 +72,7 @@ def show(answer: dict[str, Any]) -> None:
         table.add_row("verdict", f"{verdict['status']} in {verdict['seconds']:.3f} s under {verdict['isolation']}")
     for reason in answer["reasons"]:
         table.add_row("no vote", _plain(f"{reason['n']} x {reason['status']}: {reason['detail']}"))
-    Console().print(table)
+    console.print(table)
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -191,6 +191,7 @@ class Ledger:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
+            self._file.close()
             raise Busy(f"{path}: another process is writing this ledger; wait for it or stop it") from e
         self.rows: list[dict[str, Any]] = []
         self.n_torn = 0

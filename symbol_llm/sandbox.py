@@ -95,8 +95,9 @@ def run(
 ) -> Outcome:
     """Call `entry` ("module:function" of ours) with the JSON object `args` in a fresh confined child. Thread-safe.
 
-    `readable` are further files or folders the child may read. `preload` are libraries imported once, ahead of all
-    calls that name the same ones. Imports of our own package must be at the top of the entry's module.
+    `readable` are further files or folders the child may read. `preload` are libraries to import ("module") or functions
+    of ours to call ("module:function") once, ahead of all calls that name the same ones. What an entry imports of our own
+    package it must import at its module's top.
     Raises Unavailable if the sandbox itself fails, MissingDependency if a library to import ahead is not installed.
     """
     request = {
@@ -366,7 +367,10 @@ def serve(modules: Iterable[str]) -> None:
     control = socket.socket(fileno=0)
     try:
         for name in (*COMMON, *modules):
-            importlib.import_module(name)
+            module, _, function = name.partition(":")
+            loaded = importlib.import_module(module)
+            if function:
+                getattr(loaded, function)()
     except ModuleNotFoundError as e:
         control.send(f"missing {e.name}".encode())
         return
@@ -619,9 +623,9 @@ def _lower(kind: int, soft: int, hard: int | None = None) -> None:
 
 
 # Landlock: rights by number of bit, and the version of the interface that brought them.
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 8
 _READ = _READ_FILE | _READ_DIR
-_OWN = _READ | 1 << 1 | 1 << 5 | 1 << 8  # write, remove and make plain files; no folders, links or devices
+_OWN = _READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_FILE  # but no folders, links or devices
 _TRUNCATE = 1 << 14
 _ALL_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _TCP_BIND_CONNECT, _SIGNALS_AND_ABSTRACT_SOCKETS = 0b11, 0b11
@@ -652,7 +656,8 @@ def _allow(ruleset: int, fd: int, rights: int) -> None:
 
 
 def _open_for_rule(path: str) -> tuple[int, int]:
-    return os.open(path, os.O_PATH), _READ if os.path.isdir(path) else _READ_FILE
+    rights = _READ if os.path.isdir(path) else _READ_FILE | _WRITE_FILE if path == os.devnull else _READ_FILE
+    return os.open(path, os.O_PATH), rights
 
 
 def _libraries() -> Iterator[str]:

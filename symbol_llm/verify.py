@@ -88,7 +88,9 @@ def execute(problem: Problem, reply: str, limits: Limits) -> Execution:
         status, detail = _explain(e, problem)
         return Execution(status, program, None, detail[:MAX_TEXT], time.monotonic() - start, "none")
     done = ran.value is not None
-    return Execution("ran" if done else "error", program, ran.value, ran.detail[:MAX_TEXT], time.monotonic() - start, ran.isolation)
+    return Execution(
+        "ran" if done else "error", program, ran.value, ran.detail[:MAX_TEXT], time.monotonic() - start, ran.isolation
+    )
 
 
 def _judge(problem: Problem, reply: str, limits: Limits, found: dict[str, Any]) -> None:

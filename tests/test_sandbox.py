@@ -185,7 +185,7 @@ def test_the_zygote_ends_with_its_caller() -> None:
         "sandbox.run('json:dumps', {}, Limits())\n"
         "print([z._process.pid for z in sandbox._zygotes.values()][0], flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
     assert ends(int(done.stdout))
 
@@ -222,13 +222,13 @@ print(sandbox.run("json:dumps", {}, Limits()).isolation)
 
 
 def test_without_landlock_the_sandbox_refuses_to_run() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True, check=False)
     assert "Unavailable" in done.stderr
     assert "this kernel offers seccomp; set SYMBOL_LLM_SANDBOX=weak" in done.stderr
 
 
 def test_weak_runs_without_landlock_and_says_so(weak: None) -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True, check=False)
     assert done.stdout == "seccomp+rlimits\n"
 
 
@@ -247,7 +247,7 @@ def test_an_ordinary_user_without_capabilities_is_confined_alike() -> None:
         "print(os.getuid(), sandbox.run('json:dumps', {}, Limits()).isolation)"
     )
     user = ["unshare", "--user", "--map-user=1000"] if os.getuid() == 0 else []
-    done = subprocess.run([*user, sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([*user, sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode and "unshare" in done.stderr:
         pytest.skip("no user namespaces here")
     assert done.stdout == f"{1000 if user else os.getuid()} landlock+seccomp+rlimits\n"

@@ -190,8 +190,8 @@ CHEATS = {
     "recurses for ever": "def f():\n    return f()\nanswer = f()",
     "recurses without a limit": "import sys\nsys.setrecursionlimit(10**9)\ndef f():\n    return f()\nanswer = f()",
     "nests deeply": "answer = []\nfor _ in range(10**5): answer = [answer]",
-    "starts threads that never end": "import threading\nfor _ in range(9):\n    threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()",
-    "leaves a thread to answer": "import threading, time\nthreading.Thread(target=lambda: time.sleep(9) or answer).start()",
+    "starts threads that never end": "import threading\nfor _ in range(2):\n    threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()",
+    "leaves a thread to answer": "import threading, time\nthreading.Thread(target=lambda: time.sleep(9)).start()\nanswer = 1",
 }
 
 

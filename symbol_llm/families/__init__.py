@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from symbol_llm.errors import InvalidInput, MissingDependency
-from symbol_llm.records import Problem
 from symbol_llm.params import Limits
+from symbol_llm.records import Problem
 
 
 class Result(NamedTuple):

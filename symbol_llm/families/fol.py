@@ -39,7 +39,9 @@ VERSION = 1
 METRIC = "label by entailment"
 
 LABELS = ("True", "False", "Unknown")
-MAX_DEPTH = 100
+MAX_DEPTH = 60
+MAX_OPERATORS = 100
+"""Of a line: a tree may be as deep as this."""
 
 Formula = list[Any]
 """A JSON tree: [operator, formula, ...], [quantifier, variable, formula], ["=", term, term], ["atom", name, term ...].
@@ -75,7 +77,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
     if "theory" in problem.environment:
         gold = _parse(problem.environment["theory"])
         args["theory"] = {"premises": gold.premises, "query": gold.query}
-    outcome = sandbox.run(f"{__name__}:decide", args, limits, preload=("z3",))
+    outcome = sandbox.run(f"{__name__}:decide", args, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
     if outcome.status != "ok":  # no text of the program runs as code in that child, so this is ours
         raise Unavailable(f"Z3 did not decide: {outcome.detail}")
@@ -134,6 +136,11 @@ def _predicates(formula: Formula) -> set[str]:
 
 
 # --- in the child: no text of the program is run, only its tree is translated -----------------------------------------
+
+
+def warm_up() -> None:
+    """Have Z3 set itself up, once for all children."""
+    decide({"premises": [["atom", "P", ["constant", "a"]]], "query": ["atom", "Q", ["constant", "a"]], "theory": None})
 
 
 def decide(args: dict[str, Any]) -> dict[str, str]:
@@ -255,7 +262,7 @@ class _Parser:
                 raise Unparsable(f"line {line}, column {token.start(3) + 1}: unexpected {token[3]!r}")
             self._tokens.append((token[1] or token[2], token.end() - len(token[1] or token[2]) + 1))
         self._tokens.append(("", len(text) + 1))
-        self._at, self._line, self._depth = 0, line, 0
+        self._at, self._line, self._depth, self._n_operators = 0, line, 0, 0
         self._arities, self._constants = arities, constants
         self._bound: list[str] = []
 
@@ -288,6 +295,9 @@ class _Parser:
             return self._unary()
         left = self._binary(level + 1)
         while (operator := _OPERATOR.get(self._peek())) in _LEVELS[level]:
+            self._n_operators += 1
+            if self._n_operators > MAX_OPERATORS:
+                raise self._error(f"at most {MAX_OPERATORS} operators")
             self._at += 1
             right = self._binary(level if operator == "implies" else level + 1)
             left = [operator, left, right]

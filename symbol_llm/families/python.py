@@ -331,7 +331,7 @@ def _read_expression(node: ast.AST) -> Any:
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return sympy.Rational(str(number))
-        case ast.Name(id=name):
+        case ast.Name(id=name) if name not in ("oo", "zoo", "nan", "inf"):
             return {"pi": sympy.pi, "E": sympy.E, "I": sympy.I}.get(name) or sympy.Symbol(name)
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
             value = _read_expression(operand)
@@ -357,7 +357,7 @@ class _Expression(NamedTuple):
     text: str
 
 
-def _decode(tagged: Any) -> Any:
+def _decode(tagged: Any, depth: int = 0) -> Any:
     """Return the child's value as bool, Fraction (exact), float, str, _Expression or list; None if it is malformed."""
     match tagged:
         case ["bool", bool(value)] | ["str", str(value)]:
@@ -366,8 +366,8 @@ def _decode(tagged: Any) -> Any:
             return _Expression(text)
         case ["int" | "fraction" | "float", str(text)]:
             return _number(text)
-        case ["list", list(items)]:
-            return [_decode(item) for item in items]
+        case ["list", list(items)] if depth <= MAX_DEPTH:
+            return [_decode(item, depth + 1) for item in items]
         case _:
             return None
 

@@ -213,7 +213,7 @@ def select(args: dict[str, Any]) -> dict[str, Any]:
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
         nonlocal reads
         reads = reads or (action == sqlite3.SQLITE_READ and not (first or "").startswith("sqlite_"))
-        if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() == "load_extension":
+        if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in ("load_extension", "fts3_tokenizer"):
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
 

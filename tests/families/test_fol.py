@@ -1,0 +1,153 @@
+"""First-order logic: grammar, three-valued labels, and the guards against empty proofs."""
+
+from typing import Any
+
+import pytest
+
+from symbol_llm.errors import Unparsable
+from symbol_llm.families.fol import canonical, run, score
+from symbol_llm.params import Limits
+from symbol_llm.records import Problem
+
+LIMITS = Limits(timeout_s=20)
+
+
+def problem(answer: str | None = None, **environment: Any) -> Problem:
+    return Problem.of(
+        task="t",
+        family="fol",
+        split="test",
+        instruction="",
+        question="q",
+        answer=answer,
+        environment=environment,
+        source="s",
+        licence="l",
+    )
+
+
+def label(program: str, **environment: Any) -> str | None:
+    return run(program, problem(**environment), LIMITS).value
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("Furry(bob)\nall x. (Furry(x) -> Nice(x))\nquery: Nice(bob)", "True"),
+        ("Furry(bob)\n∀x (Furry(x) → ¬Nice(x))\nquery: Nice(bob)", "False"),
+        ("Furry(bob)\nNice(anne)\nquery: Nice(bob)", "Unknown"),
+        ("forall x exists y Likes(x, y)\nquery: exists z Likes(bob, z)", "True"),
+        ("exists y. all x. Likes(x, y)\nquery: all x. exists y. Likes(x, y)", "True"),
+        ("P(a) | Q(a)\n~P(a)\nquery: Q(a)", "True"),
+        ("P(a) ^ Q(a)\nP(a)\nquery: Q(a)", "False"),
+        ("P(a) <-> Q(a)\n~Q(a)\ngoal: P(a)", "False"),
+        ("Raining -> Wet\nRaining\nconclusion: Wet", "True"),
+        ("a = b\nP(a)\nquery: P(b)", "True"),
+        ("a ≠ b\nP(a)\nquery: P(b)", "Unknown"),
+        ("# theory\nPremises:\nP(a). ::: a is P\nquery: P(a)", "True"),
+        ("P(a) and not Q(a)\nquery: Q(a) or P(a)", "True"),
+        ("P(a) implies (Q(a) iff R(a))\nP(a)\nR(a)\nquery: Q(a)", "True"),
+        ("all x, y. (R(x, y) -> R(y, x))\nR(a, b)\nquery: R(b, a)", "True"),
+        ("all x. P(x) -> Q(x)\nP(a)\nquery: Q(a)", "True"),
+        ("(all x P(x)) -> Q(a)\nP(b)\nquery: Q(a)", "Unknown"),
+        ("P(a) -> Q(a) -> R(a)\nP(a)\nQ(a)\nquery: R(a)", "True"),
+    ],
+)
+def test_the_label_is_what_follows(program: str, expected: str) -> None:
+    assert label(program) == expected
+
+
+def test_precedence_is_not_and_or_implies_iff() -> None:
+    assert canonical("~P & Q | R -> S <-> T\nquery: P") == canonical("((((~P) & Q) | R) -> S) <-> T\nquery: P")
+
+
+def test_premises_that_contradict_each_other_prove_nothing() -> None:
+    ran = run("P(a)\n~P(a)\nquery: Q(a)", problem(), LIMITS)
+    assert ran.value is None
+    assert ran.detail == "Contradiction, but premises that contradict each other prove everything"
+
+
+@pytest.mark.parametrize("query", ["Q(a) | ~Q(a)", "Q(a) & ~Q(a)"])
+def test_a_query_that_needs_no_premise_is_not_accepted(query: str) -> None:
+    program = f"P(a)\nquery: {query}"
+    assert [score(program, problem(answer), LIMITS).score for answer in ("True", "False")] == [0.0, 0.0]
+
+
+def test_unknown_about_what_no_premise_speaks_of_is_not_accepted_unless_declared() -> None:
+    program = "P(a)\nquery: Q(a)"
+    assert score(program, problem("Unknown"), LIMITS).score == 0.0
+    assert score(program, problem("Unknown", symbols=["P", "Q", "a"]), LIMITS).score == 1.0
+
+
+def test_fewer_premises_than_the_theory_has_are_not_accepted() -> None:
+    program = "P(a)\nP(a)\nquery: P(a)"
+    assert score(program, problem("True", n_premises=1), LIMITS).score == 1.0
+    assert score(program, problem("True", n_premises=2), LIMITS).score == 0.0
+
+
+THEORY = "all x. (P(x) -> Q(x))\nP(a)\nquery: Q(a)"
+
+
+@pytest.mark.parametrize(
+    ("program", "score_"),
+    [
+        (THEORY, 1.0),
+        ("P(a) & all x. (~Q(x) -> ~P(x))\nquery: ~~Q(a)", 1.0),
+        ("Q(a)\nquery: Q(a)", 1.0),
+        ("Q(b)\nP(a)\nP(a) -> Q(a)\nquery: Q(a)", 0.0),
+        ("P(a)\nquery: P(a)", 0.0),
+    ],
+)
+def test_against_a_formal_theory_nothing_may_be_invented(program: str, score_: float) -> None:
+    assert score(program, problem("True", theory=THEORY), LIMITS).score == score_
+
+
+@pytest.mark.parametrize(
+    ("program", "detail"),
+    [
+        ("P(a)", "no query"),
+        ("query: P(a)", "no premise"),
+        ("P(a)\nquery: P(a)\nP(b)", "line 3: nothing may follow the query"),
+        ("P(x)\nquery: P(a)", "line 1, column 3: expected a bound variable or a constant"),
+        ("all x P(x) -> Q(x)\nquery: P(a)", "line 1, column 17"),
+        ("P(a)\nP(a, b)\nquery: P(a)", "line 2, column 1: expected P with 1 terms as before"),
+        ("P(a\nquery: P(a)", r"line 1, column 4: expected '\)', got 'the end'"),
+        ("P(a) $ Q(a)\nquery: P(a)", r"line 1, column 6: unexpected '\$'"),
+        ("P(a) Q(a)\nquery: P(a)", "line 1, column 6: expected an operator"),
+        ("P(f(a))\nquery: P(a)", "line 1, column 4"),
+        ("~" * 200 + "P(a)\nquery: P(a)", "at most 60 levels"),
+        ("(" * 200 + "P(a)\nquery: P(a)", "at most 60 levels"),
+        ("P -> " * 5000 + "P\nquery: P", "at most 100 operators"),
+        ("P | P ^ " * 5000 + "P\nquery: P", "at most 100 operators"),
+    ],
+)
+def test_ill_formed_programs_are_refused_with_the_place(program: str, detail: str) -> None:
+    with pytest.raises(Unparsable, match=detail):
+        canonical(program)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("all x. P(x)\nquery: Q", "∀y P(y)\nquery: Q"),
+        ("P & Q\nR\nquery: Q", "R\nQ ∧ P\nR\nquery: ~~Q"),
+        ("(P | Q) | R\nquery: Q", "R or (Q or P)\nquery: Q"),
+        ("a = b\nquery: Q", "b = a\nquery: Q"),
+    ],
+)
+def test_names_of_variables_and_order_do_not_count(one: str, two: str) -> None:
+    assert canonical(one) == canonical(two)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("P -> Q\nquery: Q", "Q -> P\nquery: Q"),
+        ("all x. exists y. R(x, y)\nquery: Q", "exists y. all x. R(x, y)\nquery: Q"),
+        ("all x. (P(x) & exists x. Q(x))\nquery: Q(a)", "all x. (P(x) & exists y. Q(x))\nquery: Q(a)"),
+        ("all x. exists x. all y. R(x, y)\nquery: Q", "all x. exists y. all y. R(y, y)\nquery: Q"),
+        ("P(a)\nquery: Q", "P(b)\nquery: Q"),
+    ],
+)
+def test_programs_that_differ_stay_apart(one: str, two: str) -> None:
+    assert canonical(one) != canonical(two)

@@ -1,0 +1,217 @@
+"""Programs of thought: which programs are the same, and which answers match gold."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from symbol_llm.errors import Unparsable
+from symbol_llm.families.python import canonical, run, score
+from symbol_llm.params import Limits
+from symbol_llm.records import Problem
+
+LIMITS = Limits(timeout_s=10)
+
+
+def problem(answer: Any, **environment: Any) -> Problem:
+    return Problem.of(
+        task="t",
+        family="python",
+        split="test",
+        instruction="",
+        question="q",
+        answer=answer,
+        environment=environment,
+        source="s",
+        licence="l",
+    )
+
+
+def accepts(program: str, answer: Any) -> bool:
+    return score(program, problem(answer), LIMITS).score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        ("0", 0),
+        ("0.0", 0),
+        ("-0.0", 0),
+        ("3", 3.0),
+        ("2.99995", 3),
+        ("1e6 + 0.5", 1_000_000),
+        ("1/3", 0.33333),
+        ("'1,200'", 1200),
+        ("1200", "1,200"),
+        ("'3/4'", 0.75),
+        ("0.75", "3/4"),
+        ("__import__('fractions').Fraction(3, 4)", "3/4"),
+        ("__import__('fractions').Fraction(3, 4)", 0.75),
+        ("__import__('decimal').Decimal('0.10')", 0.1),
+        ("__import__('numpy').float64(2.5)", 2.5),
+        ("__import__('numpy').arange(3)", [0, 1, 2]),
+        ("10**30", 10**30),
+        ("True", True),
+        ("'  New   York '", "new york"),
+        ("(1, 2.0, 'x')", [1, 2, "X"]),
+        ("[[1], []]", [[1], []]),
+        ("__import__('datetime').date(2024, 2, 29)", "2024-02-29"),
+    ],
+)
+def test_values_that_match(value: str, answer: Any) -> None:
+    assert accepts(f"answer = {value}", answer)
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        ("1", 0),
+        ("0", 0.00005),
+        ("0.00005", 0),
+        ("3.0002", 3),
+        ("1e6 + 2.0", 1_000_000),
+        ("10**30 + 1", 10**30),
+        ("__import__('fractions').Fraction(333333, 10**6)", "1/3"),
+        ("float('nan')", 0),
+        ("float('inf')", 10**400),
+        ("float('inf')", "inf"),
+        ("None", 0),
+        ("None", "None"),
+        ("True", 1),
+        ("1", True),
+        ("'True'", True),
+        ("''", 0),
+        ("'1,20'", 120),
+        ("[3]", 3),
+        ("3", [3]),
+        ("[1, 2]", [2, 1]),
+        ("[1]", [1, 2]),
+        ("'a'", "b"),
+        ("'42 or 43'", 42),
+        ("{1}", 1),
+        ("lambda: 1", 1),
+    ],
+)
+def test_values_that_do_not_match(value: str, answer: Any) -> None:
+    assert not accepts(f"answer = {value}", answer)
+
+
+@pytest.mark.parametrize(
+    ("value", "answer", "same"),
+    [
+        ("2*x + 2", "2*(x + 1)", True),
+        ("sympy.sin(x)**2 + sympy.cos(x)**2", "1", True),
+        ("sympy.sqrt(8)", "2*sqrt(2)", True),
+        ("8 ** 0.5", "2*sqrt(2)", True),
+        ("'x^2 + 1'", "1 + x**2", True),
+        ("sympy.Rational(3, 4)", 0.75, True),
+        ("sympy.Integer(7)", 7, True),
+        ("(x, 2)", "[x, 2]", False),
+        ("2*x + 1", "2*(x + 1)", False),
+        ("sympy.Symbol('y')", "x", False),
+        ("sympy.nan", 0, False),
+        ("sympy.oo", "oo", False),
+        ("'__import__(\"os\").getcwd() + x'", "x + 1", False),
+    ],
+)
+def test_expressions_are_compared_as_mathematics(value: str, answer: Any, same: bool) -> None:
+    assert accepts(f"import sympy\nx = sympy.Symbol('x')\nanswer = {value}", answer) is same
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def solution():\n    return 5",
+        "answer = 4\ndef solution():\n    return 5",
+        "def solution(): return 5\nanswer = 4",
+        "if __name__ == '__main__':\n    answer = 5",
+        "import math\nanswer = math.isqrt(25)",
+    ],
+)
+def test_solution_wins_over_answer(program: str) -> None:
+    assert accepts(program, 5)
+
+
+def test_modules_the_problem_names_are_there() -> None:
+    assert score("answer = math.isqrt(25)", problem(5, imports=["math"]), LIMITS).score == 1.0
+    assert score("answer = math.isqrt(25)", problem(5), LIMITS).score == 0.0
+
+
+def test_a_value_that_lies_about_itself_is_data() -> None:
+    lie = (
+        "class Lie(int):\n    def __eq__(self, other): return True\n    def __repr__(self): return '5'\nanswer = Lie(4)"
+    )
+    assert not accepts(lie, 5)
+    assert accepts(lie, 4)
+
+
+def test_a_forged_value_nested_beyond_reason_is_rejected() -> None:
+    forged = '{"status": "ok", "stdout": "", "value": ' + '["list", [' * 400 + "]]" * 400 + "}\n"
+    assert not accepts(f"import os\nos.write(0, {forged.encode()!r})", [])
+
+
+def test_equal_values_run_to_equal_text() -> None:
+    texts = {run(f"answer = {value}", problem(None), LIMITS).value for value in ("17", "17.0", "34 / 2", "170 * 0.1")}
+    assert texts == {"17"}
+    assert run("answer = None", problem(None), LIMITS) == (None, "the answer is None", "landlock+seccomp+rlimits")
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("a = 1\nanswer = a", "# one\nx=1;answer=(x)"),
+        ("import math, json\nanswer = 1", "import json\nimport math\nanswer = 1"),
+        ("import math\nanswer = math.pi", "import math as m\nanswer = m.pi"),
+        ("def solution():\n    'Doc.'\n    n = 'x'\n    return n", 'def solution():\n    k = "x"\n    return k'),
+        ("answer = sum(i for i in [1])", "answer = sum(j for j in [1])"),
+        ("def f(a, *b): return a\nanswer = f(1)", "def g(x, *y): return x\nanswer = g(1)"),
+    ],
+)
+def test_layout_comments_and_local_names_do_not_count(one: str, two: str) -> None:
+    assert canonical(one) == canonical(two)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("a = 1\nb = 2\nanswer = a", "a = 1\nb = 2\nanswer = b"),
+        ("answer = 1", "answer = 1.0"),
+        ("answer = abs(-1)", "answer = int(-1)"),
+        ("def f(a): return a\nanswer = f(a=1)", "def f(b): return b\nanswer = f(a=1)"),
+        ("a = 1\nanswer = eval('a')", "b = 1\nanswer = eval('a')"),
+        ("a = 1\nanswer = a", "answer = 1\na = answer"),
+        ("def g(a): return a\nx = 1\nanswer = g(x)", "def g(a): return x\nx = 1\nanswer = g(x)"),
+        ("from math import *\nfrom cmath import *\nanswer = 1", "from cmath import *\nfrom math import *\nanswer = 1"),
+    ],
+)
+def test_programs_that_differ_stay_apart(one: str, two: str) -> None:
+    assert canonical(one) != canonical(two)
+
+
+@pytest.mark.parametrize(
+    ("program", "detail"),
+    [
+        ("answer = (", r"line 1, column 10: '\(' was never closed"),
+        ("x = 1\n  y = 2", "line 2, column .: unexpected indent"),
+        ("answer = 1\0", "null bytes"),
+        ("answer = " + "-" * 50_000 + "1", "not Python"),
+        ("answer = " + "9" * 5000, "line 1"),
+    ],
+)
+def test_ill_formed_programs_are_refused_with_the_place(program: str, detail: str) -> None:
+    with pytest.raises(Unparsable, match=detail):
+        canonical(program)
+
+
+def test_odd_escapes_are_not_errors() -> None:
+    assert accepts("import re\nanswer = len(re.findall('\\d', 'a1b2'))", 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="abx=+-*/()[]{}:,.'\" \n0123456789#\\@", max_size=40))
+def test_no_text_breaks_the_parser(text: str) -> None:
+    try:
+        assert canonical(text) == canonical(text + "\n# comment")
+    except Unparsable as e:
+        assert str(e)

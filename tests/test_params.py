@@ -1,0 +1,61 @@
+"""Parameters: the file mirrors the models, and what is unknown or out of range is refused by name."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from symbol_llm import params
+from symbol_llm.errors import InvalidInput
+from symbol_llm.params import Explore, Parameters
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_shipped_file_and_every_profile_are_valid() -> None:
+    profiles = sorted((ROOT / "pipelines" / "profiles").glob("*.yaml"))
+    assert profiles
+    for overlay in ([], *([p] for p in profiles)):
+        params.load(ROOT / "params.yaml", overlays=overlay)
+
+
+def test_shipped_file_has_a_section_for_every_stage() -> None:
+    text = (ROOT / "params.yaml").read_text()
+    assert [name for name in Parameters.model_fields if f"\n{name}:" not in text] == ["bootstrap_shots"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("explore.kk=5", "explore.kk: extra inputs are not permitted"),
+        ("explore.k=0", "explore.k: input should be greater than or equal to 1, got '0'"),
+        ("explore.k=2.5", "explore.k: input should be a valid integer"),
+        ("rounds.start=sideways", "rounds.start: input should be 'infused' or 'original'"),
+        ("explore", "expected section.key=value"),
+    ],
+)
+def test_bad_override_names_the_key(override: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as e:
+        params.load(ROOT / "params.yaml", overrides=[override])
+    assert message in str(e.value)
+
+
+def test_whole_float_from_kubeflow_becomes_an_int_and_a_part_is_refused() -> None:
+    assert Explore.model_validate({"k": 4.0}).k == 4
+    with pytest.raises(ValidationError):
+        Explore.model_validate({"k": 4.5})
+
+
+def test_original_model_is_shown_examples_and_refines_nothing_in_round_one() -> None:
+    p = Parameters.model_validate({"rounds": {"start": "original"}, "bootstrap_shots": 3})
+    assert (p.explore_in(1).shots, p.explore_in(1).refine) == (3, False)
+    assert (p.explore_in(2).shots, p.explore_in(2).refine) == (0, True)
+    assert Parameters().explore_in(1) == Explore()
+
+
+def test_missing_or_broken_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no such parameter file"):
+        params.load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(InvalidInput, match="not YAML"):
+        params.load(tmp_path / "bad.yaml")
