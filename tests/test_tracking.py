@@ -1,0 +1,167 @@
+"""Runs of stages in a real MLflow on SQLite: parents, children, what is logged, what failure leaves."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from symbol_llm import files, tracking
+from symbol_llm.errors import Unavailable
+from symbol_llm.params import Parameters, Promote, Select
+from symbol_llm.tracking import PARENT_TAG
+
+
+@pytest.fixture
+def home(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay a ready database into the state folder, since making its tables takes seconds."""
+    ready = tmp_path_factory.getbasetemp() / "mlflow-ready.db"
+    home.mkdir()
+    if ready.exists():
+        shutil.copyfile(ready, home / "mlflow.db")
+    else:
+        tracking.client().search_experiments()
+        shutil.copyfile(home / "mlflow.db", ready)
+    return home
+
+
+def select(pool: Path | None = None, out: Path | None = None, params: Select | None = None) -> dict[str, float]:
+    """Stand in for a stage; its name is what its run is tagged with."""
+    if out:
+        out.mkdir()
+        for name in ("report.html", "report.json", "curve.svg", "card.md", "pool.jsonl", "manifest.json"):
+            (out / name).write_text(name)
+    return {"n_solved": 7.0, "accuracy": 0.25}
+
+
+def fails(**_: object) -> dict[str, float]:
+    raise Unavailable("engine is down")
+
+
+def runs() -> list[Any]:
+    """Return all runs, oldest first."""
+    mlflow = tracking.client()
+    return list(mlflow.search_runs([tracking.experiment(mlflow)], order_by=["attributes.start_time ASC"]))
+
+
+def named(name: str) -> Any:
+    (found,) = (run for run in runs() if run.info.run_name == name)
+    return found
+
+
+def test_stage_is_a_child_of_the_parent_run(home: Path) -> None:
+    with tracking.parent("self-training", Parameters()) as above:
+        assert tracking.tracked(select, label="select round 1") == {"n_solved": 7.0, "accuracy": 0.25}
+    child = named("select round 1")
+    assert child.data.tags[PARENT_TAG] == above == named("self-training").info.run_id
+    assert child.data.tags["symbol_llm.stage"] == "select"
+    assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"]
+
+
+def test_stages_of_the_command_line_share_one_parent(home: Path) -> None:
+    tracking.tracked(select, label="one")
+    tracking.tracked(select, label="two")
+    parents = {named(label).data.tags[PARENT_TAG] for label in ("one", "two")}
+    assert parents == {named("command line").info.run_id}
+    assert len(runs()) == 3
+
+
+def test_parent_holds_every_parameter_and_the_variable_only_while_open(home: Path) -> None:
+    with tracking.parent("all", Parameters()) as run:
+        assert os.environ["MLFLOW_RUN_ID"] == run
+    assert "MLFLOW_RUN_ID" not in os.environ
+    logged = named("all").data.params
+    assert (logged["explore.k"], logged["explore.limits.timeout_s"], logged["tune.learning_rate"]) == ("5", "5.0", "2e-05")
+    assert logged["collect.tasks"] == "[]"
+
+
+def test_parent_whose_block_fails_is_marked_failed(home: Path) -> None:
+    with pytest.raises(Unavailable), tracking.parent("all", Parameters()):
+        fails()
+    assert named("all").info.status == "FAILED"
+    assert "MLFLOW_RUN_ID" not in os.environ
+
+
+def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(home: Path) -> None:
+    seen: list[tuple[str, float]] = []
+    tracking.tracked(select, label="s", params=Select(max_pairs=3), log_metric=lambda *pair: seen.append(pair))
+    run = named("s")
+    assert run.data.metrics == {"n_solved": 7.0, "accuracy": 0.25}
+    assert run.data.params == {"max_positives": "10", "max_pairs": "3", "duplicates": "canonical", "keep_repaired": "True"}
+    assert seen == [("n_solved", 7.0), ("accuracy", 0.25)]
+    history = [tracking.client().get_metric_history(run.info.run_id, key)[0] for key in run.data.metrics]
+    assert len({(metric.timestamp, metric.step) for metric in history}) == 1
+
+
+def test_long_parameter_is_cut_to_what_every_server_takes(home: Path) -> None:
+    tracking.tracked(lambda params: {}, label="s", params=Promote(name="x" * 600))
+    assert named("s").data.params["name"] == "x" * 500
+
+
+def test_folders_read_are_inputs_by_hash_and_the_folder_written_is_not(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "pool.jsonl").write_text("{}\n")
+    tracking.tracked(select, label="s", pool=tmp_path / "pool", out=tmp_path / "out")
+    (found,) = named("s").inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.source) == ("pool", str(tmp_path / "pool"))
+    assert found.dataset.digest == files.hash_path(tmp_path / "pool")[:36]
+    assert named("s").data.tags["symbol_llm.output_sha256"] == files.hash_path(tmp_path / "out")
+
+
+def test_argument_that_is_none_is_no_input(home: Path) -> None:
+    tracking.tracked(select, label="s", pool=None)
+    assert named("s").inputs.dataset_inputs == []
+
+
+def test_what_is_for_people_is_logged_and_data_is_not(home: Path, tmp_path: Path) -> None:
+    tracking.tracked(select, label="s", out=tmp_path / "out")
+    run = named("s").info.run_id
+    assert [a.path for a in tracking.client().list_artifacts(run)] == ["card.md", "curve.svg", "report.html", "report.json"]
+    assert tracking.artifact(run, "report.json").read_text() == "report.json"
+    assert (home / "mlartifacts").is_dir()
+
+
+def test_failed_stage_is_marked_and_its_error_comes_through(home: Path) -> None:
+    with pytest.raises(Unavailable, match="^engine is down$"):
+        tracking.tracked(fails, label="broken")
+    assert named("broken").info.status == "FAILED"
+    assert named("broken").data.metrics == {}
+
+
+def test_stage_knows_its_run_and_nothing_is_known_outside_one(home: Path) -> None:
+    inside: list[str | None] = []
+
+    def stage() -> dict[str, float]:
+        inside.append(tracking.stage_run())
+        return {}
+
+    assert tracking.stage_run() is None
+    tracking.tracked(stage, label="s")
+    assert inside == [named("s").info.run_id]
+    assert tracking.stage_run() is None
+
+
+def test_tags_are_added_to_a_run(home: Path) -> None:
+    tracking.tracked(select, label="s")
+    tracking.tag(named("s").info.run_id, {"dvc.tag": "set-1", "dvc.revision": "abc"})
+    tags = named("s").data.tags
+    assert (tags["dvc.tag"], tags["dvc.revision"]) == ("set-1", "abc")
+
+
+def test_progress_file_tells_start_and_end_in_words(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMBOL_LLM_PROGRESS", str(tmp_path / "progress"))
+    tracking.tracked(select, label="select round 1")
+    with pytest.raises(Unavailable):
+        tracking.tracked(fails, label="broken")
+    rows = [row for _, row in files.read_json_lines(tmp_path / "progress")]
+    assert [(row["event"], row["stage"]) for row in rows] == [("start", "select round 1"), ("end", "select round 1"), ("start", "broken"), ("end", "broken")]
+    assert [(row["status"], row["said"]) for row in rows[1::2]] == [("FINISHED", "7 problems solved, accuracy 25.0%"), ("FAILED", "")]
+
+
+def test_what_is_absent_is_none_and_another_fault_is_raised(home: Path) -> None:
+    mlflow = tracking.client()
+    assert tracking.absent_is_none(mlflow.get_registered_model, "none") is None
+    tracking.absent_is_none(mlflow.create_registered_model, "there")
+    with pytest.raises(Exception, match="already exists"):
+        tracking.absent_is_none(mlflow.create_registered_model, "there")
