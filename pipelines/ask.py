@@ -26,7 +26,7 @@ def first_question(reference: str, question: str, log: Path, console: Console) -
     console.print(f"Serving {reference} and asking: [bold]{question}[/]")
     with served(reference, log) as url:
         show(ask(f"{url}/v1/models/symbol-llm:predict", {"question": question}), console)
-    console.print("\nAsk more: [bold]make serve[/], then [bold]make ask Q=\"...\"[/]")
+    console.print('\nAsk more: [bold]make serve[/], then [bold]make ask Q="..."[/]')
 
 
 @contextmanager

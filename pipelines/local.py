@@ -37,7 +37,9 @@ QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @settings.with_profile
 @click.option("--name", default="", help="Name of the run; runs of one name share a cache. Default: the profile's.")
-@click.option("--question", default=QUESTION, show_default=True, help="Put to the champion at the end; empty: no server.")
+@click.option(
+    "--question", default=QUESTION, show_default=True, help="Put to the champion at the end; empty: no server."
+)
 def main(file: Path, profile: str, source: Path | None, overrides: tuple[str, ...], name: str, question: str) -> None:
     """Run the whole loop on this machine, from a weak model to a promoted one that answers."""
     console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False)
@@ -66,9 +68,9 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
     began = time.monotonic()
     log = home / "log.txt"
     console.print(f"Run [bold]{home.name}[/], log {_short(log)}")
-    with tracking.parent(home.name, parameters), Screen(console, progress_file) as screen:
-        with redirected(log), reporting_cache_hits(screen):
-            failed = _run_pipeline(parameters, home)
+    run_ = tracking.parent(home.name, parameters)
+    with run_, Screen(console, progress_file) as screen, redirected(log), reporting_cache_hits(screen):
+        failed = _run_pipeline(parameters, home)
     if failed:
         raise SymbolLLMError(f"{_cause(log)}\n  the whole log: {_short(log)}")
     minutes = (time.monotonic() - began) / 60
@@ -98,7 +100,9 @@ def finish(parameters: Parameters, promotion: Path, home: Path, console: Console
     decision = files.read_json(promotion / "promotion.json")
     mark = "[green]promoted[/]" if decision["promoted"] else "[yellow]not promoted[/]"
     console.print(f"\nVersion {decision['version']} of {parameters.promote.name!r}: {mark}, {decision['reason']}.")
-    console.print(f"Report: {_short(home / 'report.html')}    MLflow: mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}\n")
+    console.print(
+        f"Report: {_short(home / 'report.html')}    MLflow: mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}\n"
+    )
 
 
 @contextlib.contextmanager
@@ -143,7 +147,13 @@ def reporting_cache_hits(screen: Screen) -> Iterator[None]:
 def _cause(log: Path) -> str:
     """Return the line of `log` that says why a stage failed: the last one that names an exception."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    named = [line for line in lines if re.match(r"^[\w.]*(Error|Exception|InvalidInput|Unavailable|LimitExceeded|Busy|MissingDependency)\b.*:", line)]
+    named = [
+        line
+        for line in lines
+        if re.match(
+            r"^[\w.]*(Error|Exception|InvalidInput|Unavailable|LimitExceeded|Busy|MissingDependency)\b.*:", line
+        )
+    ]
     own = [line for line in named if line.startswith("symbol_llm.errors.")]
     return (own or named or lines[-TAIL_LINES:])[-1].removeprefix("symbol_llm.errors.")
 

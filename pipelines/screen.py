@@ -31,8 +31,14 @@ class Screen:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
         )
         self._bar: Any = None
         self._label = ""
@@ -43,7 +49,9 @@ class Screen:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Show what is left and stop."""
         self._stop.set()
         self._thread.join()
@@ -82,7 +90,9 @@ class Screen:
             good = event["status"] == "FINISHED"
             self.n_run += good
             mark = "[green]✔[/]" if good else "[red]✘[/]"
-            self.console.print(f"{mark} {event['stage']:<22} {event['seconds']:6.1f} s  [dim]{event.get('said', '')}[/]")
+            self.console.print(
+                f"{mark} {event['stage']:<22} {event['seconds']:6.1f} s  [dim]{event.get('said', '')}[/]"
+            )
 
 
 def closing_table(report: Report) -> Table:
@@ -98,5 +108,7 @@ def closing_table(report: Report) -> Table:
         choice = f"{100 * s.general.choice.mean:.0f}" if s.general.choice else ""
         perplexity = f"{s.general.perplexity:.1f}" if s.general.perplexity else ""
         between = f"{100 * s.overall.low:.1f} - {100 * s.overall.high:.1f}"
-        table.add_row(s.stage, str(s.overall.n), f"[bold]{100 * s.overall.mean:.1f}[/]", between, *by_family, choice, perplexity)
+        table.add_row(
+            s.stage, str(s.overall.n), f"[bold]{100 * s.overall.mean:.1f}[/]", between, *by_family, choice, perplexity
+        )
     return table

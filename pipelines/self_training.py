@@ -55,17 +55,17 @@ def build(parameters: Parameters, environment: dict[str, str] | None = None, gpu
     @dsl.pipeline(name="self-training", description="A weak language model becomes a writer of symbols.")
     def self_training(
         model: str = p.model,
-        collecting: dict = dump(p.collect),  # noqa: B006 - Kubeflow copies the default into the pipeline
-        replaying: dict = dump(p.replay),  # noqa: B006
-        injecting: dict = dump(p.injection),  # noqa: B006
-        infusing: dict = dump(p.infusion),  # noqa: B006
-        bootstrapping: dict = dump(p.explore_in(1)),  # noqa: B006
-        exploring: dict = dump(p.explore),  # noqa: B006
-        selecting: dict = dump(p.select),  # noqa: B006
-        tuning: dict = dump(p.tune),  # noqa: B006
-        evaluating_original: dict = dump(p.evaluate_original()),  # noqa: B006
-        evaluating: dict = dump(p.evaluate),  # noqa: B006
-        promoting: dict = dump(p.promote),  # noqa: B006
+        collecting: dict = dump(p.collect),
+        replaying: dict = dump(p.replay),
+        injecting: dict = dump(p.injection),
+        infusing: dict = dump(p.infusion),
+        bootstrapping: dict = dump(p.explore_in(1)),
+        exploring: dict = dump(p.explore),
+        selecting: dict = dump(p.select),
+        tuning: dict = dump(p.tune),
+        evaluating_original: dict = dump(p.evaluate_original()),
+        evaluating: dict = dump(p.evaluate),
+        promoting: dict = dump(p.promote),
     ) -> None:
         base = task(fetch(model=model), "fetch").outputs["checkpoint"]
         collection = task(collect(params=collecting), "collect").outputs["collection"]
@@ -107,7 +107,12 @@ def build(parameters: Parameters, environment: dict[str, str] | None = None, gpu
             explored = task(made, f"explore {name}", large).outputs["explored"]
             earlier = {} if pool is None else {"pool": pool}
             made = select(
-                collection=collection, explored=explored, params=selecting, number=number, label=f"select {name}", **earlier
+                collection=collection,
+                explored=explored,
+                params=selecting,
+                number=number,
+                label=f"select {name}",
+                **earlier,
             )
             selected = task(made, f"select {name}").outputs["selected"]
             task(version(dataset=selected, name=f"round-{number}/selected"), f"version {name}")

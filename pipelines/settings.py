@@ -17,10 +17,25 @@ from symbol_llm.params import Parameters
 PROFILES = Path(__file__).parent / "profiles"
 
 profile_options = [
-    click.option("--params", "file", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="Parameter file."),
-    click.option("--profile", default="", help=f"Overlay: {', '.join(p.stem for p in sorted(PROFILES.glob('*.yaml')))}, or a YAML file."),
-    click.option("--source", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of real data sets."),
-    click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again."),
+    click.option(
+        "--params",
+        "file",
+        default="params.yaml",
+        type=click.Path(path_type=Path),
+        show_default=True,
+        help="Parameter file.",
+    ),
+    click.option(
+        "--profile",
+        default="",
+        help=f"Overlay: {', '.join(p.stem for p in sorted(PROFILES.glob('*.yaml')))}, or a YAML file.",
+    ),
+    click.option(
+        "--source", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of real data sets."
+    ),
+    click.option(
+        "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again."
+    ),
 ]
 
 

@@ -1,7 +1,7 @@
 """Compiles the pipeline, or submits it to a cluster's Kubeflow Pipelines.
 
-    python -m pipelines.submit --output self_training.yaml             compile only
-    python -m pipelines.submit --host http://localhost:8888 --gpus 1   submit
+python -m pipelines.submit --output self_training.yaml             compile only
+python -m pipelines.submit --host http://localhost:8888 --gpus 1   submit
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from symbol_llm.params import Parameters
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @settings.with_profile
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the compiled YAML here and stop.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the compiled YAML here and stop."
+)
 @click.option("--host", help="Address of the Kubeflow Pipelines API, e.g. http://localhost:8888.")
 @click.option("--namespace", default="symbol-llm", show_default=True)
 @click.option("--experiment", default="symbol-llm", show_default=True)
@@ -46,7 +48,9 @@ def main(
         elif host:
             click.echo(submit(parameters, host, gpus, namespace=namespace, experiment=experiment, run_name=run_name))
         else:
-            raise click.UsageError("give --output FILE to compile, or --host ADDRESS to submit; on this machine alone: make run")
+            raise click.UsageError(
+                "give --output FILE to compile, or --host ADDRESS to submit; on this machine alone: make run"
+            )
     except SymbolLLMError as e:
         click.echo(f"pipelines.submit: {e}", err=True)
         sys.exit(e.exit_code)
@@ -63,7 +67,11 @@ def submit(parameters: Parameters, host: str, gpus: int, *, namespace: str, expe
         try:
             client = Client(host=host, namespace=namespace)
             run = client.create_run_from_pipeline_package(
-                str(package), run_name=run_name, experiment_name=experiment, namespace=namespace, service_account="pipeline-runner"
+                str(package),
+                run_name=run_name,
+                experiment_name=experiment,
+                namespace=namespace,
+                service_account="pipeline-runner",
             )
         except (HTTPError, OSError) as e:
             raise Unavailable(

@@ -36,13 +36,30 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
-@click.option("--params", "params_file", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="Parameter file.")
-@click.option("--profile", "profiles", multiple=True, type=click.Path(path_type=Path), help="YAML laid over it; may be given again.")
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again.")
+@click.option(
+    "--params",
+    "params_file",
+    default="params.yaml",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="Parameter file.",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="YAML laid over it; may be given again.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
 @click.pass_context
-def main(ctx: click.Context, params_file: Path, profiles: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) -> None:
-    """Turn a weak language model into a strong writer of symbols.
+def main(
+    ctx: click.Context, params_file: Path, profiles: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool
+) -> None:
+    r"""Turn a weak language model into a strong writer of symbols.
 
     \b
     The whole job in one go:     make run
@@ -58,7 +75,7 @@ def _params(ctx: click.Context) -> Any:
     return params.load(ctx.obj["file"], overlays=ctx.obj["profiles"], overrides=ctx.obj["overrides"])
 
 
-def _stage(ctx: click.Context, stage: Any, label: str, **arguments: Any) -> None:
+def _stage(ctx: click.Context, stage: Any, label: str, /, **arguments: Any) -> None:
     from symbol_llm import tracking
 
     _show(ctx, tracking.tracked(stage, label=label, **arguments))
@@ -105,7 +122,9 @@ def replay(ctx: click.Context, collection: Path, checkpoint: Path, out: Path) ->
     """Let CHECKPOINT answer everyday prompts, to be mixed into infusion."""
     from symbol_llm import stages
 
-    _stage(ctx, stages.replay, "replay", collection=collection, checkpoint=checkpoint, out=out, params=_params(ctx).replay)
+    _stage(
+        ctx, stages.replay, "replay", collection=collection, checkpoint=checkpoint, out=out, params=_params(ctx).replay
+    )
 
 
 @main.command()
@@ -115,7 +134,9 @@ def replay(ctx: click.Context, collection: Path, checkpoint: Path, out: Path) ->
 @click.argument("out", type=Folder)
 @click.option("--general", type=Existing, help="Folder of general rows to mix in.")
 @click.pass_context
-def tune(ctx: click.Context, section: str, training_set: Path, checkpoint: Path, out: Path, general: Path | None) -> None:
+def tune(
+    ctx: click.Context, section: str, training_set: Path, checkpoint: Path, out: Path, general: Path | None
+) -> None:
     """Tune CHECKPOINT on TRAINING_SET with the parameters of SECTION."""
     from symbol_llm import stages
 
@@ -156,12 +177,23 @@ def select(ctx: click.Context, collection: Path, explored: Path, out: Path, numb
 @click.argument("collection", type=Existing)
 @click.argument("checkpoint", type=Existing)
 @click.argument("out", type=Folder)
-@click.option("--stage", default="original", show_default=True, help="Name of the point on the curve; `original` is shown examples.")
+@click.option(
+    "--stage",
+    default="original",
+    show_default=True,
+    help="Name of the point on the curve; `original` is shown examples.",
+)
 @click.option("--previous", type=Existing, help="Report folder of the point before.")
 @click.option("--selected", type=Existing, help="What `select` wrote in this round.")
 @click.pass_context
 def evaluate(
-    ctx: click.Context, collection: Path, checkpoint: Path, out: Path, stage: str, previous: Path | None, selected: Path | None
+    ctx: click.Context,
+    collection: Path,
+    checkpoint: Path,
+    out: Path,
+    stage: str,
+    previous: Path | None,
+    selected: Path | None,
 ) -> None:
     """Measure CHECKPOINT on the held-out problems of COLLECTION."""
     from symbol_llm import stages
@@ -212,7 +244,9 @@ def history(ctx: click.Context) -> None:
 @click.option("--context", default="", help="Schema or theory shown with it.")
 @click.option("--environment", default="{}", help='JSON of what running needs, e.g. {"database": "shop.sqlite"}.')
 @click.pass_context
-def judge(ctx: click.Context, program: Any, name: str, answer: str, question: str, context: str, environment: str) -> None:
+def judge(
+    ctx: click.Context, program: Any, name: str, answer: str, question: str, context: str, environment: str
+) -> None:
     """Judge PROGRAM (a file, or standard input) as the verifier does in training.
 
     Exit code 0 if accepted, 1 if not.
@@ -222,7 +256,13 @@ def judge(ctx: click.Context, program: Any, name: str, answer: str, question: st
     from symbol_llm.records import Problem
 
     task = tasks.get(name)
-    fields = {"task": name, "family": task.family, "split": "test", "instruction": task.instruction, "question": question}
+    fields = {
+        "task": name,
+        "family": task.family,
+        "split": "test",
+        "instruction": task.instruction,
+        "question": question,
+    }
     fields |= {"context": context, "answer": _json(answer, bare=True), "environment": _json(environment)}
     verdict = verify.judge(Problem.of(**fields, source="command line", licence=""), program.read(), Limits())
     _show(ctx, {k: v for k, v in verdict.model_dump().items() if k not in ("candidate", "problem")})
@@ -245,7 +285,7 @@ def families(ctx: click.Context) -> None:
     from symbol_llm import families as known
     from symbol_llm.errors import MissingDependency
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in known.names():
         try:
             family = known.get(name)

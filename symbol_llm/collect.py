@@ -366,7 +366,10 @@ def _write(
         for row in kept["train"]
         if row.program is not None
     ]
-    numbers: dict[str, float] = {"n_injection": write_records(draft / "training_set.jsonl", injection), **cleaned.numbers}
+    numbers: dict[str, float] = {
+        "n_injection": write_records(draft / "training_set.jsonl", injection),
+        **cleaned.numbers,
+    }
     for split in SPLITS:
         rows = _copy_databases(kept[split], draft)
         numbers[f"n_{split}"] = write_records(draft / f"{split}.jsonl", rows)

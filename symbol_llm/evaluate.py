@@ -93,7 +93,9 @@ def _judged(
         replies = engine.generate(
             asked, n=n, temperature=temperature, top_p=1.0, max_tokens=params.max_tokens, seed=params.seed + number
         )
-        items = [(p, _candidate(p, i, c.text)) for p, row in zip(group, replies, strict=True) for i, c in enumerate(row)]
+        items = [
+            (p, _candidate(p, i, c.text)) for p, row in zip(group, replies, strict=True) for i, c in enumerate(row)
+        ]
         verdicts = list(verify.judge_all(items, params.limits))
         out += [verdicts[at : at + n] for at in range(0, len(verdicts), n)]
     return out

@@ -95,7 +95,9 @@ def _explore_group(found: Explored, group: Sequence[Problem], engine: Engine, pa
     if not _complete(found, group, "explore", params.k):
         plain = [prompts.messages(p, tasks.get(p.task).shots[: params.shots] if params.shots else ()) for p in group]
         replies = _sample(engine, plain, params.k, seed, params)
-        found.add(_candidate(p, "explore", i, c) for p, row in zip(group, replies, strict=True) for i, c in enumerate(row))
+        found.add(
+            _candidate(p, "explore", i, c) for p, row in zip(group, replies, strict=True) for i, c in enumerate(row)
+        )
     if params.refine and not _complete(found, group, "refine", params.k):
         firsts = [(p, c) for p in group for c in found.of(p, "explore", params.k)]
         asked = [prompts.repair_messages(p, extract.program(c.reply, p.family) or c.reply) for p, c in firsts]
@@ -145,7 +147,9 @@ def check_unscored(verdicts: Iterable[Verdict], most: float) -> None:
     lost = [v for v in verdicts if v.status == "unscored"]
     if len(lost) > max(1, most * len(verdicts)):
         why = Counter(v.detail for v in lost).most_common(1)[0][0]
-        raise Unavailable(f"{len(lost)} of {len(verdicts)} verdicts are unscored, allowed {most:.0%}; most often: {why}")
+        raise Unavailable(
+            f"{len(lost)} of {len(verdicts)} verdicts are unscored, allowed {most:.0%}; most often: {why}"
+        )
 
 
 def ledger_path(home: Path, *parts: object) -> Path:

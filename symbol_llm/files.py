@@ -71,8 +71,9 @@ def write_records(path: Path, rows: Iterable[BaseModel]) -> int:
     """Write `rows` as JSON Lines, whole or not at all; return how many."""
     n = 0
     with replacing(path) as out:
-        for n, row in enumerate(rows, 1):
+        for row in rows:
             out.write(row.model_dump_json().encode() + b"\n")
+            n += 1
     return n
 
 
@@ -233,7 +234,9 @@ def lock(folder: Path, owner: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             file.seek(0)
-            raise Busy(f"{folder}: in use by {file.read().strip() or 'another process'}; wait for it or name another folder") from e
+            raise Busy(
+                f"{folder}: in use by {file.read().strip() or 'another process'}; wait for it or name another folder"
+            ) from e
         file.truncate(0)
         file.write(f"{owner}, process {os.getpid()}")
         file.flush()

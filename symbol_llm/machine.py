@@ -30,8 +30,6 @@ TOOLS = ("git", "kubectl", "g++")
 
 def inspect() -> dict[str, Any]:
     """Return flat facts: versions are None where the package is not installed."""
-    from symbol_llm import sandbox
-
     facts: dict[str, Any] = {
         "symbol-llm": __version__,
         "python": platform.python_version(),
@@ -40,7 +38,7 @@ def inspect() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": _gpu(),
         "engine": "vllm" if importlib.util.find_spec("vllm") else "transformers",
-        "sandbox": sandbox.isolation(),
+        "sandbox": _isolation(),
     }
     facts |= {name: _version(name) for name in PACKAGES}
     return facts | {tool: shutil.which(tool) for tool in TOOLS}
@@ -65,6 +63,18 @@ def _version(package: str) -> str | None:
         except importlib.metadata.PackageNotFoundError:
             continue
     return None
+
+
+def _isolation() -> str:
+    """Return the level a program really ran at, or why none could."""
+    from symbol_llm import sandbox
+    from symbol_llm.errors import Unavailable
+    from symbol_llm.params import Limits
+
+    try:
+        return sandbox.run("symbol_llm.families.python:execute", {"program": "answer = 1"}, Limits()).isolation
+    except Unavailable as e:
+        return f"none: {e}"
 
 
 def _gpu() -> str | None:

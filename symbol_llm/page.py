@@ -99,9 +99,20 @@ def _pool(ax: Any, rounds: Sequence[Summary]) -> None:
 
 def _solved(ax: Any, rounds: Sequence[Summary]) -> None:
     names, width = [s.stage for s in rounds], 0.2
-    shown = (("n_solved", "solved", BLUE), ("n_newly_solved", "newly", GREEN), ("n_forgotten", "forgotten", RED), ("n_repaired", "repairs", GREY))
+    shown = (
+        ("n_solved", "solved", BLUE),
+        ("n_newly_solved", "newly", GREEN),
+        ("n_forgotten", "forgotten", RED),
+        ("n_repaired", "repairs", GREY),
+    )
     for i, (key, label, colour) in enumerate(shown):
-        ax.bar([x + (i - 1.5) * width for x in range(len(names))], [s.round[key] for s in rounds], width, label=label, color=colour)
+        ax.bar(
+            [x + (i - 1.5) * width for x in range(len(names))],
+            [s.round[key] for s in rounds],
+            width,
+            label=label,
+            color=colour,
+        )
     ax.set_xticks(range(len(names)), names)
     ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
@@ -112,14 +123,21 @@ def _families(ax: Any, curve: Sequence[Summary]) -> None:
     for i, summary in enumerate(curve):
         shade = 0.25 + 0.75 * (i + 1) / len(curve)
         heights = [100 * summary.families[f].accuracy.mean if f in summary.families else 0.0 for f in families]
-        ax.bar([x + i * width for x in range(len(families))], heights, width, color=BLUE, alpha=shade, label=summary.stage)
+        ax.bar(
+            [x + i * width for x in range(len(families))], heights, width, color=BLUE, alpha=shade, label=summary.stage
+        )
     ax.set_xticks([x + 0.4 - width / 2 for x in range(len(families))], families)
     ax.set_ylim(0, 100)
     ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _general(ax: Any, curve: Sequence[Summary]) -> None:
-    ax.plot(_names(curve), [100 * s.general.choice.mean if s.general.choice else None for s in curve], color=BLUE, marker="o")
+    ax.plot(
+        _names(curve),
+        [100 * s.general.choice.mean if s.general.choice else None for s in curve],
+        color=BLUE,
+        marker="o",
+    )
     ax.set_ylabel("multiple choice, %", fontsize=9, color=BLUE)
     ax.set_ylim(0, 100)
     ax.tick_params(axis="x", labelrotation=30)

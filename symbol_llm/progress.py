@@ -1,6 +1,6 @@
 """Progress of long work: a bar on a terminal, or lines in the file named by SYMBOL_LLM_PROGRESS for a parent that draws.
 
-    for row in track(rows, "judging gold", total=len(rows)): ...
+for row in track(rows, "judging gold", total=len(rows)): ...
 """
 
 from __future__ import annotations

@@ -49,7 +49,9 @@ def resolve(reference: str) -> Path:
     if alias:
         version = by_alias(name, alias)
         if version is None:
-            raise InvalidInput(f"{reference}: model {name!r} has no alias {alias!r} yet; `make run` promotes a first champion")
+            raise InvalidInput(
+                f"{reference}: model {name!r} has no alias {alias!r} yet; `make run` promotes a first champion"
+            )
         return fetch(version.source)
     name, _, number = name.partition("/")
     if not number:
@@ -94,7 +96,11 @@ def gate(report: Report, rival: Report, original: Report, params: Promote) -> De
     """Return whether `report` beats `rival` and keeps the general ability of `original`, and why."""
     shared = sorted(set(report.outcomes) & set(rival.outcomes))
     if len(shared) < len(report.outcomes) / 2:
-        return Decision(False, f"only {len(shared)} of {len(report.outcomes)} test problems were also put to {rival.summary.stage!r}", None)
+        return Decision(
+            False,
+            f"only {len(shared)} of {len(report.outcomes)} test problems were also put to {rival.summary.stage!r}",
+            None,
+        )
     gains = [report.outcomes[p] - rival.outcomes[p] for p in shared]
     difference = bootstrap(gains, params.confidence)
     said = f"{difference.mean:+.1%} [{difference.low:+.1%}, {difference.high:+.1%}] on {len(shared)} held-out problems"

@@ -5,6 +5,7 @@ Nothing need be downloaded and no stronger teacher is asked (self-distilled repl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from symbol_llm import prompts
@@ -13,11 +14,14 @@ from symbol_llm.params import Replay
 from symbol_llm.progress import track
 from symbol_llm.records import GeneralItem, TrainingRow
 
+SENTENCE_END = re.compile(r"[.!?](?=\s)")
+
 
 def replay(items: Sequence[GeneralItem], engine: Engine, params: Replay) -> list[TrainingRow]:
     """Return a training row for each of `params.n` items, those with the smallest ids.
 
-    An item that has a reply keeps it. Replies the model did not end within `params.max_tokens` are left out.
+    An item that has a reply keeps it. A reply not ended within `params.max_tokens` is cut after its last whole sentence,
+    and left out where there is none.
     """
     chosen = sorted(items, key=lambda i: i.id)[: params.n]
     rows = [_row(i, i.reply) for i in chosen if i.reply]
@@ -32,10 +36,20 @@ def replay(items: Sequence[GeneralItem], engine: Engine, params: Replay) -> list
             max_tokens=params.max_tokens,
             seed=params.seed + number,
         )
-        ended = [(i, row[0].text) for i, row in zip(group, replies, strict=True) if row[0].n_tokens < params.max_tokens]
-        rows += [_row(i, text) for i, text in ended if text.strip()]
+        whole = [
+            (i, row[0].text if row[0].n_tokens < params.max_tokens else _sentences(row[0].text))
+            for i, row in zip(group, replies, strict=True)
+        ]
+        rows += [_row(i, text) for i, text in whole if text.strip()]
     return sorted(rows, key=lambda r: r.id)
 
 
+def _sentences(text: str) -> str:
+    ends = [m.end() for m in SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""
+
+
 def _row(item: GeneralItem, reply: str) -> TrainingRow:
-    return TrainingRow.of(kind="general", problem=item.id, messages=prompts.general_messages(item.prompt), completion=reply)
+    return TrainingRow.of(
+        kind="general", problem=item.id, messages=prompts.general_messages(item.prompt), completion=reply
+    )

@@ -119,7 +119,9 @@ def training_set(pool: Iterable[PoolEntry], problems: Mapping[str, Problem], par
         n1, n2 = counts(len(positives), len(negatives), params)
         problem = problems[name]
         for right in positives[:n1]:
-            rows.append(TrainingRow.of(kind="L1", problem=name, messages=prompts.messages(problem), completion=right.program))
+            rows.append(
+                TrainingRow.of(kind="L1", problem=name, messages=prompts.messages(problem), completion=right.program)
+            )
         for wrong, right in zip(negatives[:n2], positives[n1 : n1 + n2], strict=True):
             asked = prompts.repair_messages(problem, wrong.program)
             rows.append(TrainingRow.of(kind="L2", problem=name, messages=asked, completion=right.program))
@@ -166,7 +168,9 @@ def metrics(
         "n_L2": kinds["L2"],
     }
     numbers["logprob_margin"] = numbers["logprob_positives"] - numbers["logprob_negatives"]
-    return {k: float(v) for k, v in numbers.items()} | {f"n_{s}": float(statuses[s]) for s in STATUSES if s != "unscored"}
+    return {k: float(v) for k, v in numbers.items()} | {
+        f"n_{s}": float(statuses[s]) for s in STATUSES if s != "unscored"
+    }
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from symbol_llm import __version__, files
 from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
-from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Problem, Report, Summary, Verdict
+from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Report, Summary, Verdict
 
 Numbers = dict[str, float]
 
@@ -77,7 +77,8 @@ def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general:
     numbers = {k: float(v) for k, v in done._asdict().items() if k != "seconds"}
     numbers |= {"train_s": done.seconds, "tokens_per_s": done.n_tokens / done.seconds}
     inputs = {"training_set": training_set, "checkpoint": checkpoint, "general": general}
-    files.write_manifest(out, stage="tune", inputs=inputs, params=params, metrics=numbers)
+    if os.environ.get("RANK", "0") == "0":
+        files.write_manifest(out, stage="tune", inputs=inputs, params=params, metrics=numbers)
     return numbers
 
 
@@ -95,7 +96,13 @@ def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> N
     problems = read_problems(collection, "train")
     engine = models.start(params.engine, checkpoint, batch=params.batch)
     began = time.monotonic()
-    made_from = (files.hash_path(checkpoint), files.hash_path(collection), params.model_dump_json(), engine.name, __version__)
+    made_from = (
+        files.hash_path(checkpoint),
+        files.hash_path(collection),
+        params.model_dump_json(),
+        engine.name,
+        __version__,
+    )
     with files.Ledger(ledger_path(files.state_dir(), *made_from)) as ledger:
         found = search(problems, engine, ledger, params)
         n_torn = ledger.n_torn
@@ -124,7 +131,9 @@ def _at(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def select(collection: Path, explored: Path, out: Path, params: Select, round_: int, pool: Path | None = None) -> Numbers:
+def select(
+    collection: Path, explored: Path, out: Path, params: Select, round_: int, pool: Path | None = None
+) -> Numbers:
     """Filter what `explored` holds into `out/pool.jsonl` (after that of `pool`) and `out/training_set.jsonl`."""
     from symbol_llm import select as selecting
     from symbol_llm.collect import read_problems
@@ -245,6 +254,12 @@ def promote(
         registry.promote(version, decision, params.name)
     with files.building(out) as draft:
         files.write_json(draft / "report.json", chosen.model_dump(mode="json"))
-        files.write_json(draft / "promotion.json", {"version": version.number, **decision._asdict()} | {"difference": None})
+        files.write_json(
+            draft / "promotion.json", {"version": version.number, **decision._asdict()} | {"difference": None}
+        )
         files.write_text(draft / "report.html", page.render(latest, decision.reason))
-    return {"promoted": float(decision.promoted), "version": float(version.number), "accuracy": chosen.summary.overall.mean}
+    return {
+        "promoted": float(decision.promoted),
+        "version": float(version.number),
+        "accuracy": chosen.summary.overall.mean,
+    }

@@ -80,13 +80,20 @@ def parent(name: str, params: BaseModel) -> Iterator[str]:
 
 
 def tracked(
-    stage: Callable[..., Numbers], /, *, label: str, log_metric: Callable[[str, float], None] | None = None, **arguments: Any
+    stage: Callable[..., Numbers],
+    /,
+    *,
+    label: str,
+    log_metric: Callable[[str, float], None] | None = None,
+    **arguments: Any,
 ) -> Numbers:
     """Call `stage(**arguments)` inside a child run named `label`; return its numbers.
 
     Paths among the arguments are logged as data set inputs by hash, parameter sections as parameters, and what the stage
     leaves for people (`*.html`, `report.json`, figures) as artifacts. `log_metric` gets each number too.
     """
+    if os.environ.get("RANK", "0") != "0":  # of several processes that tune together the first one speaks
+        return stage(**arguments)
     event(event="start", stage=label)
     began = time.monotonic()
     mlflow = client()
@@ -152,7 +159,13 @@ def _tags(mlflow: Any, stage: str) -> dict[str, str]:
     above = os.environ.get("MLFLOW_RUN_ID")
     if not above:
         mine = mlflow.search_runs([experiment(mlflow)], "tags.symbol_llm.kind = 'command line'", max_results=1)
-        made = mine[0] if mine else mlflow.create_run(experiment(mlflow), run_name="command line", tags={"symbol_llm.kind": "command line"})
+        made = (
+            mine[0]
+            if mine
+            else mlflow.create_run(
+                experiment(mlflow), run_name="command line", tags={"symbol_llm.kind": "command line"}
+            )
+        )
         above = made.info.run_id
     return {PARENT_TAG: above, "symbol_llm.stage": stage}
 

@@ -173,7 +173,9 @@ def _progress() -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs and state.is_world_process_zero:
-                event(event="progress", label="tuning", done=state.global_step, total=state.max_steps, loss=logs["loss"])
+                event(
+                    event="progress", label="tuning", done=state.global_step, total=state.max_steps, loss=logs["loss"]
+                )
 
     return Progress()
 
@@ -184,16 +186,18 @@ def _train(trainer: Any, params: Tune) -> Any:
     try:
         return trainer.train()
     except (MemoryError, torch.OutOfMemoryError) as e:
-        raise LimitExceeded(f"no memory for {params.device_batch} rows at once: lower `device_batch` or `max_length` of this stage") from e
+        raise LimitExceeded(
+            f"no memory for {params.device_batch} rows at once: lower `device_batch` or `max_length` of this stage"
+        ) from e
 
 
 def _save(trainer: Any, tok: Any, out: Path) -> None:
     import torch
 
-    if not trainer.is_world_process_zero():
-        return
-    with files.building(out) as draft:
-        model = trainer.accelerator.unwrap_model(trainer.model).to(torch.bfloat16)
-        model.config.use_cache = True
-        model.save_pretrained(draft)
-        tok.save_pretrained(draft)
+    if trainer.is_world_process_zero():
+        with files.building(out) as draft:
+            model = trainer.accelerator.unwrap_model(trainer.model).to(torch.bfloat16)
+            model.config.use_cache = True
+            model.save_pretrained(draft)
+            tok.save_pretrained(draft)
+    trainer.accelerator.wait_for_everyone()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from symbol_llm import prompts, sandbox, stages, tasks
 from symbol_llm import evaluate as evaluating
+from symbol_llm import prompts, sandbox, stages, tasks
 from symbol_llm.errors import InvalidInput, Unavailable
 from symbol_llm.evaluate import pass_at, wilson
 from symbol_llm.files import write_json, write_records
@@ -35,13 +35,21 @@ class Scripted(FakeEngine):
 def verdicts(*statuses: str) -> list[Verdict]:
     score = {"accepted": 1.0, "unscored": None}
     return [
-        Verdict(candidate=str(n), problem=f"p{n}", status=s, score=score.get(s, 0.0), verifier="t@1") for n, s in enumerate(statuses)
+        Verdict(candidate=str(n), problem=f"p{n}", status=s, score=score.get(s, 0.0), verifier="t@1")
+        for n, s in enumerate(statuses)
     ]
 
 
 def command(question: str, answer: str = "I_WALK", task: str = "scan") -> Problem:
     return Problem.of(
-        task=task, family="commands", split="test", instruction="Write actions.", question=question, answer=answer, source="t", licence="t"
+        task=task,
+        family="commands",
+        split="test",
+        instruction="Write actions.",
+        question=question,
+        answer=answer,
+        source="t",
+        licence="t",
     )
 
 
@@ -73,7 +81,9 @@ def test_pass_at_k_by_hand(k: int, n: int, n_right: int, expected: float) -> Non
 
 
 def test_unscored_verdicts_are_counted_and_not_averaged() -> None:
-    found = evaluating.scores(verdicts("accepted", "rejected", "unscored", "timeout", "unparsable", "resource", "unscored"))
+    found = evaluating.scores(
+        verdicts("accepted", "rejected", "unscored", "timeout", "unparsable", "resource", "unscored")
+    )
     assert (found.accuracy.n, found.accuracy.mean) == (5, 0.2)
     counts = (found.accepted, found.rejected, found.unparsable, found.timeout, found.resource, found.unscored)
     assert counts == (1, 1, 1, 1, 1, 2)
@@ -81,7 +91,11 @@ def test_unscored_verdicts_are_counted_and_not_averaged() -> None:
 
 
 def test_pass_at_k_is_averaged_over_problems_and_needs_k_scored_samples() -> None:
-    rows = [verdicts("accepted", "rejected", "rejected"), verdicts("accepted", "accepted", "unscored"), verdicts("unscored", "unscored", "unscored")]
+    rows = [
+        verdicts("accepted", "rejected", "rejected"),
+        verdicts("accepted", "accepted", "unscored"),
+        verdicts("unscored", "unscored", "unscored"),
+    ]
     found = evaluating.scores([], rows)
     assert found.pass_at == {"1": pytest.approx((1 / 3 + 1) / 2), "3": 1.0}
     assert evaluating.scores([]).pass_at == {}
@@ -103,9 +117,14 @@ def test_choose_caps_each_task_at_its_smallest_ids() -> None:
 
 def test_greedy_answers_are_judged_over_batches() -> None:
     problems = [command(f"walk {n}") for n in range(5)]
-    engine = FakeEngine(lambda messages, index: "I_WALK" if messages[-1]["content"] in ("walk 1", "walk 4") else "I_RUN")
+    engine = FakeEngine(
+        lambda messages, index: "I_WALK" if messages[-1]["content"] in ("walk 1", "walk 4") else "I_RUN"
+    )
     found = evaluating.answer(problems, engine, Evaluate(batch=2))
-    assert {p.question: found[p.id].status for p in problems if found[p.id].status != "rejected"} == {"walk 1": "accepted", "walk 4": "accepted"}
+    assert {p.question: found[p.id].status for p in problems if found[p.id].status != "rejected"} == {
+        "walk 1": "accepted",
+        "walk 4": "accepted",
+    }
     assert len(found) == 5
 
 
@@ -145,7 +164,10 @@ def test_groups_hold_their_own_problems_only() -> None:
     problems = [command("walk"), command("run", "I_RUN"), command("walk on", task="other")]
     found = evaluating.answer(problems, FakeEngine(lambda *_: "I_WALK"), Evaluate())
     groups = evaluating.grouped(problems, found, {}, lambda p: p.task)
-    assert {name: (s.accuracy.n, s.accuracy.mean) for name, s in groups.items()} == {"other": (1, 1.0), "scan": (2, 0.5)}
+    assert {name: (s.accuracy.n, s.accuracy.mean) for name, s in groups.items()} == {
+        "other": (1, 1.0),
+        "scan": (2, 0.5),
+    }
 
 
 def test_ten_problems_are_shown_the_same_for_every_checkpoint() -> None:
@@ -162,8 +184,12 @@ def test_ten_problems_are_shown_the_same_for_every_checkpoint() -> None:
 # --- general ability -----------------------------------------------------------------------------------------------
 
 
-def item(prompt: str, reply: str | None = None, choices: tuple[str, ...] = (), correct: int | None = None) -> GeneralItem:
-    return GeneralItem.of(split="test", prompt=prompt, reply=reply, choices=choices, correct=correct, source="t", licence="t")
+def item(
+    prompt: str, reply: str | None = None, choices: tuple[str, ...] = (), correct: int | None = None
+) -> GeneralItem:
+    return GeneralItem.of(
+        split="test", prompt=prompt, reply=reply, choices=choices, correct=correct, source="t", licence="t"
+    )
 
 
 def test_multiple_choice_takes_the_likeliest_by_mean_over_tokens() -> None:
@@ -209,7 +235,9 @@ def measure(collection: Path, n_right: int, previous: str | None = None) -> dict
     checkpoint.mkdir()
     write_json(checkpoint / "replies.json", {f"walk {n}": ["I_WALK"] for n in range(n_right)})
     before = folder / previous if previous else None
-    return stages.evaluate(collection, checkpoint, folder / str(n_right), Evaluate(engine="fake"), stage=f"s{n_right}", previous=before)
+    return stages.evaluate(
+        collection, checkpoint, folder / str(n_right), Evaluate(engine="fake"), stage=f"s{n_right}", previous=before
+    )
 
 
 def test_improved_means_above_every_earlier_point(collection: Path) -> None:
@@ -228,7 +256,12 @@ def test_equal_accuracy_is_no_improvement(collection: Path) -> None:
 
 def test_numbers_and_outcomes_of_the_stage(collection: Path) -> None:
     numbers = measure(collection, 3)
-    assert (numbers["accuracy"], numbers["n"], numbers["accuracy_scan"], numbers["accuracy_commands"]) == (0.75, 4.0, 0.75, 0.75)
+    assert (numbers["accuracy"], numbers["n"], numbers["accuracy_scan"], numbers["accuracy_commands"]) == (
+        0.75,
+        4.0,
+        0.75,
+        0.75,
+    )
     report = stages.read_report(collection.parent / "3")
     assert sorted(report.outcomes.values()) == [0.0, 1.0, 1.0, 1.0]
     assert report.summary.domains["command"].unparsable == 1

@@ -55,7 +55,9 @@ class Recorder(FakeEngine):
 @pytest.fixture
 def scan(problem: Make) -> Make:
     """Give a maker of command problems, which are judged without a process."""
-    return lambda question="walk and jump": problem(question, GOLD, task="scan", family="commands", instruction="Write the actions.")
+    return lambda question="walk and jump": problem(
+        question, GOLD, task="scan", family="commands", instruction="Write the actions."
+    )
 
 
 def search(path: Path, problems: Sequence[Problem], engine: FakeEngine | None = None, **params: object) -> Explored:
@@ -93,17 +95,27 @@ def test_without_refinement_there_are_no_repairs_and_nothing_is_scored_again(tmp
 def test_python_candidates_are_run(tmp_path: Path, problem: Make) -> None:
     engine = FakeEngine(lambda messages, index: f"answer = {index + 3}")
     found = search(tmp_path / "l", [problem()], engine, refine=False, limits=Limits(memory_mib=256))
-    assert [(v.status, v.value) for v in found.ordered()[1]] == [("rejected", "3"), ("accepted", "4"), ("rejected", "5")]
+    assert [(v.status, v.value) for v in found.ordered()[1]] == [
+        ("rejected", "3"),
+        ("accepted", "4"),
+        ("rejected", "5"),
+    ]
 
 
 def test_repair_is_asked_with_the_program_taken_from_the_reply(tmp_path: Path, scan: Make) -> None:
-    engine = FakeEngine(lambda messages, index: "Sure:\n```\nI_WALK\n```" if prompts.REPAIR not in messages[-1]["content"] else write(messages, 0))
+    engine = FakeEngine(
+        lambda messages, index: (
+            "Sure:\n```\nI_WALK\n```" if prompts.REPAIR not in messages[-1]["content"] else write(messages, 0)
+        )
+    )
     found = search(tmp_path / "l", [scan()], engine)
     assert [c.reply for c in found.of(scan(), "refine", K)] == [GOLD] * K
 
 
 @pytest.mark.parametrize(("rescore", "repaired"), [("plain", -2.0), ("published", -1.0)])
-def test_rescoring_changes_accepted_repairs_only_and_not_as_published(tmp_path: Path, scan: Make, rescore: str, repaired: float) -> None:
+def test_rescoring_changes_accepted_repairs_only_and_not_as_published(
+    tmp_path: Path, scan: Make, rescore: str, repaired: float
+) -> None:
     engine = Recorder()
     found = search(tmp_path / "l", [scan()], engine, rescore=rescore)
     logprobs = {(c.origin, c.index): c.logprob for c in found.ordered()[0]}
@@ -112,7 +124,9 @@ def test_rescoring_changes_accepted_repairs_only_and_not_as_published(tmp_path: 
     assert engine.scored == ([(prompts.messages(scan()), GOLD)] if rescore == "plain" else [])
 
 
-def test_prompt_has_worked_examples_when_shots_are_asked_for_and_the_repair_prompt_never(tmp_path: Path, scan: Make) -> None:
+def test_prompt_has_worked_examples_when_shots_are_asked_for_and_the_repair_prompt_never(
+    tmp_path: Path, scan: Make
+) -> None:
     engine = Recorder()
     search(tmp_path / "l", [scan()], engine, shots=2)
     assert engine.asked[0] == prompts.messages(scan(), tasks.get("scan").shots[:2])
@@ -160,7 +174,9 @@ def test_killed_after_any_line_or_within_it_ends_with_the_same_bytes(tmp_path: P
         for torn in (b"", line[: len(line) // 2], line[:-1]):
             path = tmp_path / "killed"
             path.write_bytes(b"".join(lines[:n]) + torn)
-            assert written(search(path, problems, batch=BATCH)) == expected, f"killed in line {n + 1} after {len(torn)} bytes"
+            assert written(search(path, problems, batch=BATCH)) == expected, (
+                f"killed in line {n + 1} after {len(torn)} bytes"
+            )
 
 
 def test_killed_in_the_middle_of_a_character_ends_with_the_same_bytes(tmp_path: Path, scan: Make) -> None:
@@ -194,7 +210,9 @@ class BatchDependent(Recorder):
         return [Completion(r, 2, -2.0 - 1e-7 * len(replies)) for r in replies]
 
 
-def test_killed_between_two_scored_repairs_ends_with_the_same_bytes_though_scores_depend_on_the_batch(tmp_path: Path, scan: Make) -> None:
+def test_killed_between_two_scored_repairs_ends_with_the_same_bytes_though_scores_depend_on_the_batch(
+    tmp_path: Path, scan: Make
+) -> None:
     expected = written(search(tmp_path / "whole", [scan()], BatchDependent()))
     lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
     assert [b"rescored" in line for line in lines[-K:]] == [True] * K
@@ -206,16 +224,26 @@ def test_killed_between_two_scored_repairs_ends_with_the_same_bytes_though_score
 
 
 def verdict(n: int, status: str) -> Verdict:
-    return Verdict(candidate=str(n), problem="p", status=status, detail="sandbox is down" if status == "unscored" else "", verifier="t@1")
+    return Verdict(
+        candidate=str(n),
+        problem="p",
+        status=status,
+        detail="sandbox is down" if status == "unscored" else "",
+        verifier="t@1",
+    )
 
 
-@pytest.mark.parametrize(("n_unscored", "n", "stops"), [(1, 1, False), (1, 1000, False), (2, 100, False), (3, 100, True), (2, 99, True)])
+@pytest.mark.parametrize(
+    ("n_unscored", "n", "stops"), [(1, 1, False), (1, 1000, False), (2, 100, False), (3, 100, True), (2, 99, True)]
+)
 def test_share_of_unscored_verdicts_over_the_limit_stops(n_unscored: int, n: int, stops: bool) -> None:
     verdicts = [verdict(i, "unscored" if i < n_unscored else "rejected") for i in range(n)]
     if not stops:
         check_unscored(verdicts, 0.02)
         return
-    with pytest.raises(Unavailable, match=rf"^{n_unscored} of {n} verdicts are unscored, allowed 2%; most often: sandbox is down$"):
+    with pytest.raises(
+        Unavailable, match=rf"^{n_unscored} of {n} verdicts are unscored, allowed 2%; most often: sandbox is down$"
+    ):
         check_unscored(verdicts, 0.02)
 
 
@@ -226,14 +254,20 @@ def break_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "run", down)
 
 
-def test_broken_sandbox_stops_the_stage_and_says_why(tmp_path: Path, problem: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_sandbox_stops_the_stage_and_says_why(
+    tmp_path: Path, problem: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     break_sandbox(monkeypatch)
     engine = FakeEngine(lambda messages, index: "answer = 4")
-    with pytest.raises(Unavailable, match="3 of 3 verdicts are unscored, allowed 2%; most often: Unavailable: sandbox is down"):
+    with pytest.raises(
+        Unavailable, match="3 of 3 verdicts are unscored, allowed 2%; most often: Unavailable: sandbox is down"
+    ):
         search(tmp_path / "l", [problem()], engine, refine=False)
 
 
-def test_once_the_sandbox_is_mended_what_was_unscored_is_judged_again(tmp_path: Path, problem: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_once_the_sandbox_is_mended_what_was_unscored_is_judged_again(
+    tmp_path: Path, problem: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = FakeEngine(lambda messages, index: "answer = 4")
     with monkeypatch.context() as broken, pytest.raises(Unavailable):
         break_sandbox(broken)

@@ -99,7 +99,9 @@ def test_manifest_names_inputs_parameters_and_counts_without_timings(tmp_path: P
     (tmp_path / "in").write_text("1")
     (tmp_path / "out").mkdir()
     numbers = {"n_rows": 3.0, "train_s": 1.2}
-    files.write_manifest(tmp_path / "out", stage="x", inputs={"rows": tmp_path / "in", "pool": None}, params=Select(), metrics=numbers)
+    files.write_manifest(
+        tmp_path / "out", stage="x", inputs={"rows": tmp_path / "in", "pool": None}, params=Select(), metrics=numbers
+    )
     found = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert found["inputs"] == {"rows": files.hash_path(tmp_path / "in")}
     assert (found["metrics"], found["params"]["max_pairs"]) == ({"n_rows": 3.0}, 2)
@@ -121,9 +123,9 @@ def test_second_writer_of_a_ledger_is_refused(tmp_path: Path) -> None:
 
 
 def test_second_run_in_a_folder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
-    with files.lock(tmp_path, "a run"), pytest.raises(Busy, match=rf"in use by a run, process {os.getpid()}"):
-        with files.lock(tmp_path, "another"):
-            pass
+    told = rf"in use by a run, process {os.getpid()}"
+    with files.lock(tmp_path, "a run"), pytest.raises(Busy, match=told), files.lock(tmp_path, "another"):
+        pass
 
 
 def test_record_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -30,12 +30,21 @@ def home(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def report(outcomes: str, *, stage: str = "round 1", digest: str = "d", choice: float | None = None, perplexity: float | None = None) -> Report:
+def report(
+    outcomes: str,
+    *,
+    stage: str = "round 1",
+    digest: str = "d",
+    choice: float | None = None,
+    perplexity: float | None = None,
+) -> Report:
     """Make the report of a checkpoint that solves problem i where `outcomes[i]` is 1; a `.` was not put to it."""
     scores = {f"p{i}": float(c) for i, c in enumerate(outcomes) if c != "."}
     general = General(choice=choice if choice is None else wilson(choice, 100), perplexity=perplexity)
     overall = wilson(sum(scores.values()) / len(scores), len(scores))
-    summary = Summary(stage=stage, checkpoint=digest, overall=overall, tasks={}, families={}, domains={}, general=general)
+    summary = Summary(
+        stage=stage, checkpoint=digest, overall=overall, tasks={}, families={}, domains={}, general=general
+    )
     return Report(summary=summary, outcomes=scores)
 
 
@@ -46,7 +55,9 @@ def registered(home: Path, found: Report) -> Version:
     def stage(out: Path) -> dict[str, float]:
         out.mkdir(parents=True)
         (out / "report.json").write_text(found.model_dump_json())
-        made.append(registry.register(NAME, f"/checkpoints/{found.summary.checkpoint}", found, tracking.stage_run() or ""))
+        made.append(
+            registry.register(NAME, f"/checkpoints/{found.summary.checkpoint}", found, tracking.stage_run() or "")
+        )
         return {}
 
     tracking.tracked(stage, label="promote", out=home / "promotions" / found.summary.checkpoint)
@@ -104,7 +115,10 @@ def test_next_champion_must_beat_the_champion_and_the_old_one_becomes_previous(h
     original = report("0000000000", stage="original")
     contend(home, report("1111100000", digest="a"), original)
     refused = contend(home, report("1111100000", digest="b", stage="round 2"), original)
-    assert refused.reason == "not proved better than the 'round 1' checkpoint: +0.0% [+0.0%, +0.0%] on 10 held-out problems"
+    assert (
+        refused.reason
+        == "not proved better than the 'round 1' checkpoint: +0.0% [+0.0%, +0.0%] on 10 held-out problems"
+    )
     contend(home, report("1111111111", digest="c"), original)
     assert aliases() == {CHAMPION: "3", CHALLENGER: "3", PREVIOUS: "1"}
 

@@ -10,11 +10,22 @@ from symbol_llm.records import Candidate, PoolEntry, Problem, Verdict
 from symbol_llm.select import Judged, Trajectory
 
 
-def judged(index: int, status: str, logprob: float, *, origin: str = "explore", program: str = "", problem: str = "p") -> Judged:
+def judged(
+    index: int, status: str, logprob: float, *, origin: str = "explore", program: str = "", problem: str = "p"
+) -> Judged:
     program = program or f"answer = {index}"
     name = f"{problem}{origin}{index}{program}"
-    candidate = Candidate(id=name, problem=problem, origin=origin, index=index, reply=program, n_tokens=3, logprob=logprob)
-    verdict = Verdict(candidate=name, problem=problem, status=status, program=program, canonical=program.replace(" ", ""), verifier="t@1")
+    candidate = Candidate(
+        id=name, problem=problem, origin=origin, index=index, reply=program, n_tokens=3, logprob=logprob
+    )
+    verdict = Verdict(
+        candidate=name,
+        problem=problem,
+        status=status,
+        program=program,
+        canonical=program.replace(" ", ""),
+        verifier="t@1",
+    )
     return Judged(candidate, verdict)
 
 
@@ -47,7 +58,15 @@ def test_unscored_verdicts_are_skipped() -> None:
 
 @pytest.mark.parametrize(
     ("n_positive", "n_negative", "expected"),
-    [(0, 5, (0, 0)), (1, 5, (1, 0)), (2, 5, (1, 1)), (11, 5, (10, 1)), (12, 5, (10, 2)), (40, 1, (10, 1)), (12, 0, (10, 0))],
+    [
+        (0, 5, (0, 0)),
+        (1, 5, (1, 0)),
+        (2, 5, (1, 1)),
+        (11, 5, (10, 1)),
+        (12, 5, (10, 2)),
+        (40, 1, (10, 1)),
+        (12, 0, (10, 0)),
+    ],
 )
 def test_published_counts(n_positive: int, n_negative: int, expected: tuple[int, int]) -> None:
     assert select.counts(n_positive, n_negative, Select()) == expected
@@ -59,12 +78,17 @@ def pools(*rows: Judged, params: Select | None = None) -> list[PoolEntry]:
 
 
 def test_equal_programs_of_one_problem_count_once_the_shortest_text_wins() -> None:
-    grown = pools(judged(0, "accepted", -0.1, program="answer  =  4"), judged(1, "accepted", -0.2, program="answer = 4"))
+    grown = pools(
+        judged(0, "accepted", -0.1, program="answer  =  4"), judged(1, "accepted", -0.2, program="answer = 4")
+    )
     assert [e.program for e in grown] == ["answer = 4"]
 
 
 def test_equal_programs_of_two_problems_both_count_unless_the_published_rule_is_asked_for() -> None:
-    rows = judged(0, "rejected", -0.1, program="answer = 4", problem="a"), judged(0, "accepted", -0.2, program="answer = 4", problem="b")
+    rows = (
+        judged(0, "rejected", -0.1, program="answer = 4", problem="a"),
+        judged(0, "accepted", -0.2, program="answer = 4", problem="b"),
+    )
     assert [(e.problem, e.accepted) for e in pools(*rows)] == [("a", False), ("b", True)]
     published = Select(duplicates="published")
     assert [(e.problem, e.accepted) for e in pools(*rows, params=published)] == [("a", False)]
@@ -104,7 +128,10 @@ def test_gold_never_reaches_a_training_row(problem: Callable[..., Problem]) -> N
 
 
 def test_figures_of_a_round() -> None:
-    before = [PoolEntry(problem=n, canonical="c", program="x", logprob=-1, accepted=True, origin="explore", round=1) for n in "pq"]
+    before = [
+        PoolEntry(problem=n, canonical="c", program="x", logprob=-1, accepted=True, origin="explore", round=1)
+        for n in "pq"
+    ]
     rows = [
         judged(0, "rejected", -0.1, problem="r"),
         judged(0, "accepted", -0.2, origin="refine", problem="r"),

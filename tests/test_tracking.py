@@ -72,7 +72,11 @@ def test_parent_holds_every_parameter_and_the_variable_only_while_open(home: Pat
         assert os.environ["MLFLOW_RUN_ID"] == run
     assert "MLFLOW_RUN_ID" not in os.environ
     logged = named("all").data.params
-    assert (logged["explore.k"], logged["explore.limits.timeout_s"], logged["tune.learning_rate"]) == ("5", "5.0", "2e-05")
+    assert (logged["explore.k"], logged["explore.limits.timeout_s"], logged["tune.learning_rate"]) == (
+        "5",
+        "5.0",
+        "2e-05",
+    )
     assert logged["collect.tasks"] == "[]"
 
 
@@ -88,7 +92,12 @@ def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(home: P
     tracking.tracked(select, label="s", params=Select(max_pairs=3), log_metric=lambda *pair: seen.append(pair))
     run = named("s")
     assert run.data.metrics == {"n_solved": 7.0, "accuracy": 0.25}
-    assert run.data.params == {"max_positives": "10", "max_pairs": "3", "duplicates": "canonical", "keep_repaired": "True"}
+    assert run.data.params == {
+        "max_positives": "10",
+        "max_pairs": "3",
+        "duplicates": "canonical",
+        "keep_repaired": "True",
+    }
     assert seen == [("n_solved", 7.0), ("accuracy", 0.25)]
     history = [tracking.client().get_metric_history(run.info.run_id, key)[0] for key in run.data.metrics]
     assert len({(metric.timestamp, metric.step) for metric in history}) == 1
@@ -117,7 +126,12 @@ def test_argument_that_is_none_is_no_input(home: Path) -> None:
 def test_what_is_for_people_is_logged_and_data_is_not(home: Path, tmp_path: Path) -> None:
     tracking.tracked(select, label="s", out=tmp_path / "out")
     run = named("s").info.run_id
-    assert [a.path for a in tracking.client().list_artifacts(run)] == ["card.md", "curve.svg", "report.html", "report.json"]
+    assert [a.path for a in tracking.client().list_artifacts(run)] == [
+        "card.md",
+        "curve.svg",
+        "report.html",
+        "report.json",
+    ]
     assert tracking.artifact(run, "report.json").read_text() == "report.json"
     assert (home / "mlartifacts").is_dir()
 
@@ -149,14 +163,24 @@ def test_tags_are_added_to_a_run(home: Path) -> None:
     assert (tags["dvc.tag"], tags["dvc.revision"]) == ("set-1", "abc")
 
 
-def test_progress_file_tells_start_and_end_in_words(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_file_tells_start_and_end_in_words(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SYMBOL_LLM_PROGRESS", str(tmp_path / "progress"))
     tracking.tracked(select, label="select round 1")
     with pytest.raises(Unavailable):
         tracking.tracked(fails, label="broken")
     rows = [row for _, row in files.read_json_lines(tmp_path / "progress")]
-    assert [(row["event"], row["stage"]) for row in rows] == [("start", "select round 1"), ("end", "select round 1"), ("start", "broken"), ("end", "broken")]
-    assert [(row["status"], row["said"]) for row in rows[1::2]] == [("FINISHED", "7 problems solved, accuracy 25.0%"), ("FAILED", "")]
+    assert [(row["event"], row["stage"]) for row in rows] == [
+        ("start", "select round 1"),
+        ("end", "select round 1"),
+        ("start", "broken"),
+        ("end", "broken"),
+    ]
+    assert [(row["status"], row["said"]) for row in rows[1::2]] == [
+        ("FINISHED", "7 problems solved, accuracy 25.0%"),
+        ("FAILED", ""),
+    ]
 
 
 def test_what_is_absent_is_none_and_another_fault_is_raised(home: Path) -> None:

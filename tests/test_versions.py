@@ -126,7 +126,9 @@ def test_repository_named_by_url_is_cloned_and_pushed_to(shared: Path, home: Pat
     assert git(shared, "rev-parse", "main", "main^", second.tag, first.tag) == [r.revision for r in (second, first)] * 2
 
 
-def test_repository_named_by_url_is_cloned_where_there_is_no_state_yet(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repository_named_by_url_is_cloned_where_there_is_no_state_yet(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "new"))
     assert versions.repository() == tmp_path / "new" / "data-clone"
 

@@ -15,5 +15,9 @@ def collect(params: dict, collection: Output[Dataset], metrics: Output[Metrics])
     from symbol_llm.params import Collect
 
     tracking.tracked(
-        stages.collect, label="collect", log_metric=metrics.log_metric, out=Path(collection.path), params=Collect(**params)
+        stages.collect,
+        label="collect",
+        log_metric=metrics.log_metric,
+        out=Path(collection.path),
+        params=Collect(**params),
     )

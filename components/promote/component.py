@@ -1,7 +1,7 @@
 """Registration, the gate, the champion alias, and the page that shows the run."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, HTML, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output
 
 from components import CPU_IMAGE
 

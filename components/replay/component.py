@@ -8,7 +8,11 @@ from components import GPU_IMAGE
 
 @dsl.component(base_image=GPU_IMAGE, install_kfp_package=False)
 def replay(
-    collection: Input[Dataset], checkpoint: Input[Model], params: dict, general: Output[Dataset], metrics: Output[Metrics]
+    collection: Input[Dataset],
+    checkpoint: Input[Model],
+    params: dict,
+    general: Output[Dataset],
+    metrics: Output[Metrics],
 ) -> None:
     """Let the checkpoint answer everyday prompts, to be mixed into infusion."""
     from pathlib import Path

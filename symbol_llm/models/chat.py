@@ -24,7 +24,9 @@ def tokenizer(checkpoint: Path) -> Any:
 
     loaded = AutoTokenizer.from_pretrained(checkpoint, padding_side="left")
     if not loaded.chat_template:
-        raise InvalidInput(f"checkpoint {str(checkpoint)!r}: its tokenizer has no chat template; an instruction-tuned model is needed")
+        raise InvalidInput(
+            f"checkpoint {str(checkpoint)!r}: its tokenizer has no chat template; an instruction-tuned model is needed"
+        )
     if loaded.pad_token_id is None:
         loaded.pad_token = loaded.eos_token
     return loaded

@@ -30,6 +30,8 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Append the states of new tokens; return all."""
+        self.keys: Any
+        self.values: Any
         filled = self.get_seq_length()
         needed = filled + key_states.shape[-2]
         if not self.is_initialized:
@@ -49,7 +51,9 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def batch_select_indices(self, indices: Any) -> None:
         """Keep the sequences at `indices`."""
-        self._buffers = tuple(buffer[indices] for buffer in self._buffers) if self._buffers[0] is not None else (None, None)
+        self._buffers = (
+            tuple(buffer[indices] for buffer in self._buffers) if self._buffers[0] is not None else (None, None)
+        )
         filled = self.get_seq_length()
         if self._buffers[0] is None:
             super().batch_select_indices(indices)
@@ -73,7 +77,9 @@ def grouped_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)  # type: ignore[no-any-return]
     n_groups = key.shape[1]
     query_BGTD = query.reshape(n_sequences, n_groups, n_heads // n_groups, size)
-    out_BGTD = torch.nn.functional.scaled_dot_product_attention(query_BGTD, key, value, attn_mask=attention_mask, scale=scaling)
+    out_BGTD = torch.nn.functional.scaled_dot_product_attention(
+        query_BGTD, key, value, attn_mask=attention_mask, scale=scaling
+    )
     return out_BGTD.reshape(n_sequences, 1, n_heads, size), None
 
 

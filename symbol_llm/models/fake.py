@@ -1,6 +1,6 @@
 """An engine without a model, for tests of what is not about models. Replies come from a function of prompt and draw.
 
-    FakeEngine(lambda messages, index: "answer = 4")
+FakeEngine(lambda messages, index: "answer = 4")
 """
 
 from __future__ import annotations

@@ -61,7 +61,9 @@ class OpenAIEngine:
 
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         """Raise InvalidInput: chat endpoints do not score a given reply."""
-        raise InvalidInput("engine 'openai' cannot score replies; set explore.rescore=published, or take vllm or transformers")
+        raise InvalidInput(
+            "engine 'openai' cannot score replies; set explore.rescore=published, or take vllm or transformers"
+        )
 
     def load(self, checkpoint: Path) -> None:
         """Have a vLLM server in development mode take the weights of `checkpoint`; leave any other server as it is."""

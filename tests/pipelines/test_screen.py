@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipelines import local
 from pipelines.local import _cause, redirected, reporting_cache_hits
 from pipelines.screen import Screen, closing_table
+from symbol_llm.params import Parameters
 from symbol_llm.records import General, Interval, Report, Scores, Summary
 
 END = {"event": "end", "stage": "collect", "status": "FINISHED", "seconds": 12.34, "said": "60 training problems"}
@@ -174,3 +176,18 @@ def test_cache_hits_reach_the_screen_while_the_block_runs(console: Console, tmp_
     assert screen.n_cached == 1
     assert lines(console) == ["↺ evaluate-2             cached"]
     assert (root.level, list(root.handlers)) == before
+
+
+def test_promotion_of_this_run_is_found_where_the_rounds_stopped_early(
+    console: Console, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubeflow names the folder after the component: `promote-2` where two branches end in a promotion."""
+    monkeypatch.setenv("SYMBOL_LLM_PROGRESS", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
+    folder = home / "default"
+    older = folder / "kfp" / "self-training-1" / "promote" / "promotion"
+    older.mkdir(parents=True)
+    os.utime(older, (0, 0))
+    newer = folder / "kfp" / "self-training-2" / "promote-2" / "promotion"
+    monkeypatch.setattr(local, "_run_pipeline", lambda parameters, place: newer.mkdir(parents=True))
+    assert local.run(Parameters(), folder, console) == newer

