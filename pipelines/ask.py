@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from serving.ask import ask, show
 from symbol_llm.errors import Unavailable
@@ -23,7 +24,7 @@ READY_S = 240
 
 def first_question(reference: str, question: str, log: Path, console: Console) -> None:
     """Serve `reference`, ask `question`, show the answer with its program and verdict, and stop the server."""
-    console.print(f"Serving {reference} and asking: [bold]{question}[/]")
+    console.print(f"Serving {reference} and asking: [bold]{escape(question)}[/]")
     with served(reference, log) as url:
         show(ask(f"{url}/v1/models/symbol-llm:predict", {"question": question}), console)
     console.print('\nAsk more: [bold]make serve[/], then [bold]make ask Q="..."[/]')

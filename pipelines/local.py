@@ -20,6 +20,8 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
 
 from pipelines import settings
 from pipelines.ask import first_question
@@ -52,7 +54,7 @@ def main(file: Path, profile: str, source: Path | None, overrides: tuple[str, ..
             if question:
                 first_question(f"models:/{parameters.promote.name}@champion", question, home / "server.log", console)
     except SymbolLLMError as e:
-        console.print(f"[red]✘ {e}[/]")
+        console.print(Text(f"✘ {e}", style="red"))
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
         console.print("\nStopped. The same command goes on from the finished stages.")
@@ -75,7 +77,7 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
         raise SymbolLLMError(f"{_cause(log)}\n  the whole log: {_short(log)}")
     minutes = (time.monotonic() - began) / 60
     console.print(f"\n{screen.n_run} stages ran, {screen.n_cached} came from the cache, {minutes:.1f} min in all.\n")
-    return max(home.glob("kfp/*/promote/promotion"), key=lambda p: p.stat().st_mtime)
+    return max(home.glob("kfp/*/promote*/promotion"), key=lambda p: p.stat().st_mtime)
 
 
 def _run_pipeline(parameters: Parameters, home: Path) -> bool:
@@ -99,7 +101,9 @@ def finish(parameters: Parameters, promotion: Path, home: Path, console: Console
     console.print(closing_table(report))
     decision = files.read_json(promotion / "promotion.json")
     mark = "[green]promoted[/]" if decision["promoted"] else "[yellow]not promoted[/]"
-    console.print(f"\nVersion {decision['version']} of {parameters.promote.name!r}: {mark}, {decision['reason']}.")
+    console.print(
+        f"\nVersion {decision['version']} of {parameters.promote.name!r}: {mark}, {escape(decision['reason'])}."
+    )
     console.print(
         f"Report: {_short(home / 'report.html')}    MLflow: mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}\n"
     )
@@ -146,7 +150,7 @@ def reporting_cache_hits(screen: Screen) -> Iterator[None]:
 
 def _cause(log: Path) -> str:
     """Return the line of `log` that says why a stage failed: the last one that names an exception."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     named = [
         line
         for line in lines
@@ -155,7 +159,7 @@ def _cause(log: Path) -> str:
         )
     ]
     own = [line for line in named if line.startswith("symbol_llm.errors.")]
-    return (own or named or lines[-TAIL_LINES:])[-1].removeprefix("symbol_llm.errors.")
+    return (own or named or lines or ["it said nothing"])[-1].removeprefix("symbol_llm.errors.")
 
 
 def _short(path: Path) -> str:

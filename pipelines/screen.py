@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -91,7 +92,7 @@ class Screen:
             self.n_run += good
             mark = "[green]✔[/]" if good else "[red]✘[/]"
             self.console.print(
-                f"{mark} {event['stage']:<22} {event['seconds']:6.1f} s  [dim]{event.get('said', '')}[/]"
+                f"{mark} {event['stage']:<22} {event['seconds']:6.1f} s  [dim]{escape(event.get('said', ''))}[/]"
             )
 
 

@@ -8,7 +8,7 @@ Every parameter section is an input of the compiled pipeline; the number of roun
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 from pydantic import BaseModel
 
 from components.collect.component import collect
@@ -23,6 +23,9 @@ from components.version.component import version
 from symbol_llm.params import Parameters
 
 GPU = "nvidia.com/gpu"
+ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+STATE = "/state"
 
 
 class Size(NamedTuple):
@@ -40,8 +43,13 @@ class Point(NamedTuple):
     report: Any
 
 
-def build(parameters: Parameters, environment: dict[str, str] | None = None, gpus: int = 0) -> Callable[..., Any]:
-    """Return the pipeline for `parameters`. `environment` is set in every task and so is part of its cache key."""
+def build(
+    parameters: Parameters, environment: dict[str, str] | None = None, *, on_cluster: bool = False, gpus: int = 0
+) -> Callable[..., Any]:
+    """Return the pipeline for `parameters`. `environment` is set in every task and so is part of its cache key.
+
+    `on_cluster` gives each task what `manifests/` provides: addresses, keys and the state volume.
+    """
     p, small, large = parameters, Size(), Size(cpu="2" if not gpus else "8", memory="16Gi", gpus=gpus)
 
     def task(made: Any, name: str, size: Size = small) -> Any:
@@ -50,6 +58,8 @@ def build(parameters: Parameters, environment: dict[str, str] | None = None, gpu
             made.set_accelerator_type(GPU).set_accelerator_limit(size.gpus)
         for key, value in (environment or {}).items():
             made.set_env_variable(key, value)
+        if on_cluster:
+            provide(made)
         return made
 
     @dsl.pipeline(name="self-training", description="A weak language model becomes a writer of symbols.")
@@ -133,6 +143,14 @@ def build(parameters: Parameters, environment: dict[str, str] | None = None, gpu
         round_(1, start, None)
 
     return self_training
+
+
+def provide(task: Any) -> None:
+    """Give `task` the addresses, keys and state volume that `manifests/base` defines."""
+    kubernetes.use_config_map_as_env(task, "storage", {key: key for key in ADDRESSES})
+    kubernetes.use_secret_as_env(task, "credentials", {key: key for key in KEYS})
+    kubernetes.mount_pvc(task, "state", STATE)
+    task.set_env_variable("SYMBOL_LLM_HOME", STATE)
 
 
 def dump(section: BaseModel) -> dict[str, Any]:

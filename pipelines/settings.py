@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def load(file: Path, profile: str, source: Path | None, overrides: tuple[str, ..
     """Return the parameters of `file` under the profile, the source and the overrides."""
     given = list(overrides)
     if source is not None:
-        given.append(f"collect.source={source.absolute()}")
+        given.append(f"collect.source={json.dumps(str(source.absolute()))}")
     overlay = [] if not profile else [_profile(profile)]
     return params.load(file, overlays=overlay, overrides=given)
 
@@ -80,4 +81,4 @@ def compile_to(parameters: Parameters, path: Path, gpus: int) -> None:
     from kfp import compiler
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(build(parameters, cache_environment(parameters), gpus), str(path))
+    compiler.Compiler().compile(build(parameters, cache_environment(parameters), on_cluster=True, gpus=gpus), str(path))

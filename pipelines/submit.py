@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import click
@@ -58,7 +59,9 @@ def main(
 
 def submit(parameters: Parameters, host: str, gpus: int, *, namespace: str, experiment: str, run_name: str) -> str:
     """Submit the pipeline and return the id of its run; Unavailable if no Kubeflow Pipelines answers at `host`."""
-    from kfp.client import Client
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of Kubeflow to its own authors
+        from kfp.client import Client
     from urllib3.exceptions import HTTPError
 
     with tempfile.TemporaryDirectory() as folder:

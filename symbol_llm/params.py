@@ -204,7 +204,10 @@ def load(path: Path, *, overlays: Iterable[Path] = (), overrides: Iterable[str] 
         key, sign, value = text.partition("=")
         if not sign:
             raise InvalidInput(f"override {text!r}: expected section.key=value")
-        nested: Any = yaml.safe_load(value)
+        try:
+            nested: Any = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise InvalidInput(f"override {text!r}: the value is not YAML, {' '.join(str(e).split())}") from e
         for part in reversed(key.split(".")):
             nested = {part: nested}
         values = merge(values, nested)

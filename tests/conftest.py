@@ -19,7 +19,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("SYMBOL_LLM_HOME", str(folder))
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "SYMBOL_LLM_PROGRESS", "SYMBOL_LLM_STAGE_RUN"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # noted, so that what the code sets itself is undone
+        monkeypatch.delenv(name)
     return folder
 
 

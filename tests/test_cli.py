@@ -49,7 +49,7 @@ def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code:
     [
         "open('/etc/passwd').read()",
         "open('/tmp/symbol-llm-escaped', 'w')",
-        "import os\nos.system('true')",
+        "import os\nassert os.system('true') == 0",
         "import subprocess\nsubprocess.run(['true'])",
         "import socket\nsocket.create_connection(('127.0.0.1', 9))",
         "import os\nos.kill(os.getppid(), 9)",
@@ -151,7 +151,7 @@ def test_history_prints_a_line_a_decision(home: Path) -> None:
 
 
 def test_version_is_the_packages() -> None:
-    assert call("--version").stdout == "symbol-llm, version 0.1.0\n" or "0.1.0" in call("--version").stdout
+    assert call("--version").stdout.endswith(", version 0.1.0\n")
 
 
 def test_doctor_names_what_the_machine_has_and_lacks() -> None:

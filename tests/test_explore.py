@@ -33,7 +33,7 @@ def write(messages: Messages, index: int) -> str:
 
 
 class Recorder(FakeEngine):
-    """The fake engine, which notes every message and the seeds; repairs are sampled at -1, scored at -2."""
+    """The fake engine, which notes what it was asked; sampled replies have log-probability -1, scored ones -2."""
 
     def __init__(self) -> None:
         super().__init__(write)
@@ -197,14 +197,11 @@ def test_finished_ledger_asks_the_engine_nothing(tmp_path: Path, scan: Make) -> 
 
 
 class BatchDependent(Recorder):
-    """As on a GPU, where padding makes the last digits depend on what else is in the batch."""
-
-    def write_all(self, messages: Messages, index: int) -> str:
-        return GOLD if prompts.REPAIR in messages[-1]["content"] else "I_WALK"
+    """As on a GPU, where padding makes the last digits depend on what else is in the batch; every repair is right."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.write = self.write_all
+        self.write = lambda messages, index: GOLD if prompts.REPAIR in messages[-1]["content"] else "I_WALK"
 
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         return [Completion(r, 2, -2.0 - 1e-7 * len(replies)) for r in replies]

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,8 @@ def test_repository_named_by_url_is_cloned_where_there_is_no_state_yet(
     assert versions.repository() == tmp_path / "new" / "data-clone"
 
 
-def test_recording_prints_nothing(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    versions.record("collection", a_set(tmp_path / "in"))
-    assert capsys.readouterr() == ("", "")
+def test_recording_prints_nothing(home: Path, tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from symbol_llm import versions; versions.record('set', Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(a_set(tmp_path / "in"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

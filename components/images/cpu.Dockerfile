@@ -1,10 +1,11 @@
-# collect, select, evaluate and promote on CPU; the MLflow server too. Build from the root of the repository:
+# fetch, collect, version, select and promote; the MLflow server too. Build from the root of the repository:
 #   docker build --file components/images/cpu.Dockerfile --tag symbol-llm/cpu:0.1.0 .
-# --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu leaves CUDA's libraries out of the image.
+# --build-arg PIP_EXTRA_INDEX_URL=INDEX with an index of CPU builds of torch leaves CUDA's libraries out of the image.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}
 ARG PIP_EXTRA_INDEX_URL=""
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY symbol_llm symbol_llm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,10 +168,26 @@ def test_promotion_is_never_cached_and_all_else_is(compiled: Compile, variant: d
 
 
 @VARIANTS
-def test_every_task_carries_the_hash_of_the_code(compiled: Compile, variant: dict[str, Any]) -> None:
-    code = settings.cache_environment(load())["SYMBOL_LLM_CODE"]
-    for task in compiled(**variant).tasks:
-        assert task.container["env"] == [{"name": "SYMBOL_LLM_CODE", "value": code}], task.title
+def test_every_task_carries_the_hash_of_the_code_and_knows_where_state_lies(
+    compiled: Compile, variant: dict[str, Any]
+) -> None:
+    environments = [{e["name"]: e["value"] for e in task.container["env"]} for task in compiled(**variant).tasks]
+    assert len({e["SYMBOL_LLM_CODE"] for e in environments}) == 1
+    assert re.fullmatch(r"[0-9a-f]{16}", environments[0]["SYMBOL_LLM_CODE"])
+    assert {e["SYMBOL_LLM_HOME"] for e in environments} == {"/state"}
+
+
+def test_compiled_tasks_take_addresses_keys_and_the_state_volume_from_the_manifests(tmp_path: Path) -> None:
+    settings.compile_to(settings.load(ROOT / "params.yaml", "", None, ()), tmp_path / "p.yaml", 0)
+    platform = list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))[1]
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    storage = (ROOT / "manifests" / "base" / "storage.yaml").read_text()
+    for name, executor in executors.items():
+        keys = [k["configMapKey"] for k in executor["configMapAsEnv"][0]["keyToEnv"]]
+        assert keys, name
+        assert all(f"  {key}:" in storage for key in keys)
+        assert executor["pvcMount"][0]["mountPath"] == "/state"
+        assert executor["secretAsEnv"][0]["secretName"] == "credentials"
 
 
 def test_hash_of_the_source_follows_its_content(tmp_path: Path) -> None:

@@ -67,3 +67,9 @@ def test_second_local_run_of_one_name_is_told_who_holds_the_folder(tmp_path: Pat
     assert done.returncode == 5
     said = " ".join(done.stdout.split())
     assert f"in use by a run of the pipeline, process {os.getpid()}; wait for it or name another folder" in said
+
+
+def test_error_that_looks_like_markup_is_still_one_line(tmp_path: Path) -> None:
+    done = run("pipelines.local", "--set", "explore[/x]", home=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == "✘ override 'explore[/x]': expected section.key=value\n"

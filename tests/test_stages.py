@@ -1,0 +1,357 @@
+"""The stages, one after the other, on a small generated collection with made-up checkpoints: numbers, files, the page.
+
+Problems are 3 + 4 of `scan` and 3 + 4 of `word_problems`. A checkpoint is a table of replies. The learner first writes a
+wrong and a right program, repairs the wrong one in other words and spoils the right one.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from symbol_llm import files, page, prompts, registry, stages, tracking
+from symbol_llm.collect import read_problems
+from symbol_llm.evaluate import wilson
+from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select
+from symbol_llm.records import (
+    Candidate,
+    General,
+    GeneralItem,
+    Interval,
+    PoolEntry,
+    Problem,
+    Report,
+    Sample,
+    Summary,
+    TrainingRow,
+    Verdict,
+)
+
+EXPLORE = Explore(engine="fake", k=2)
+EVALUATE = Evaluate(engine="fake", n_general=5)
+Numbers = dict[str, float]
+
+
+class Chain(NamedTuple):
+    """Where each stage wrote, and the numbers it returned."""
+
+    folder: Path
+    numbers: dict[str, Numbers]
+
+    def report(self, name: str) -> Report:
+        return stages.read_report(self.folder / name)
+
+
+def checkpoint(folder: Path, replies: dict[str, list[str]]) -> Path:
+    """Write a checkpoint; the longest key that is found in a prompt answers it, so that no question hides another."""
+    folder.mkdir()
+    ordered = {key: replies[key] for key in sorted(replies, key=len, reverse=True)}
+    (folder / "replies.json").write_text(json.dumps(ordered))
+    return folder
+
+
+def learner(problems: list[Problem]) -> dict[str, list[str]]:
+    replies = {}
+    for p in problems:
+        gold = str(p.program)
+        wrong, other_words = {
+            "scan": (f"{gold} I_LOOK", gold),
+            "word_problems": ("answer = -1", f"{gold}\nanswer = answer + 0"),
+        }[p.task]
+        asked = f"{p.question}\n\n{prompts.REPAIR}\n"
+        replies |= {p.question: [wrong, gold], f"{asked}{wrong}": [other_words], f"{asked}{gold}": [wrong]}
+    return replies
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """Run collect, evaluate, explore, select, evaluate and promote once, with state of their own."""
+    folder = tmp_path_factory.mktemp("chain")
+    ready = tmp_path_factory.getbasetemp() / "mlflow-ready.db"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_RUN_ID", "SYMBOL_LLM_PROGRESS", "SYMBOL_LLM_STAGE_RUN", "SYMBOL_LLM_DATA_REPO"):
+            patch.delenv(name, raising=False)
+        patch.setenv("SYMBOL_LLM_HOME", str(folder / "home"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'home' / 'mlflow.db'}")
+        (folder / "home").mkdir()
+        if ready.exists():
+            shutil.copyfile(ready, folder / "home" / "mlflow.db")
+        yield Chain(folder, run(folder))
+
+
+def run(folder: Path) -> dict[str, Numbers]:
+    done = {
+        "collect": stages.collect(
+            folder / "collection", Collect(tasks=("scan", "word_problems"), n_train=3, n_test=4, n_general=5)
+        )
+    }
+    train, test = (read_problems(folder / "collection", split) for split in ("train", "test"))
+    weak = checkpoint(folder / "weak", learner(train))
+    strong = checkpoint(folder / "strong", {p.question: [str(p.program)] for p in test})
+    paths = {"collection": folder / "collection", "params": EVALUATE}
+    done["original"] = stages.evaluate(**paths, checkpoint=weak, out=folder / "original", stage="original")
+    done["explore"] = stages.explore(folder / "collection", weak, folder / "explored", EXPLORE)
+    done["select"] = stages.select(folder / "collection", folder / "explored", folder / "selected", Select(), round_=1)
+    before = {"previous": folder / "original", "selected": folder / "selected"}
+    done["evaluate"] = stages.evaluate(**paths, checkpoint=strong, out=folder / "report", stage="round 1", **before)
+    done["promote"] = promote(folder, "strong", "report", "promotion")
+    return done
+
+
+def promote(folder: Path, weights: str, report: str, out: str, **earlier: Path) -> Numbers:
+    named = {
+        "checkpoint": folder / weights,
+        "report": folder / report,
+        "original": folder / "original",
+        "out": folder / out,
+    }
+    return tracking.tracked(stages.promote, label="promote", params=Promote(name="m"), **named, **earlier)
+
+
+def test_collection_has_what_was_asked_for(chain: Chain) -> None:
+    numbers = chain.numbers["collect"]
+    assert (numbers["n_train"], numbers["n_test"], numbers["n_injection"], numbers["n_gold_rejected"]) == (6, 8, 6, 0)
+    assert {p.task for p in read_problems(chain.folder / "collection", "train")} == {"scan", "word_problems"}
+
+
+def test_exploring_gives_two_candidates_and_two_repairs_a_problem(chain: Chain) -> None:
+    """Of each problem one candidate is right, and the repair of the wrong one."""
+    numbers = chain.numbers["explore"]
+    assert (numbers["n_problems"], numbers["n_candidates"], numbers["n_accepted"], numbers["n_unscored"]) == (
+        6,
+        24,
+        12,
+        0,
+    )
+    assert (numbers["n_resumed"], numbers["n_torn_lines"]) == (0, 0)
+    candidates = list(files.read_records(chain.folder / "explored" / "candidates.jsonl", Candidate))
+    verdicts = list(files.read_records(chain.folder / "explored" / "verdicts.jsonl", Verdict))
+    assert [c.id for c in candidates] == [v.candidate for v in verdicts]
+    assert [(c.problem, c.origin, c.index) for c in candidates] == sorted(
+        (c.problem, c.origin, c.index) for c in candidates
+    )
+    assert {v.seconds for v in verdicts} == {0.0}
+
+
+def test_exploring_again_gives_the_same_bytes_and_leaves_no_ledger(chain: Chain, tmp_path: Path) -> None:
+    stages.explore(chain.folder / "collection", chain.folder / "weak", tmp_path / "again", EXPLORE)
+    first = chain.folder / "explored"
+    assert {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()} == {
+        p.name: p.read_bytes() for p in first.iterdir()
+    }
+    assert list((chain.folder / "home" / "ledgers").iterdir()) == []
+
+
+def test_selection_by_hand(chain: Chain) -> None:
+    """A word problem has two right programs in different words, a command one; both have the wrong one that was repaired."""
+    numbers = chain.numbers["select"]
+    assert (numbers["n_solved"], numbers["n_newly_solved"], numbers["n_repaired"], numbers["n_spoiled"]) == (6, 6, 6, 6)
+    assert (numbers["pass_1"], numbers["pass_k"]) == (0.5, 1.0)
+    assert (numbers["n_positives"], numbers["n_negatives"]) == (3 * 2 + 3, 6)
+    assert (numbers["n_L1"], numbers["n_L2"]) == (6, 3)
+    assert {e.round for e in files.read_records(chain.folder / "selected" / "pool.jsonl", PoolEntry)} == {1}
+
+
+def test_pool_of_a_round_goes_on_from_the_one_before(chain: Chain, tmp_path: Path) -> None:
+    paths = (chain.folder / "collection", chain.folder / "explored", tmp_path / "selected")
+    numbers = stages.select(*paths, Select(), round_=2, pool=chain.folder / "selected")
+    assert (numbers["n_positives"], numbers["n_negatives"], numbers["n_newly_solved"], numbers["n_forgotten"]) == (
+        9,
+        6,
+        0,
+        0,
+    )
+    assert (tmp_path / "selected" / "pool.jsonl").read_bytes() == (
+        chain.folder / "selected" / "pool.jsonl"
+    ).read_bytes()
+
+
+def test_learner_knows_no_test_problem_and_the_later_checkpoint_all(chain: Chain) -> None:
+    first, last = chain.numbers["original"], chain.numbers["evaluate"]
+    assert (first["accuracy"], last["accuracy"], last["n"], last["improved"]) == (0.0, 1.0, 8.0, 1.0)
+    assert [s.stage for s in (*chain.report("report").history, chain.report("report").summary)] == [
+        "original",
+        "round 1",
+    ]
+    assert set(chain.report("report").outcomes.values()) == {1.0}
+    assert chain.report("report").summary.round["n_L2"] == 3.0
+
+
+def test_general_ability_is_measured_on_what_the_collection_ships(chain: Chain) -> None:
+    summary = chain.report("report").summary
+    items = list(files.read_records(chain.folder / "collection" / "general_test.jsonl", GeneralItem))
+    assert len(items) == 5
+    assert summary.general.choice is not None
+    assert summary.general.choice.n == sum(bool(i.choices) for i in items)
+    assert (summary.general.perplexity is not None) == any(i.reply for i in items)
+
+
+@pytest.mark.parametrize(
+    ("folder", "stage", "inputs"),
+    [
+        ("explored", "explore", {"collection": "collection", "checkpoint": "weak"}),
+        ("selected", "select", {"collection": "collection", "explored": "explored"}),
+        ("original", "evaluate", {"collection": "collection", "checkpoint": "weak"}),
+        ("report", "evaluate", {"collection": "collection", "checkpoint": "strong", "previous": "original"}),
+    ],
+)
+def test_manifest_says_what_an_output_was_made_from(
+    chain: Chain, folder: str, stage: str, inputs: dict[str, str]
+) -> None:
+    manifest = files.read_json(chain.folder / folder / files.MANIFEST)
+    assert (manifest["stage"], manifest["version"]) == (stage, "0.1.0")
+    assert manifest["inputs"] == {name: files.hash_path(chain.folder / place) for name, place in inputs.items()}
+    assert manifest["output"] == files.hash_path(chain.folder / folder)
+    returned = chain.numbers.get(folder) or chain.numbers["evaluate" if folder == "report" else stage]
+    assert manifest["metrics"].items() <= returned.items()
+
+
+def test_manifest_of_the_collection_holds_its_parameters(chain: Chain) -> None:
+    manifest = files.read_json(chain.folder / "collection" / files.MANIFEST)
+    assert (manifest["stage"], manifest["params"]["n_train"], manifest["metrics"]["n_test"]) == ("collect", 3, 8)
+    assert manifest["output"] == files.hash_path(chain.folder / "collection")
+
+
+# --- promotion and the page ----------------------------------------------------------------------------------------
+
+
+def test_better_checkpoint_becomes_champion(chain: Chain) -> None:
+    assert chain.numbers["promote"] == {"promoted": 1.0, "version": 1.0, "accuracy": 1.0}
+    champion = registry.by_alias("m", registry.CHAMPION)
+    assert champion is not None
+    assert (champion.number, champion.source, champion.digest) == (
+        "1",
+        str(chain.folder / "strong"),
+        files.hash_path(chain.folder / "strong"),
+    )
+    assert registry.report(champion) == chain.report("report")
+    decision = files.read_json(chain.folder / "promotion" / "promotion.json")
+    assert (
+        decision["reason"] == "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 8 held-out problems"
+    )
+
+
+def test_champion_is_not_put_to_the_gate_against_itself(chain: Chain) -> None:
+    n_before = len(registry.history())
+    assert promote(chain.folder, "strong", "report", "again")["promoted"] == 0.0
+    assert files.read_json(chain.folder / "again" / "promotion.json")["reason"] == "version 1 is the champion already"
+    assert len(registry.history()) == n_before
+
+
+def test_earlier_checkpoint_goes_if_it_is_better(chain: Chain) -> None:
+    """A round that made things worse is put forward with the checkpoint of the round before."""
+    earlier = {"earlier_checkpoint": chain.folder / "strong", "earlier_report": chain.folder / "report"}
+    numbers = promote(chain.folder, "weak", "original", "worse", **earlier)
+    assert (numbers["version"], numbers["accuracy"]) == (1.0, 1.0)
+    assert chain.report("worse") == chain.report("report")
+
+
+def test_page_has_every_figure_the_decision_and_ten_problems_at_most(chain: Chain) -> None:
+    text = (chain.folder / "promotion" / "report.html").read_text()
+    titles = re.findall(r"<section><h2>(.*?)</h2><svg", text)
+    assert titles == [
+        "Held-out accuracy, with 95 % intervals",
+        "Verdicts on what each round sampled",
+        "Pool: distinct programs kept",
+        "Training problems solved",
+        "Held-out accuracy by family",
+        "General ability",
+    ]
+    assert "went from <b>0.0 %</b> (original)\n to <b>100.0 %</b> (round 1) on 8 problems" in text
+    assert "Promotion: better than the &#39;original&#39; checkpoint" in text
+    assert text.count('<span class="status"') == 8
+
+
+def test_page_needs_nothing_from_elsewhere(chain: Chain) -> None:
+    text = (chain.folder / "promotion" / "report.html").read_text()
+    assert not re.search(r"<script|<link|<img|<iframe|\bsrc\s*=|@import|url\(\s*['\"]?(?!#)", text)
+    assert {address[0] for address in re.findall(r"href=['\"]([^'\"]*)", text)} <= {
+        "#",
+        "d",
+    }  # within the page, or data:
+
+
+def small_report(**fields: object) -> Report:
+    overall = Interval(n=4, mean=0.5, low=0.15, high=0.85)
+    summary = Summary(
+        stage="original", checkpoint="d", overall=overall, tasks={}, families={}, domains={}, general=General()
+    )
+    return Report(summary=summary.model_copy(update=fields), outcomes={})
+
+
+def test_page_of_a_single_point_leaves_out_what_was_not_measured() -> None:
+    titles = re.findall(r"<section><h2>(.*?)</h2><svg", page.render(small_report()))
+    assert titles == ["Held-out accuracy, with 95 % intervals", "Held-out accuracy by family"]
+
+
+def test_page_where_only_one_point_has_general_ability() -> None:
+    later = small_report(stage="round 1", general=General(choice=wilson(0.5, 4), perplexity=3.0))
+    text = page.render(later.model_copy(update={"history": (small_report().summary,)}))
+    assert "General ability" in text
+    assert '<td class="n">50</td>\n <td class="n">3.0</td>' in text
+
+
+def test_text_of_a_model_is_escaped_on_the_page() -> None:
+    hostile = "<script>alert(1)</script>"
+    sample = Sample(task="t", question=hostile, program=hostile, value=hostile, status="rejected", detail=hostile)
+    text = page.render(
+        small_report(stage=f"round 1 {hostile}").model_copy(update={"samples": (sample,)}), decision=hostile
+    )
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)") >= 5
+
+
+def test_equal_reports_give_equal_pages() -> None:
+    assert page.render(small_report()) == page.render(small_report())
+    assert page.figure(small_report()).startswith("<svg")
+
+
+# --- the smaller stages --------------------------------------------------------------------------------------------
+
+
+def test_replay_keeps_replies_that_end_and_whole_sentences_of_those_that_do_not(tmp_path: Path) -> None:
+    """At five tokens the sun's reply is cut off in its second sentence, the star's in its first; the sea gets none."""
+    items = [
+        GeneralItem.of(split="train", prompt=name, source="t", licence="t") for name in ("sky", "sea", "sun", "star")
+    ]
+    files.write_records(tmp_path / "collection" / "general_train.jsonl", items)
+    replies = {"sky": "It is blue.", "sun": "Far away. It shines on us.", "star": "It is far, far away."}
+    base = checkpoint(tmp_path / "base", {key: [reply] for key, reply in replies.items()})
+    numbers = stages.replay(tmp_path / "collection", base, tmp_path / "out", Replay(engine="fake", n=4, max_tokens=5))
+    rows = list(files.read_records(tmp_path / "out" / "training_set.jsonl", TrainingRow))
+    assert {r.messages[0]["content"]: r.completion for r in rows} == {"sky": "It is blue.", "sun": "Far away."}
+    assert ({r.kind for r in rows}, numbers) == ({"general"}, {"n_rows": 2.0, "n_left_out": 2.0})
+
+
+def test_reply_that_an_item_brings_is_kept_as_it_is(tmp_path: Path) -> None:
+    items = [GeneralItem.of(split="train", prompt="sky", reply="Blue.", source="t", licence="t")]
+    files.write_records(tmp_path / "collection" / "general_train.jsonl", items)
+    base = checkpoint(tmp_path / "base", {"sky": ["Green."]})
+    numbers = stages.replay(tmp_path / "collection", base, tmp_path / "out", Replay(engine="fake", n=3))
+    (row,) = files.read_records(tmp_path / "out" / "training_set.jsonl", TrainingRow)
+    assert (row.completion, numbers) == ("Blue.", {"n_rows": 1.0, "n_left_out": 0.0})
+
+
+def test_fetch_copies_the_files_of_a_checkpoint(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        (source / name).write_text(name)
+    assert stages.fetch(tmp_path / "out", str(source)) == {"size_mib": (17 + 11 + 14) / 2**20}
+    assert files.hash_path(tmp_path / "out") == files.hash_path(source)
+
+
+def test_version_is_tagged_on_the_run_of_the_stage(chain: Chain) -> None:
+    numbers = tracking.tracked(
+        stages.version, label="version selected", name="selected", folder=chain.folder / "selected"
+    )
+    mlflow = tracking.client()
+    (run,) = mlflow.search_runs([tracking.experiment(mlflow)], "attributes.run_name = 'version selected'")
+    pointer = (chain.folder / "home" / "data-repo" / "data" / "selected.dvc").read_text()
+    assert numbers == {"n_files": 3.0}
+    assert run.data.tags["dvc.dvc_md5"] in pointer
+    assert run.data.tags["dvc.tag"].startswith("selected-")
