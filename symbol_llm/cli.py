@@ -237,7 +237,7 @@ def history(ctx: click.Context) -> None:
 
 
 @main.command()
-@click.argument("program", type=click.File(), default="-")
+@click.argument("program", type=click.File(encoding="utf-8", errors="replace"), default="-")
 @click.option("--task", "name", required=True, help="Task whose notation the program is in; see `symbol-llm tasks`.")
 @click.option("--answer", required=True, help="What a right program gives, as JSON (a bare word is taken as text).")
 @click.option("--question", default="", help="The question asked.")
@@ -263,7 +263,10 @@ def judge(
         "instruction": task.instruction,
         "question": question,
     }
-    fields |= {"context": context, "answer": _json(answer, bare=True), "environment": _json(environment)}
+    needs = _json(environment)
+    if not isinstance(needs, dict):
+        raise InvalidInput(f"environment {environment!r}: expected a JSON object")
+    fields |= {"context": context, "answer": _json(answer, bare=True), "environment": needs}
     verdict = verify.judge(Problem.of(**fields, source="command line", licence=""), program.read(), Limits())
     _show(ctx, {k: v for k, v in verdict.model_dump().items() if k not in ("candidate", "problem")})
     ctx.exit(0 if verdict.status == "accepted" else 1)

@@ -42,7 +42,8 @@ class Explored:
                 self.rescored[row["rescored"]] = row["logprob"]
             else:
                 verdict = Verdict.model_validate(row["verdict"])
-                self.verdicts[verdict.candidate] = verdict
+                if verdict.status != "unscored":  # our own failure may be over: judged again
+                    self.verdicts[verdict.candidate] = verdict
         self.n_resumed = len(self.candidates)
 
     def _keep(self, candidate: Candidate) -> None:
@@ -113,7 +114,7 @@ def _explore_group(found: Explored, group: Sequence[Problem], engine: Engine, pa
 def _rescore(found: Explored, group: Sequence[Problem], engine: Engine, k: int) -> None:
     """Take the log-probability of accepted repairs (no other can be kept) under the plain prompt, as the originals have it."""
     repairs = [(p, c) for p in group for c in found.of(p, "refine", k) if found.verdicts[c.id].status == "accepted"]
-    due = [(p, c) for p, c in repairs if c.id not in found.rescored]
+    due = repairs if any(c.id not in found.rescored for _, c in repairs) else []  # scores depend on the batch: all or none
     scored = engine.score([prompts.messages(p) for p, _ in due], [c.reply for _, c in due]) if due else []
     for (_, candidate), completion in zip(due, scored, strict=True):
         found.rescore(candidate, completion.logprob)

@@ -231,6 +231,8 @@ def _read(file: Path) -> dict[str, Any]:
         values = yaml.safe_load(file.read_text())
     except FileNotFoundError as e:
         raise InvalidInput(f"{file}: no such parameter file") from e
+    except OSError as e:
+        raise InvalidInput(f"{file}: cannot be read, {e.strerror}") from e
     except yaml.YAMLError as e:
         raise InvalidInput(f"{file}: not YAML, {' '.join(str(e).split())}") from e
     if not isinstance(values or {}, dict):

@@ -56,13 +56,16 @@ def resolve(reference: str) -> Path:
     name, _, number = name.partition("/")
     if not number:
         raise InvalidInput(f"{reference}: expected models:/name@alias or models:/name/version")
-    return fetch(str(tracking.client().get_model_version(name, number).source))
+    found = tracking.absent_is_none(tracking.client().get_model_version, name, number)
+    if found is None:
+        raise InvalidInput(f"{reference}: model {name!r} has no version {number!r}")
+    return fetch(str(found.source))
 
 
 def fetch(source: str) -> Path:
-    """Return the local folder of a version's source."""
-    path = source.removeprefix("file://")
-    return Path(path) if "://" not in path else tracking.download(source)
+    """Return the local folder of a version's source; Kubeflow's `minio://` is S3 by another name."""
+    path = source.removeprefix("file://").replace("minio://", "s3://", 1)
+    return Path(path) if "://" not in path else tracking.download(path)
 
 
 def by_alias(name: str, alias: str) -> Version | None:
@@ -82,19 +85,29 @@ def register(name: str, source: str, report: Report, run: str) -> Version:
     mlflow = tracking.client()
     if tracking.absent_is_none(mlflow.get_registered_model, name) is None:
         mlflow.create_registered_model(name)
-    same = [v for v in mlflow.search_model_versions(f"name = '{name}'") if v.tags.get("sha256") == digest]
+    versions = mlflow.search_model_versions(f"name = '{name}'")
+    same = [v for v in versions if v.tags.get("sha256") == digest and _is_there(v.source)]
     if same:
         version = same[0]
     else:
         tags = {"sha256": digest, "accuracy": f"{report.summary.overall.mean:.4f}", "stage": report.summary.stage}
+        if run:
+            mlflow.log_text(run, report.model_dump_json(), "report.json")
         version = mlflow.create_model_version(name, source, run, tags=tags)
     mlflow.set_registered_model_alias(name, CHALLENGER, version.version)
     return _version(version)
 
 
+def _is_there(source: str) -> bool:
+    path = source.removeprefix("file://")
+    return "://" in path or Path(path).is_dir()
+
+
 def gate(report: Report, rival: Report, original: Report, params: Promote) -> Decision:
     """Return whether `report` beats `rival` and keeps the general ability of `original`, and why."""
     shared = sorted(set(report.outcomes) & set(rival.outcomes))
+    if not report.outcomes:
+        return Decision(False, "no test problem has a verdict", None)
     if len(shared) < len(report.outcomes) / 2:
         return Decision(
             False,
@@ -113,6 +126,8 @@ def gate(report: Report, rival: Report, original: Report, params: Promote) -> De
 
 def _generality_lost(report: Report, original: Report, params: Promote) -> str:
     now, then = report.summary.general, original.summary.general
+    if (then.choice and not now.choice) or (then.perplexity and not now.perplexity):
+        return "general ability was not measured, though the original model's was"
     if now.choice and then.choice and now.choice.mean < then.choice.mean - params.general_margin:
         return f"multiple choice fell from {then.choice.mean:.1%} to {now.choice.mean:.1%}, allowed {params.general_margin:.0%}"
     if now.perplexity and then.perplexity and now.perplexity > then.perplexity * (1 + params.perplexity_margin):

@@ -254,9 +254,9 @@ def promote(
         registry.promote(version, decision, params.name)
     with files.building(out) as draft:
         files.write_json(draft / "report.json", chosen.model_dump(mode="json"))
-        files.write_json(
-            draft / "promotion.json", {"version": version.number, **decision._asdict()} | {"difference": None}
-        )
+        difference = decision.difference.model_dump() if decision.difference else None
+        said = {"version": version.number, **decision._asdict(), "difference": difference}
+        files.write_json(draft / "promotion.json", said)
         files.write_text(draft / "report.html", page.render(latest, decision.reason))
     return {
         "promoted": float(decision.promoted),

@@ -44,6 +44,7 @@ def client() -> Any:
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{files.state_dir() / 'mlflow.db'}")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
@@ -105,6 +106,7 @@ def tracked(
         _log_stage(mlflow, run, numbers, arguments)
         status = "FINISHED"
     finally:
+        os.environ.pop("SYMBOL_LLM_STAGE_RUN", None)
         mlflow.set_terminated(run, status)
         event(event="end", stage=label, status=status, seconds=time.monotonic() - began, said=_said(numbers))
     for name, value in numbers.items():

@@ -7,6 +7,7 @@ one tag a set; the same content twice is one commit.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -52,7 +53,8 @@ def repository() -> Path:
     if "://" in where or where.startswith("git@"):
         folder = files.state_dir() / "data-clone"
         if not folder.is_dir():
-            _git(files.state_dir(), "clone", where, folder.name)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _git(folder.parent, "clone", where, folder.name)
         else:
             _git(folder, "pull", "--rebase")
         return folder
@@ -65,6 +67,7 @@ def repository() -> Path:
 def _init(folder: Path) -> None:
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     _git(folder, "init", "--initial-branch", "main")
     with Repo.init(str(folder)) as repo, repo.config.edit("repo") as config:
@@ -78,6 +81,8 @@ def _add(repo: Path, target: Path) -> Path:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+
     try:
         with Repo(str(repo)) as dvc:
             dvc.add(str(target))
@@ -90,7 +95,7 @@ def _add(repo: Path, target: Path) -> Path:
 def _commit(repo: Path, pointer: Path, name: str) -> str:
     _git(repo, "add", "--", str(pointer), str(pointer.with_name(".gitignore")))
     tag = f"{name.replace('/', '-')}-{_md5(pointer)[:12]}"
-    if _git(repo, "status", "--porcelain", "--untracked-files=no"):
+    if _git(repo, "diff", "--cached", "--name-only"):
         _git(repo, "commit", "--message", f"Record {name}")
     if tag not in _git(repo, "tag", "--list", tag).split():
         _git(repo, "tag", tag)

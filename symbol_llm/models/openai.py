@@ -6,8 +6,10 @@ served). A vLLM server started with VLLM_SERVER_DEV_MODE=1 also takes new weight
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -54,7 +56,15 @@ class OpenAIEngine:
             number, messages = item
             body = {"model": self.model, "messages": messages, "n": n, "temperature": temperature, "top_p": top_p}
             body |= {"max_tokens": max_tokens, "seed": seed + number, "logprobs": True}
-            return [_completion(c) for c in self._call("POST", f"{self.url}/chat/completions", body)["choices"]]
+            url = f"{self.url}/chat/completions"
+            answer = self._call("POST", url, body)
+            try:
+                found = [_completion(c) for c in answer["choices"]]
+            except (KeyError, TypeError) as e:
+                raise InvalidInput(f"{url}: not a chat completion: {str(answer)[:200]!r}") from e
+            if len(found) != n:
+                raise InvalidInput(f"{url}: {len(found)} replies, asked for n={n}")
+            return found
 
         with ThreadPoolExecutor(self.batch) as pool:
             return list(pool.map(ask, enumerate(prompts)))
@@ -71,8 +81,10 @@ class OpenAIEngine:
         body = {"method": "reload_weights", "kwargs": {"weights_path": str(checkpoint.absolute())}}
         try:
             self._call("POST", f"{root}/collective_rpc", body)
-        except InvalidInput:
-            return  # no such route: the server keeps the model it was started with
+        except InvalidInput as e:
+            if re.search(r"/collective_rpc: 40[45] ", str(e)):
+                return  # no such route: the server keeps the model it was started with
+            raise
         self._call("POST", f"{root}/reset_prefix_cache")
 
     def _call(self, method: str, url: str, body: Any = None) -> Any:
@@ -83,13 +95,17 @@ class OpenAIEngine:
             try:
                 with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - as above
                     text = response.read()
-                    return json.loads(text) if text.strip() else None
             except urllib.error.HTTPError as e:
                 if e.code < 500 and e.code != 429:
                     raise InvalidInput(f"{url}: {e.code} {e.read()[:200].decode(errors='replace')}") from e
                 reason = f"{e.code} {e.reason}"
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
+            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as e:
                 reason = str(e)
+            else:
+                try:
+                    return json.loads(text) if text.strip() else None
+                except ValueError as e:
+                    raise InvalidInput(f"{url}: not JSON: {text[:200]!r}") from e
             if left == 0:
                 raise Unavailable(f"{url}: no answer after {TRIES} tries: {reason}")
         raise AssertionError("the loop returns or raises")
@@ -98,4 +114,5 @@ class OpenAIEngine:
 def _completion(choice: Any) -> Completion:
     tokens = ((choice.get("logprobs") or {}).get("content")) or []
     total = sum(t["logprob"] for t in tokens)
-    return Completion(choice["message"]["content"] or "", len(tokens), total / max(1, len(tokens)))
+    text = (choice["message"]["content"] or "").encode(errors="replace").decode()
+    return Completion(text, len(tokens), total / max(1, len(tokens)))

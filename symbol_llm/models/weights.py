@@ -54,7 +54,8 @@ def check(folder: Path) -> Path:
 
 
 def _from_package(package: str) -> Path:
-    found = importlib.util.find_spec(package.replace("-", "_"))
+    module = package.replace("-", "_")
+    found = importlib.util.find_spec(module) if module.isidentifier() else None
     where = list(found.submodule_search_locations or ()) if found else []
     gguf = sorted(p for folder in where for p in Path(folder).glob("*.gguf"))
     if not gguf:

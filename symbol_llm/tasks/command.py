@@ -18,7 +18,7 @@ ACTIONS = {"walk": "I_WALK", "look": "I_LOOK", "run": "I_RUN", "jump": "I_JUMP"}
 TURNS = {"left": "I_TURN_LEFT", "right": "I_TURN_RIGHT"}
 TIMES = {"twice": 2, "thrice": 3}
 VOCABULARY = [*ACTIONS.values(), *TURNS.values()]
-MAX_ACTIONS = 12
+LENGTHS = (2, 3, 4, 6, 12)
 
 NAME = "scan"
 INSTRUCTION = f"Translate the command into actions, from: {' '.join(VOCABULARY)}."
@@ -40,13 +40,14 @@ def read(folder: Path) -> Iterator[Problem]:
 
 
 def generate(rng: random.Random) -> Problem:
-    """Return one command of at most twelve actions; most join two parts."""
+    """Return one command of at most twelve actions, short ones as often as long ones; most long ones join two parts."""
+    longest = rng.choice(LENGTHS)
     while True:
         command = _part(rng)
         if rng.random() < 0.6:
             command = f"{command} {rng.choice(('and', 'after'))} {_part(rng)}"
         actions = meaning(command)
-        if len(actions.split()) <= MAX_ACTIONS:
+        if len(actions.split()) <= longest:
             return _problem(command, actions, split="train", source="generated", licence="Apache-2.0")
 
 

@@ -155,7 +155,7 @@ def generate(rng: random.Random) -> Problem:
     """Return one theory of two to four sentences and a statement that none of them says outright."""
     target = rng.choice(LABELS)
     while True:
-        names = rng.sample(NAMES, rng.choice((1, 1, 2)))
+        names = rng.sample(NAMES, rng.choice((1, 1, 1, 2)))
         words = [*rng.sample(KINDS, rng.choice((1, 2))), *rng.sample(TRAITS, 2)]
         premises = _theory(rng, names, words)
         used = {word for premise in premises for word in premise.words}
@@ -169,10 +169,10 @@ def generate(rng: random.Random) -> Problem:
 def _theory(rng: random.Random, names: Sequence[str], words: Sequence[str]) -> list[Premise]:
     order = rng.sample(words, len(words))
     premises = [_rule(rng, order[0], order[1], names)]
-    if rng.random() < 0.5:
+    if rng.random() < 0.25:
         premises.append(_rule(rng, order[1], order[2], names))
     facts = [_fact(rng, name, rng.choice(order[:2])) for name in names]
-    if len(facts) + len(premises) < 4 and rng.random() < 0.4:
+    if len(facts) + len(premises) < 4 and rng.random() < 0.2:
         facts.append(_either(rng, names[0], *order[:2]))
     return facts + premises if rng.random() < 0.5 else premises + facts
 
