@@ -33,6 +33,7 @@ from symbol_llm.stages import read_report
 
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 TAIL_LINES = 25
+PLAIN_WIDTH = 110
 QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?"
 
 
@@ -44,7 +45,8 @@ QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia 
 )
 def main(file: Path, profile: str, source: Path | None, overrides: tuple[str, ...], name: str, question: str) -> None:
     """Run the whole loop on this machine, from a weak model to a promoted one that answers."""
-    console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False, width=width)
     try:
         parameters = settings.load(file, profile, source, overrides)
         home = files.state_dir() / (name or Path(profile).stem or "default")

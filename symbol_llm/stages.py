@@ -216,8 +216,9 @@ def _numbers(report: Report) -> Numbers:
 
 
 def read_report(folder: Path) -> Report:
-    """Return the report that `evaluate` left in `folder`."""
-    return Report.model_validate(files.read_json(folder / "report.json"))
+    """Return the report that `evaluate` left in `folder`, or the last of the curve that `promote` left there."""
+    name = "curve.json" if (folder / "curve.json").is_file() else "report.json"
+    return Report.model_validate(files.read_json(folder / name))
 
 
 def promote(
@@ -231,7 +232,7 @@ def promote(
     earlier_report: Path | None = None,
     earlier_source: str = "",
 ) -> Numbers:
-    """Register the better of two checkpoints, put it to the gate, and write the page and the decision to `out`.
+    """Register the better of two checkpoints, put it to the gate, and write curve, page and decision to `out`.
 
     `original` is the report on the original model, the first champion's rival. `source` is where a reader of the registry
     finds the checkpoint, by default its path. On equal held-out accuracy the later checkpoint goes.
@@ -253,7 +254,7 @@ def promote(
         decision = registry.gate(chosen, rival, first, params)
         registry.promote(version, decision, params.name)
     with files.building(out) as draft:
-        files.write_json(draft / "report.json", chosen.model_dump(mode="json"))
+        files.write_json(draft / "curve.json", latest.model_dump(mode="json"))
         difference = decision.difference.model_dump() if decision.difference else None
         said = {"version": version.number, **decision._asdict(), "difference": difference}
         files.write_json(draft / "promotion.json", said)
