@@ -313,11 +313,13 @@ Line = tuple[str, str, int, int]
 
 
 def _table(theme: Theme, rng: random.Random) -> list[Line]:
-    n = rng.randint(4, 6)
-    kinds = rng.sample(theme.kinds.split(), 2)
-    groups = rng.sample([*kinds, *rng.choices(kinds, k=n - 2)], n)
+    """Return a dozen lines: with fewer a wrong query too often gives the right rows by accident."""
+    n = rng.randint(12, 14)
+    kinds = theme.kinds.split()
+    groups = rng.sample([*kinds, *rng.choices(kinds, k=n - len(kinds))], n)
+    names = [name + more for name in theme.names.split() for more in ("", " II")]
     first, second = (rng.sample(values, n) for values in theme.numbers.values())
-    return list(zip(rng.sample(theme.names.split(), n), groups, first, second, strict=True))
+    return list(zip(rng.sample(names, n), groups, first, second, strict=True))
 
 
 def _words(theme: Theme, table: list[Line], rng: random.Random) -> dict[str, str]:
