@@ -85,11 +85,11 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
 def _run_pipeline(parameters: Parameters, home: Path) -> bool:
     from kfp import local
 
-    from pipelines.self_training import build
+    from pipelines.self_training import Place, build
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), enable_caching=True)
     try:
-        build(parameters, settings.cache_environment(parameters))()
+        build(parameters, Place(settings.cache_environment(parameters)))()
     except RuntimeError as e:
         logging.error("%s", e)
         return True

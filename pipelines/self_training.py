@@ -28,12 +28,24 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 STATE = "/state"
 
 
-class Size(NamedTuple):
-    """What a task asks of its node."""
+class Place(NamedTuple):
+    """Where tasks run and what they find there."""
 
-    cpu: str = "2"
-    memory: str = "8Gi"
+    environment: dict[str, str] = {}
+    on_cluster: bool = False
     gpus: int = 0
+
+    def task(self, made: Any, name: str, *, large: bool = False) -> Any:
+        """Return `made` under `name` with its resources; `large` tasks sample or tune, and take the GPUs."""
+        gpus = self.gpus if large else 0
+        made.set_display_name(name).set_cpu_limit("8" if gpus else "2").set_memory_limit("16Gi" if large else "8Gi")
+        if gpus:
+            made.set_accelerator_type(GPU).set_accelerator_limit(gpus)
+        for key, value in self.environment.items():
+            made.set_env_variable(key, value)
+        if self.on_cluster:
+            provide(made)
+        return made
 
 
 class Point(NamedTuple):
@@ -43,24 +55,9 @@ class Point(NamedTuple):
     report: Any
 
 
-def build(
-    parameters: Parameters, environment: dict[str, str] | None = None, *, on_cluster: bool = False, gpus: int = 0
-) -> Callable[..., Any]:
-    """Return the pipeline for `parameters`. `environment` is set in every task and so is part of its cache key.
-
-    `on_cluster` gives each task what `manifests/` provides: addresses, keys and the state volume.
-    """
-    p, small, large = parameters, Size(), Size(cpu="2" if not gpus else "8", memory="16Gi", gpus=gpus)
-
-    def task(made: Any, name: str, size: Size = small) -> Any:
-        made.set_display_name(name).set_cpu_limit(size.cpu).set_memory_limit(size.memory)
-        if size.gpus:
-            made.set_accelerator_type(GPU).set_accelerator_limit(size.gpus)
-        for key, value in (environment or {}).items():
-            made.set_env_variable(key, value)
-        if on_cluster:
-            provide(made)
-        return made
+def build(parameters: Parameters, place: Place) -> Callable[..., Any]:
+    """Return the pipeline for `parameters`; what `place` sets in the environment is part of every task's cache key."""
+    p, task = parameters, place.task
 
     @dsl.pipeline(name="self-training", description="A weak language model becomes a writer of symbols.")
     def self_training(
@@ -83,20 +80,20 @@ def build(
 
         def evaluated(checkpoint: Any, stage: str, params: Any, **after: Any) -> Any:
             made = evaluate(collection=collection, checkpoint=checkpoint, params=params, stage=stage, **after)
-            return task(made, f"evaluate {stage}", large)
+            return task(made, f"evaluate {stage}", large=True)
 
         original = evaluated(base, "original", evaluating_original).outputs["report"]
         start = Point(base, original)
         if p.rounds.start == "infused":
-            answered = task(replay(collection=collection, checkpoint=base, params=replaying), "replay", large)
+            answered = task(replay(collection=collection, checkpoint=base, params=replaying), "replay", large=True)
             made = tune(training_set=collection, checkpoint=base, params=injecting, label="tune injection")
-            injected = task(made, "tune injection", large).outputs["tuned"]
+            injected = task(made, "tune injection", large=True).outputs["tuned"]
             after = evaluated(injected, "injection", evaluating, previous=original).outputs["report"]
             general = answered.outputs["general"]
             made = tune(
                 training_set=collection, checkpoint=injected, general=general, params=infusing, label="tune infusion"
             )
-            infused = task(made, "tune infusion", large).outputs["tuned"]
+            infused = task(made, "tune infusion", large=True).outputs["tuned"]
             start = Point(infused, evaluated(infused, "infusion", evaluating, previous=after).outputs["report"])
 
         def close(last: Point, before: Point) -> None:
@@ -114,7 +111,7 @@ def build(
             name = f"round {number}"
             how = bootstrapping if number == 1 else exploring
             made = explore(collection=collection, checkpoint=before.checkpoint, params=how, label=f"explore {name}")
-            explored = task(made, f"explore {name}", large).outputs["explored"]
+            explored = task(made, f"explore {name}", large=True).outputs["explored"]
             earlier = {} if pool is None else {"pool": pool}
             made = select(
                 collection=collection,
@@ -127,7 +124,7 @@ def build(
             selected = task(made, f"select {name}").outputs["selected"]
             task(version(dataset=selected, name=f"round-{number}/selected"), f"version {name}")
             made = tune(training_set=selected, checkpoint=start.checkpoint, params=tuning, label=f"tune {name}")
-            tuned = task(made, f"tune {name}", large).outputs["tuned"]
+            tuned = task(made, f"tune {name}", large=True).outputs["tuned"]
             judged = evaluated(tuned, name, evaluating, previous=before.report, selected=selected)
             now = Point(tuned, judged.outputs["report"])
             if number == p.rounds.n:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import symbol_llm
-from pipelines.self_training import build
+from pipelines.self_training import Place, build
 from symbol_llm import files, params
 from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Parameters
@@ -81,4 +81,6 @@ def compile_to(parameters: Parameters, path: Path, gpus: int) -> None:
     from kfp import compiler
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(build(parameters, cache_environment(parameters), on_cluster=True, gpus=gpus), str(path))
+    compiler.Compiler().compile(
+        build(parameters, Place(cache_environment(parameters), on_cluster=True, gpus=gpus)), str(path)
+    )

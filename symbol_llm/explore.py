@@ -114,7 +114,9 @@ def _explore_group(found: Explored, group: Sequence[Problem], engine: Engine, pa
 def _rescore(found: Explored, group: Sequence[Problem], engine: Engine, k: int) -> None:
     """Take the log-probability of accepted repairs (no other can be kept) under the plain prompt, as the originals have it."""
     repairs = [(p, c) for p in group for c in found.of(p, "refine", k) if found.verdicts[c.id].status == "accepted"]
-    due = repairs if any(c.id not in found.rescored for _, c in repairs) else []  # scores depend on the batch: all or none
+    due = (
+        repairs if any(c.id not in found.rescored for _, c in repairs) else []
+    )  # scores depend on the batch: all or none
     scored = engine.score([prompts.messages(p) for p, _ in due], [c.reply for _, c in due]) if due else []
     for (_, candidate), completion in zip(due, scored, strict=True):
         found.rescore(candidate, completion.logprob)

@@ -246,7 +246,7 @@ def test_injection_rows_pair_the_prompt_with_the_gold_program(tmp_path):
 def test_databases_travel_with_the_collection(tmp_path):
     out = gather(tmp_path, source=sea(tmp_path, "SELECT 1"), check_gold=False)
     moved = out.rename(tmp_path / "moved")
-    stored = [json.loads(line)["environment"]["database"] for line in (moved / "train.jsonl").open()]
+    stored = [json.loads(line)["environment"]["database"] for line in (moved / "train.jsonl").read_text().splitlines()]
     (file,) = (moved / "databases").iterdir()
     assert set(stored) == {f"databases/{file.name}"}
     assert {row.environment["database"] for row in read_problems(moved, "test")} == {str(file)}
