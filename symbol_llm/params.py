@@ -63,7 +63,7 @@ class Sampling(Section):
 
     engine: Engine = "auto"
     """`auto` takes vLLM where it can be imported, else transformers."""
-    batch: int = Field(default=64, ge=1)
+    batch: int = Field(default=128, ge=1)
     """Sequences generated at once by transformers; lower it when memory runs out."""
     max_tokens: int = Field(default=96, ge=1)
     seed: int = 0

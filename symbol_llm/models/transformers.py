@@ -151,8 +151,9 @@ def _draw(
         probs_BV = torch.softmax(logits_BV / temperature, -1)
         if top_p < 1:
             probs_BV = _nucleus(probs_BV, top_p)
-        noise_BV = torch.empty_like(probs_BV).exponential_(generator=rng)
-        next_B = (probs_BV / noise_BV).argmax(-1)  # the exponential race: a draw in proportion to the probabilities
+        cumulative_BV = probs_BV.cumsum(-1)
+        point_B1 = torch.rand(len(probs_BV), 1, generator=rng, device=rng.device) * cumulative_BV[:, -1:]
+        next_B = torch.searchsorted(cumulative_BV, point_B1, right=True).clamp(max=probs_BV.shape[-1] - 1)[:, 0]
     return next_B, logprobs_BV.gather(1, next_B[:, None])[:, 0]
 
 
