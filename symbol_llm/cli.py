@@ -256,7 +256,7 @@ def judge(
     from symbol_llm.records import Problem
 
     task = tasks.get(name)
-    fields = {
+    fields: dict[str, Any] = {
         "task": name,
         "family": task.family,
         "split": "test",

@@ -21,8 +21,8 @@ LABEL_LINE = re.compile(LABEL.pattern + r"[ \t]*\n", re.IGNORECASE)
 ENDS = {
     "python": re.compile(r"^answer[ \t]*=[^=].*$", re.MULTILINE),
     "fol": re.compile(r"^(?:query|goal)[ \t]*:.*$", re.MULTILINE | re.IGNORECASE),
-    "commands": re.compile(r"^.+$", re.MULTILINE),
-    "sql": re.compile(r";[ \t]*(?=\n|\Z)|\n[ \t]*\n"),
+    "commands": re.compile(r"\n[ \t]*(?=\n)"),
+    "sql": re.compile(r";[ \t]*(?=\n|\Z)|\n[ \t]*(?=\n)"),
 }
 """What ends a program by the wording of its task. A weak model writes on and never ends its turn; that is chatter."""
 USED_AGAIN = re.compile(r"\banswer[ \t]*(?:[-+*/%]|//|\*\*)=|=.*\banswer\b|[(\[{,].*\banswer\b|\bdef[ \t]+solution\b")

@@ -34,6 +34,8 @@ class Tuned(NamedTuple):
     loss: float
     """Mean over the last tenth of the steps, at least one."""
     seconds: float
+    zero_stage: int
+    """Of DeepSpeed; 0 where it did not shard."""
 
 
 def mixture(training_set: Path, general: Path | None, params: Tune) -> list[TrainingRow]:
@@ -77,7 +79,10 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path, params: Tune) -> Tu
     tail = losses[-max(1, len(losses) // 10) :] or [float(result.training_loss)]
     n_tokens = round(sum(len(e.ids) for e in kept) * params.epochs)
     seconds = float(result.metrics["train_runtime"])
-    return Tuned(len(kept), len(encoded) - len(kept), n_tokens, int(result.global_step), sum(tail) / len(tail), seconds)
+    stage = int(trainer.accelerator.state.deepspeed_plugin.zero_stage) if trainer.is_deepspeed_enabled else 0
+    return Tuned(
+        len(kept), len(encoded) - len(kept), n_tokens, int(result.global_step), sum(tail) / len(tail), seconds, stage
+    )
 
 
 def deepspeed_config() -> dict[str, Any] | None:

@@ -81,14 +81,21 @@ def aliases() -> dict[str, str | None]:
 # --- the registry --------------------------------------------------------------------------------------------------
 
 
-def test_checkpoint_is_registered_by_reference_and_once(home: Path) -> None:
-    first = registry.register(NAME, "/checkpoints/a", report("01", digest="a"), "")
+def test_checkpoint_is_registered_by_reference_and_once(home: Path, tmp_path: Path) -> None:
+    place = tmp_path / "a"
+    place.mkdir()
+    first = registry.register(NAME, str(place), report("01", digest="a"), "")
     again = registry.register(NAME, "/elsewhere/a", report("11", digest="a"), "")
     other = registry.register(NAME, "/checkpoints/b", report("11", digest="b"), "")
-    assert (first.number, first.source, first.digest) == ("1", "/checkpoints/a", "a")
+    assert (first.number, first.source, first.digest) == ("1", str(place), "a")
     assert (again, other.number) == (first, "2")
     assert registry.by_alias(NAME, CHALLENGER) == other
     assert not (home / "mlartifacts").exists()
+
+
+def test_checkpoint_whose_folder_is_gone_is_registered_again_where_it_lies_now(home: Path) -> None:
+    registry.register(NAME, "/gone/a", report("01", digest="a"), "")
+    assert registry.register(NAME, "/new/a", report("01", digest="a"), "").source == "/new/a"
 
 
 def test_model_or_alias_that_is_not_there_is_none(home: Path) -> None:

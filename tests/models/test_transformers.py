@@ -53,8 +53,8 @@ def test_scored_logprob_is_the_sampled_one(engine: Engine) -> None:
 
 
 def test_likelier_reply_scores_higher(engine: Engine) -> None:
-    good, bad = engine.score([FRANCE, FRANCE], ["Paris", "Banana"])
-    assert good.logprob > bad.logprob + 1
+    good, bad = engine.score([FRANCE, FRANCE], ["The capital of France is Paris.", "The capital of France is Oslo."])
+    assert good.logprob > bad.logprob + 0.5
 
 
 def test_nucleus_of_almost_nothing_is_greedy(engine: Engine) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from serving import ask
 from serving.vote import vote
@@ -296,7 +297,8 @@ def test_ask_prints_no_control_characters(capsys: pytest.CaptureFixture[str]) ->
             "votes": votes,
             "verdict": verdict,
             "reasons": [],
-        }
+        },
+        Console(),
     )
     assert capsys.readouterr().out.splitlines()[0].rstrip() == "answer   ]0;x[red]7"
 
