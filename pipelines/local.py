@@ -104,7 +104,7 @@ def finish(parameters: Parameters, promotion: Path, home: Path, console: Console
     decision = files.read_json(promotion / "promotion.json")
     mark = "[green]promoted[/]" if decision["promoted"] else "[yellow]not promoted[/]"
     console.print(
-        f"\nVersion {decision['version']} of {parameters.promote.name!r}: {mark}, {escape(decision['reason'])}."
+        f"\nVersion {decision['version']} of {parameters.promote.name!r} ({decision['stage']}): {mark}, {escape(decision['reason'])}."
     )
     console.print(
         f"Report: {_short(home / 'report.html')}    MLflow: mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}\n"

@@ -17,7 +17,7 @@ SHORT = {"original": "original\n(few-shot)"}
 
 
 def render(report: Report, decision: str = "") -> str:
-    """Return the page for the curve that ends in `report`; `decision` is the gate's sentence, where it was put."""
+    """Return the page for the curve that ends in `report`; `decision` says what the gate decided of which point."""
     curve = (*report.history, report.summary)
     rounds = [s for s in curve if s.round]
     figures = [("Held-out accuracy, with 95 % intervals", _svg(lambda ax: _curve(ax, curve), 8.6, 3.4))]
@@ -144,7 +144,7 @@ def _general(ax: Any, curve: Sequence[Summary]) -> None:
     other = ax.twinx()
     other.plot(_names(curve), [s.general.perplexity for s in curve], color=ORANGE, marker="s")
     other.set_ylabel("perplexity", fontsize=9, color=ORANGE)
-    other.set_ylim(bottom=0)
+    other.set_ylim(0, 1.15 * max((s.general.perplexity or 0.0 for s in curve), default=1.0) or 1.0)
     other.tick_params(labelsize=8)
 
 
@@ -157,7 +157,7 @@ TEMPLATE = """<!doctype html>
  .lead { font-size: 1.1rem } .muted { color: #718096 }
  .figures { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.2rem 0 }
  .figures section { border: 1px solid #e2e8f0; border-radius: 8px; padding: .8rem; flex: 1 1 440px }
- .figures section:first-child { flex-basis: 100% }
+ .figures section:first-child { flex-basis: 100% } .figures section:not(:first-child) { max-width: 490px }
  svg { width: 100%; height: auto }
  table { border-collapse: collapse; width: 100%; font-size: .85rem } th { text-align: left }
  td, th { border-bottom: 1px solid #e2e8f0; padding: .35rem .5rem; vertical-align: top }
@@ -169,7 +169,7 @@ TEMPLATE = """<!doctype html>
 <h1>Self-training report</h1>
 <p class="lead">Held-out accuracy went from <b>{{ "%.1f"|format(100 * first.overall.mean) }} %</b> ({{ first.stage }})
  to <b>{{ "%.1f"|format(100 * last.overall.mean) }} %</b> ({{ last.stage }}) on {{ last.overall.n }} problems.</p>
-{% if decision %}<p>Promotion: {{ decision }}.</p>{% endif %}
+{% if decision %}<p>{{ decision }}.</p>{% endif %}
 <div class="figures">{% for title, svg in figures %}<section><h2>{{ title }}</h2>{{ svg|safe }}</section>{% endfor %}</div>
 <h2>The curve in numbers</h2>
 <table><tr><th>stage</th><th class="n">n</th><th class="n">accuracy, %</th><th class="n">95 % interval</th>

@@ -256,9 +256,17 @@ def promote(
     with files.building(out) as draft:
         files.write_json(draft / "curve.json", latest.model_dump(mode="json"))
         difference = decision.difference.model_dump() if decision.difference else None
-        said = {"version": version.number, **decision._asdict(), "difference": difference}
+        said = {
+            "version": version.number,
+            "stage": chosen.summary.stage,
+            **decision._asdict(),
+            "difference": difference,
+        }
         files.write_json(draft / "promotion.json", said)
-        files.write_text(draft / "report.html", page.render(latest, decision.reason))
+        word = "promoted" if decision.promoted else "not promoted"
+        files.write_text(
+            draft / "report.html", page.render(latest, f"{chosen.summary.stage} was {word}: {decision.reason}")
+        )
     return {
         "promoted": float(decision.promoted),
         "version": float(version.number),
