@@ -26,7 +26,7 @@ from rich.text import Text
 from pipelines import settings
 from pipelines.ask import first_question
 from pipelines.screen import Screen, closing_table
-from symbol_llm import files, progress, tracking
+from symbol_llm import files, progress, registry, tracking
 from symbol_llm.errors import SymbolLLMError
 from symbol_llm.params import Parameters
 from symbol_llm.stages import read_report
@@ -53,7 +53,12 @@ def main(file: Path, profile: str, source: Path | None, overrides: tuple[str, ..
         with files.lock(home, "a run of the pipeline"):
             promotion = run(parameters, home, console)
             finish(parameters, promotion, home, console)
-            if question:
+            champion = registry.by_alias(parameters.promote.name, registry.CHAMPION)
+            if champion is None:
+                console.print(
+                    "No checkpoint has passed the gate yet, so none is served. More problems or rounds may help."
+                )
+            elif question:
                 first_question(f"models:/{parameters.promote.name}@champion", question, home / "server.log", console)
     except SymbolLLMError as e:
         console.print(Text(f"✘ {e}", style="red"))
