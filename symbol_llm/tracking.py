@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -37,6 +37,15 @@ HEADLINE = {
     "accuracy": "accuracy {:.1%}",
 }
 """Numbers worth a word on the screen while a pipeline runs."""
+
+
+class MetricsArtifact(Protocol):
+    """What Kubeflow hands a component to put its numbers into."""
+
+    path: str
+
+    def log_metric(self, metric: str, value: float) -> None:
+        """Note one number."""
 
 
 def client() -> Any:
@@ -86,13 +95,14 @@ def tracked(
     /,
     *,
     label: str,
-    log_metric: Callable[[str, float], None] | None = None,
+    metrics: MetricsArtifact | None = None,
     **arguments: Any,
 ) -> Numbers:
     """Call `stage(**arguments)` inside a child run named `label`; return its numbers.
 
     Paths among the arguments are logged as data set inputs by hash, parameter sections as parameters, and what the stage
-    leaves for people (`*.html`, `report.json`, figures) as artifacts. `log_metric` gets each number too.
+    leaves for people (`*.html`, `report.json`, figures) as artifacts. `metrics` gets each number too, and a file
+    with all of them: Kubeflow's local cache takes a result only while every artifact of it exists.
     """
     if os.environ.get("RANK", "0") != "0":  # of several processes that tune together the first one speaks
         return stage(**arguments)
@@ -110,9 +120,10 @@ def tracked(
         os.environ.pop("SYMBOL_LLM_STAGE_RUN", None)
         mlflow.set_terminated(run, status)
         event(event="end", stage=label, status=status, seconds=time.monotonic() - began, said=_said(numbers))
-    for name, value in numbers.items():
-        if log_metric is not None:
-            log_metric(name, value)
+    if metrics is not None:
+        for name, value in numbers.items():
+            metrics.log_metric(name, value)
+        files.write_json(Path(metrics.path), numbers)
     return numbers
 
 

@@ -1,8 +1,10 @@
 """Runs of stages in a real MLflow on SQLite: parents, children, what is logged, what failure leaves."""
 
+import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,9 +89,11 @@ def test_parent_whose_block_fails_is_marked_failed(home: Path) -> None:
     assert "MLFLOW_RUN_ID" not in os.environ
 
 
-def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(home: Path) -> None:
+def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(home: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, float]] = []
-    tracking.tracked(select, label="s", params=Select(max_pairs=3), log_metric=lambda *pair: seen.append(pair))
+    metrics = SimpleNamespace(path=str(tmp_path / "metrics"), log_metric=lambda *pair: seen.append(pair))
+    tracking.tracked(select, label="s", params=Select(max_pairs=3), metrics=metrics)
+    assert json.loads((tmp_path / "metrics").read_text()) == {"n_solved": 7.0, "accuracy": 0.25}
     run = named("s")
     assert run.data.metrics == {"n_solved": 7.0, "accuracy": 0.25}
     assert run.data.params == {

@@ -17,7 +17,7 @@ def collect(params: dict, collection: Output[Dataset], metrics: Output[Metrics])
     tracking.tracked(
         stages.collect,
         label="collect",
-        log_metric=metrics.log_metric,
+        metrics=metrics,
         out=Path(collection.path),
         params=Collect(**params),
     )

@@ -27,5 +27,5 @@ def evaluate(
     paths["previous"] = Path(previous.path) if previous else None
     paths["selected"] = Path(selected.path) if selected else None
     chosen = {"params": Evaluate(**params), "stage": stage, "label": f"evaluate {stage}"}
-    numbers = tracking.tracked(stages.evaluate, log_metric=metrics.log_metric, **chosen, **paths)
+    numbers = tracking.tracked(stages.evaluate, metrics=metrics, **chosen, **paths)
     return numbers["improved"] > 0

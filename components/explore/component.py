@@ -22,4 +22,4 @@ def explore(
     from symbol_llm.params import Explore
 
     paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(explored.path)}
-    tracking.tracked(stages.explore, label=label, log_metric=metrics.log_metric, params=Explore(**params), **paths)
+    tracking.tracked(stages.explore, label=label, metrics=metrics, params=Explore(**params), **paths)

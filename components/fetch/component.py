@@ -13,4 +13,4 @@ def fetch(model: str, checkpoint: Output[Model], metrics: Output[Metrics]) -> No
 
     from symbol_llm import stages, tracking
 
-    tracking.tracked(stages.fetch, label="fetch", log_metric=metrics.log_metric, out=Path(checkpoint.path), model=model)
+    tracking.tracked(stages.fetch, label="fetch", metrics=metrics, out=Path(checkpoint.path), model=model)

@@ -29,5 +29,5 @@ def promote(
     named |= {"earlier_report": earlier_report, "original": original, "out": promotion}
     paths = {name: Path(artifact.path) for name, artifact in named.items()}
     chosen = {"params": Promote(**params), "source": checkpoint.uri, "earlier_source": earlier_checkpoint.uri}
-    tracking.tracked(stages.promote, label="promote", log_metric=metrics.log_metric, **chosen, **paths)
+    tracking.tracked(stages.promote, label="promote", metrics=metrics, **chosen, **paths)
     shutil.copyfile(paths["out"] / "report.html", page.path)

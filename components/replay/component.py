@@ -21,4 +21,4 @@ def replay(
     from symbol_llm.params import Replay
 
     paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(general.path)}
-    tracking.tracked(stages.replay, label="replay", log_metric=metrics.log_metric, params=Replay(**params), **paths)
+    tracking.tracked(stages.replay, label="replay", metrics=metrics, params=Replay(**params), **paths)

@@ -26,4 +26,4 @@ def select(
     paths = {"collection": Path(collection.path), "explored": Path(explored.path), "out": Path(selected.path)}
     paths["pool"] = Path(pool.path) if pool else None
     chosen = {"params": Select(**params), "round_": number}
-    tracking.tracked(stages.select, label=label, log_metric=metrics.log_metric, **chosen, **paths)
+    tracking.tracked(stages.select, label=label, metrics=metrics, **chosen, **paths)

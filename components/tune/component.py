@@ -24,4 +24,4 @@ def tune(
 
     paths = {"training_set": Path(training_set.path), "checkpoint": Path(checkpoint.path), "out": Path(tuned.path)}
     paths["general"] = Path(general.path) if general else None
-    tracking.tracked(stages.tune, label=label, log_metric=metrics.log_metric, params=Tune(**params), **paths)
+    tracking.tracked(stages.tune, label=label, metrics=metrics, params=Tune(**params), **paths)

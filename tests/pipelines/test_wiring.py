@@ -60,9 +60,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     """Give the calls that doors make; nothing behind them is run."""
     found: list[Recorded] = []
 
-    def record(
-        stage: Callable[..., Any], /, *, label: str, log_metric: Any = None, **arguments: Any
-    ) -> dict[str, float]:
+    def record(stage: Callable[..., Any], /, *, label: str, metrics: Any = None, **arguments: Any) -> dict[str, float]:
         found.append(Recorded(stage, label, arguments))
         return {"improved": 1.0}
 
