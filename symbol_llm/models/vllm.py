@@ -5,7 +5,6 @@ Each request has its own seed, so a reply does not depend on what else is in the
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 from collections.abc import Sequence
@@ -103,8 +102,3 @@ def _completion(output: Any) -> Completion:
 
 def _reply_logprob(logprobs: Any, ids: list[int], n_prompt: int) -> float:
     return float(sum(logprobs[at][ids[at]].logprob for at in range(n_prompt, len(ids))))
-
-
-def installed() -> bool:
-    """Return whether vLLM can be imported, without importing it."""
-    return importlib.util.find_spec("vllm") is not None
