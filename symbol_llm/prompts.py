@@ -16,11 +16,14 @@ REPAIR = "A first try is below. Repair it, or return it unchanged if it is right
 
 
 def messages(problem: Problem, shots: Sequence[Shot] = ()) -> Messages:
-    """Return the plain prompt of `problem`, after `shots` as turns of the same chat."""
+    """Return the plain prompt of `problem`, after `shots` as turns of the same chat, their programs fenced.
+
+    A small chat model that sees fences closes them and ends its turn; shown bare programs, it writes on.
+    """
     chat: Messages = [{"role": "system", "content": problem.instruction}]
     for context, question, program in shots:
         chat.append({"role": "user", "content": _ask(context, question)})
-        chat.append({"role": "assistant", "content": program})
+        chat.append({"role": "assistant", "content": f"```{problem.family}\n{program}\n```"})
     chat.append({"role": "user", "content": _ask(problem.context, problem.question)})
     return chat
 

@@ -148,6 +148,9 @@ def test_worked_examples_are_shown_when_shots_are_asked_for_and_the_gold_never()
     for shots in (0, 3):
         evaluating.answer([one], FakeEngine(write), Evaluate(shots=shots))
     assert asked == [prompts.messages(one), prompts.messages(one, tasks.get("scan").shots[:3])]
+    assert [m["content"] for m in asked[1] if m["role"] == "assistant"] == [
+        f"```commands\n{program}\n```" for _, _, program in tasks.get("scan").shots[:3]
+    ]
     assert "I_RUN I_RUN I_RUN I_RUN I_RUN" not in str(asked)
 
 

@@ -541,27 +541,17 @@ def _draw(text: str, rng: random.Random) -> dict[str, Number]:
 
 
 SHOTS = (
+    ("", "Paul has 14 pens. He buys 9 more. How many pens does he have?", "answer = 14 + 9"),
+    ("", "Tom had 31 apples. He gave 12 apples to Sam. How many apples does Tom have left?", "answer = 31 - 12"),
+    ("", "4 girls share 36 sweets equally. How many sweets does each girl get?", "answer = 36 / 4"),
+    ("", "A box holds 8 cups. How many cups are in 6 boxes?", "answer = 8 * 6"),
     (
         "",
-        "Paul has 14 pens. He buys 9 more. How many pens does he have?",
-        "pens = 14\nbought = 9\nanswer = pens + bought",
-    ),
-    (
-        "",
-        "A baker fills 6 trays with 8 buns each and sells 20 buns. How many buns are left?",
-        "buns = 6 * 8\nsold = 20\nanswer = buns - sold",
-    ),
-    (
-        "",
-        "4 girls share 36 sweets equally. How many sweets does each girl get?",
-        "sweets = 36\ngirls = 4\nanswer = sweets / girls",
-    ),
-    (
-        "",
-        "Lena is 12 years old. Her aunt is 3 times as old. How old will the aunt be in 5 years?",
-        "lena = 12\naunt = lena * 3\nanswer = aunt + 5",
+        "Mia has 5 bags with 7 shells each. She loses 3 shells. How many shells are left?",
+        "answer = 5 * 7 - 3",
     ),
 )
+"""One expression each: of programs with a name for every quantity the 135M model gets a third as many right."""
 PAL = "Gao et al. 2023, PAL; Koncel-Kedziorski et al. 2016, MAWPS"
 MAWPS_LICENCE = "Apache-2.0 (repository); problems of MAWPS"
 
