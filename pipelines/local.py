@@ -17,8 +17,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+from kfp import local
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
@@ -26,6 +28,7 @@ from rich.text import Text
 from pipelines import settings
 from pipelines.ask import first_question
 from pipelines.screen import Screen, closing_table
+from pipelines.self_training import Place, build
 from symbol_llm import files, progress, registry, tracking
 from symbol_llm.errors import SymbolLLMError
 from symbol_llm.params import Parameters
@@ -78,8 +81,10 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
     log = home / "log.txt"
     console.print(f"Run [bold]{home.name}[/], log {_short(log)}")
     run_ = tracking.parent(home.name, parameters)
-    with run_, Screen(console, progress_file) as screen, redirected(log), reporting_cache_hits(screen):
-        failed = _run_pipeline(parameters, home)
+    pipeline = build(parameters, Place(settings.cache_environment(parameters)))
+    names = display_names(pipeline.pipeline_spec)
+    with run_, Screen(console, progress_file) as screen, redirected(log), reporting_cache_hits(screen, names):
+        failed = _run_pipeline(pipeline, home)
     if failed:
         raise SymbolLLMError(f"{_cause(log)}\n  the whole log: {_short(log)}")
     minutes = (time.monotonic() - began) / 60
@@ -87,14 +92,10 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
     return max(home.glob("kfp/*/promote*/promotion"), key=lambda p: p.stat().st_mtime)
 
 
-def _run_pipeline(parameters: Parameters, home: Path) -> bool:
-    from kfp import local
-
-    from pipelines.self_training import Place, build
-
+def _run_pipeline(pipeline: Any, home: Path) -> bool:
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), enable_caching=True)
     try:
-        build(parameters, Place(settings.cache_environment(parameters)))()
+        pipeline()
     except RuntimeError as e:
         logging.error("%s", e)
         return True
@@ -136,13 +137,13 @@ def redirected(log: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reporting_cache_hits(screen: Screen) -> Iterator[None]:
-    """Tell `screen` of the tasks that Kubeflow's runner takes from its cache, which it says in its log alone."""
+def reporting_cache_hits(screen: Screen, names: dict[str, str]) -> Iterator[None]:
+    """Tell `screen` by their `names` of the tasks that Kubeflow's runner takes from its cache: only its log says so."""
 
     class Hits(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if found := CACHE_HIT.match(record.getMessage()):
-                screen.cached(found[1])
+                screen.cached(names.get(found[1], found[1]))
 
     root, handler = logging.getLogger(), Hits()
     level = root.level
@@ -153,6 +154,12 @@ def reporting_cache_hits(screen: Screen) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
+
+
+def display_names(spec: Any) -> dict[str, str]:
+    """Return what the tasks of a compiled pipeline, conditions included, are called on the screen, by task name."""
+    dags = [spec.root.dag, *(c.dag for c in spec.components.values() if c.HasField("dag"))]
+    return {name: task.task_info.name for dag in dags for name, task in dag.tasks.items()}
 
 
 def _cause(log: Path) -> str:

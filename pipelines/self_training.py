@@ -21,6 +21,7 @@ from components.select.component import select
 from components.tune.component import tune
 from components.version.component import version
 from symbol_llm.params import Parameters
+from symbol_llm.params import Rounds as RoundsParams
 
 GPU = "nvidia.com/gpu"
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
@@ -57,7 +58,7 @@ class Point(NamedTuple):
 
 def build(parameters: Parameters, place: Place) -> Callable[..., Any]:
     """Return the pipeline for `parameters`; what `place` sets in the environment is part of every task's cache key."""
-    p, task = parameters, place.task
+    p = parameters
 
     @dsl.pipeline(name="self-training", description="A weak language model becomes a writer of symbols.")
     def self_training(
@@ -74,72 +75,110 @@ def build(parameters: Parameters, place: Place) -> Callable[..., Any]:
         evaluating: dict = dump(p.evaluate),
         promoting: dict = dump(p.promote),
     ) -> None:
-        base = task(fetch(model=model), "fetch").outputs["checkpoint"]
-        collection = task(collect(params=collecting), "collect").outputs["collection"]
-        task(version(dataset=collection, name="collection"), "version collection")
-
-        def evaluated(checkpoint: Any, stage: str, params: Any, **after: Any) -> Any:
-            made = evaluate(collection=collection, checkpoint=checkpoint, params=params, stage=stage, **after)
-            return task(made, f"evaluate {stage}", large=True)
-
-        original = evaluated(base, "original", evaluating_original).outputs["report"]
-        start = Point(base, original)
+        base = place.task(fetch(model=model), "fetch").outputs["checkpoint"]
+        collection = place.task(collect(params=collecting), "collect").outputs["collection"]
+        place.task(version(dataset=collection, name="collection"), "version collection")
+        loop = Loop(place, collection, evaluating)
+        original = loop.evaluated(base, "original", params=evaluating_original)
+        start = original
         if p.rounds.start == "infused":
-            answered = task(replay(collection=collection, checkpoint=base, params=replaying), "replay", large=True)
-            made = tune(training_set=collection, checkpoint=base, params=injecting, label="tune injection")
-            injected = task(made, "tune injection", large=True).outputs["tuned"]
-            after = evaluated(injected, "injection", evaluating, previous=original).outputs["report"]
-            general = answered.outputs["general"]
-            made = tune(
-                training_set=collection, checkpoint=injected, general=general, params=infusing, label="tune infusion"
-            )
-            infused = task(made, "tune infusion", large=True).outputs["tuned"]
-            start = Point(infused, evaluated(infused, "infusion", evaluating, previous=after).outputs["report"])
-
-        def close(last: Point, before: Point) -> None:
-            made = promote(
-                checkpoint=last.checkpoint,
-                report=last.report,
-                earlier_checkpoint=before.checkpoint,
-                earlier_report=before.report,
-                original=original,
-                params=promoting,
-            )
-            task(made, "promote").set_caching_options(False)  # it moves an alias, which a cached result would not
-
-        def round_(number: int, before: Point, pool: Any) -> None:
-            name = f"round {number}"
-            how = bootstrapping if number == 1 else exploring
-            made = explore(collection=collection, checkpoint=before.checkpoint, params=how, label=f"explore {name}")
-            explored = task(made, f"explore {name}", large=True).outputs["explored"]
-            earlier = {} if pool is None else {"pool": pool}
-            made = select(
-                collection=collection,
-                explored=explored,
-                params=selecting,
-                number=number,
-                label=f"select {name}",
-                **earlier,
-            )
-            selected = task(made, f"select {name}").outputs["selected"]
-            task(version(dataset=selected, name=f"round-{number}/selected"), f"version {name}")
-            made = tune(training_set=selected, checkpoint=start.checkpoint, params=tuning, label=f"tune {name}")
-            tuned = task(made, f"tune {name}", large=True).outputs["tuned"]
-            judged = evaluated(tuned, name, evaluating, previous=before.report, selected=selected)
-            now = Point(tuned, judged.outputs["report"])
-            if number == p.rounds.n:
-                close(now, before)
-            elif not p.rounds.stop_early:
-                round_(number + 1, now, selected)
-            else:
-                with dsl.If(judged.outputs["Output"] == True, name=f"after-round-{number}"):  # noqa: E712 - a condition
-                    round_(number + 1, now, selected)
-                with dsl.Else(name=f"stop-after-round-{number}"):
-                    close(now, before)
-
-        round_(1, start, None)
+            start = loop.two_stages(original, replaying, injecting, infusing)
+        rounds = Rounds(loop, p.rounds, original, start, bootstrapping, exploring, selecting, tuning, promoting)
+        rounds.run(1, start, None)
 
     return self_training
+
+
+class Loop(NamedTuple):
+    """The tasks that lead from one point of the curve to the next, over one collection."""
+
+    place: Place
+    collection: Any
+    evaluating: Any
+
+    def evaluated(self, checkpoint: Any, stage: str, **more: Any) -> Point:
+        """Return the point of the curve that `checkpoint` is."""
+        return Point(checkpoint, self.evaluation(checkpoint, stage, **more).outputs["report"])
+
+    def evaluation(self, checkpoint: Any, stage: str, **more: Any) -> Any:
+        """Return the task that measures `checkpoint`."""
+        arguments = {"params": self.evaluating} | more
+        made = evaluate(collection=self.collection, checkpoint=checkpoint, stage=stage, **arguments)
+        return self.place.task(made, f"evaluate {stage}", large=True)
+
+    def tuned(self, name: str, base: Any, rows: Any, params: Any, **more: Any) -> Any:
+        """Return the checkpoint that tuning `base` on `rows` gives."""
+        label = f"tune {name}"
+        made = tune(training_set=rows, checkpoint=base, params=params, label=label, **more)
+        return self.place.task(made, label, large=True).outputs["tuned"]
+
+    def two_stages(self, original: Point, replaying: Any, injecting: Any, infusing: Any) -> Point:
+        """Return the infused checkpoint: injection on symbols, then infusion with the model's own general replies."""
+        made = replay(collection=self.collection, checkpoint=original.checkpoint, params=replaying)
+        general = self.place.task(made, "replay", large=True).outputs["general"]
+        injected = self.tuned("injection", original.checkpoint, self.collection, injecting)
+        after = self.evaluated(injected, "injection", previous=original.report)
+        infused = self.tuned("infusion", injected, self.collection, infusing, general=general)
+        return self.evaluated(infused, "infusion", previous=after.report)
+
+
+class Rounds(NamedTuple):
+    """Self-training from `start`: explore, select, tune `start` again, evaluate; then the next round or the gate."""
+
+    loop: Loop
+    how: RoundsParams
+    original: Point
+    start: Point
+    bootstrapping: Any
+    exploring: Any
+    selecting: Any
+    tuning: Any
+    promoting: Any
+
+    def run(self, number: int, before: Point, pool: Any) -> None:
+        """Lay out round `number` and all that may follow it."""
+        name = f"round {number}"
+        selected = self.selected(number, before, pool)
+        tuned = self.loop.tuned(name, self.start.checkpoint, selected, self.tuning)
+        judged = self.loop.evaluation(tuned, name, previous=before.report, selected=selected)
+        now = Point(tuned, judged.outputs["report"])
+        if number == self.how.n:
+            self.close(now, before)
+        elif not self.how.stop_early:
+            self.run(number + 1, now, selected)
+        else:
+            with dsl.If(judged.outputs["Output"] == True, name=f"after-round-{number}"):  # noqa: E712 - a condition
+                self.run(number + 1, now, selected)
+            with dsl.Else(name=f"stop-after-round-{number}"):
+                self.close(now, before)
+
+    def selected(self, number: int, before: Point, pool: Any) -> Any:
+        """Return the training set that the checkpoint `before` finds in round `number`; it is put under version."""
+        place, collection, name = self.loop.place, self.loop.collection, f"round {number}"
+        how = self.bootstrapping if number == 1 else self.exploring
+        label = f"explore {name}"
+        made = explore(collection=collection, checkpoint=before.checkpoint, params=how, label=label)
+        explored = place.task(made, label, large=True).outputs["explored"]
+        label, earlier = f"select {name}", {} if pool is None else {"pool": pool}
+        made = select(
+            collection=collection, explored=explored, params=self.selecting, number=number, label=label, **earlier
+        )
+        selected = place.task(made, label).outputs["selected"]
+        place.task(version(dataset=selected, name=f"round-{number}/selected"), f"version {name}")
+        return selected
+
+    def close(self, last: Point, before: Point) -> None:
+        """End with the gate, for the better of the last two points."""
+        made = promote(
+            checkpoint=last.checkpoint,
+            report=last.report,
+            earlier_checkpoint=before.checkpoint,
+            earlier_report=before.report,
+            original=self.original.report,
+            params=self.promoting,
+        )
+        task = self.loop.place.task(made, "promote")
+        task.set_caching_options(False)  # it moves an alias, which a cached result would not
 
 
 def provide(task: Any) -> None:

@@ -239,7 +239,7 @@ def promote(
     """
     from symbol_llm import page, registry, tracking
 
-    latest, first = read_report(report), read_report(original)
+    latest = read_report(report)
     chosen, place = latest, source or str(checkpoint.absolute())
     if earlier_checkpoint and earlier_report:
         before = read_report(earlier_report)
@@ -250,25 +250,22 @@ def promote(
     if champion is not None and champion.digest == version.digest:
         decision = registry.Decision(False, f"version {version.number} is the champion already", None)
     else:
-        rival = registry.report(champion) if champion else first
-        decision = registry.gate(chosen, rival, first, params)
+        first = read_report(original)
+        decision = registry.gate(chosen, registry.report(champion) if champion else first, first, params)
         registry.promote(version, decision, params.name)
-    with files.building(out) as draft:
-        files.write_json(draft / "curve.json", latest.model_dump(mode="json"))
-        difference = decision.difference.model_dump() if decision.difference else None
-        said = {
-            "version": version.number,
-            "stage": chosen.summary.stage,
-            **decision._asdict(),
-            "difference": difference,
-        }
-        files.write_json(draft / "promotion.json", said)
-        word = "promoted" if decision.promoted else "not promoted"
-        files.write_text(
-            draft / "report.html", page.render(latest, f"{chosen.summary.stage} was {word}: {decision.reason}")
-        )
-    return {
+    numbers = {
         "promoted": float(decision.promoted),
         "version": float(version.number),
         "accuracy": chosen.summary.overall.mean,
     }
+    stage, word = chosen.summary.stage, "promoted" if decision.promoted else "not promoted"
+    said = {"version": version.number, "stage": stage, **decision._asdict()}
+    said["difference"] = decision.difference.model_dump() if decision.difference else None
+    with files.building(out) as draft:
+        files.write_json(draft / "curve.json", latest.model_dump(mode="json"))
+        files.write_json(draft / "promotion.json", said)
+        files.write_text(draft / "report.html", page.render(latest, f"{stage} was {word}: {decision.reason}"))
+        inputs: dict[str, Path | None] = {"checkpoint": checkpoint, "report": report, "original": original}
+        inputs |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
+        files.write_manifest(draft, stage="promote", inputs=inputs, params=params, metrics=numbers)
+    return numbers

@@ -1,6 +1,7 @@
 """Shared by all tests: state under a temporary folder, real small weights where a test asks for them, problems to play with."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, "")  # noted, so that what the code sets itself is undone
         monkeypatch.delenv(name)
     return folder
+
+
+@pytest.fixture
+def tracked_home(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a state folder with a ready MLflow database in it, since making its tables takes seconds."""
+    from symbol_llm import tracking
+
+    ready = tmp_path_factory.getbasetemp() / "mlflow-ready.db"
+    home.mkdir()
+    if ready.exists():
+        shutil.copyfile(ready, home / "mlflow.db")
+    else:
+        tracking.client().search_experiments()
+        shutil.copyfile(home / "mlflow.db", ready)
+    return home
 
 
 @pytest.fixture(scope="session")

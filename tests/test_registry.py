@@ -1,7 +1,6 @@
 """Champion, challenger and previous on a real MLflow registry; the gate by hand."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,6 @@ from symbol_llm.registry import CHALLENGER, CHAMPION, PREVIOUS, Version, bootstr
 
 NAME = "m"
 PARAMS = Promote(name=NAME)
-
-
-@pytest.fixture
-def home(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lay a ready database into the state folder, since making its tables takes seconds."""
-    ready = tmp_path_factory.getbasetemp() / "mlflow-ready.db"
-    home.mkdir()
-    if ready.exists():
-        shutil.copyfile(ready, home / "mlflow.db")
-    else:
-        tracking.client().search_experiments()
-        shutil.copyfile(home / "mlflow.db", ready)
-    return home
 
 
 def report(
@@ -48,7 +34,7 @@ def report(
     return Report(summary=summary, outcomes=scores)
 
 
-def registered(home: Path, found: Report) -> Version:
+def registered(tracked_home: Path, found: Report) -> Version:
     """Register a checkpoint from within a stage that leaves its report, as `stages.promote` does."""
     made: list[Version] = []
 
@@ -60,14 +46,14 @@ def registered(home: Path, found: Report) -> Version:
         )
         return {}
 
-    tracking.tracked(stage, label="promote", out=home / "promotions" / found.summary.checkpoint)
+    tracking.tracked(stage, label="promote", out=tracked_home / "promotions" / found.summary.checkpoint)
     return made[0]
 
 
-def contend(home: Path, found: Report, original: Report) -> registry.Decision:
+def contend(tracked_home: Path, found: Report, original: Report) -> registry.Decision:
     """Put `found` to the gate against the champion, or the original if there is none."""
     champion = registry.by_alias(NAME, CHAMPION)
-    version = registered(home, found)
+    version = registered(tracked_home, found)
     decision = gate(found, registry.report(champion) if champion else original, original, PARAMS)
     registry.promote(version, decision, NAME)
     return decision
@@ -81,7 +67,7 @@ def aliases() -> dict[str, str | None]:
 # --- the registry --------------------------------------------------------------------------------------------------
 
 
-def test_checkpoint_is_registered_by_reference_and_once(home: Path, tmp_path: Path) -> None:
+def test_checkpoint_is_registered_by_reference_and_once(tracked_home: Path, tmp_path: Path) -> None:
     place = tmp_path / "a"
     place.mkdir()
     first = registry.register(NAME, str(place), report("01", digest="a"), "")
@@ -90,82 +76,82 @@ def test_checkpoint_is_registered_by_reference_and_once(home: Path, tmp_path: Pa
     assert (first.number, first.source, first.digest) == ("1", str(place), "a")
     assert (again, other.number) == (first, "2")
     assert registry.by_alias(NAME, CHALLENGER) == other
-    assert not (home / "mlartifacts").exists()
+    assert not (tracked_home / "mlartifacts").exists()
 
 
-def test_checkpoint_whose_folder_is_gone_is_registered_again_where_it_lies_now(home: Path) -> None:
+def test_checkpoint_whose_folder_is_gone_is_registered_again_where_it_lies_now(tracked_home: Path) -> None:
     registry.register(NAME, "/gone/a", report("01", digest="a"), "")
     assert registry.register(NAME, "/new/a", report("01", digest="a"), "").source == "/new/a"
 
 
-def test_model_or_alias_that_is_not_there_is_none(home: Path) -> None:
+def test_model_or_alias_that_is_not_there_is_none(tracked_home: Path) -> None:
     assert registry.by_alias(NAME, CHAMPION) is None
     registry.register(NAME, "/a", report("1"), "")
     assert registry.by_alias(NAME, CHAMPION) is None
 
 
-def test_version_is_found_again_with_its_report(home: Path) -> None:
+def test_version_is_found_again_with_its_report(tracked_home: Path) -> None:
     found = report("0110", digest="a", choice=0.5, perplexity=9.5)
-    version = registered(home, found)
+    version = registered(tracked_home, found)
     assert registry.report(version) == found
 
 
-def test_first_champion_must_beat_the_original(home: Path) -> None:
+def test_first_champion_must_beat_the_original(tracked_home: Path) -> None:
     original = report("0000000000", stage="original")
-    assert not contend(home, report("0000000000", digest="a"), original).promoted
+    assert not contend(tracked_home, report("0000000000", digest="a"), original).promoted
     assert aliases() == {CHAMPION: None, CHALLENGER: "1", PREVIOUS: None}
-    assert contend(home, report("1111111111", digest="b"), original).promoted
+    assert contend(tracked_home, report("1111111111", digest="b"), original).promoted
     assert aliases() == {CHAMPION: "2", CHALLENGER: "2", PREVIOUS: None}
 
 
-def test_next_champion_must_beat_the_champion_and_the_old_one_becomes_previous(home: Path) -> None:
+def test_next_champion_must_beat_the_champion_and_the_old_one_becomes_previous(tracked_home: Path) -> None:
     original = report("0000000000", stage="original")
-    contend(home, report("1111100000", digest="a"), original)
-    refused = contend(home, report("1111100000", digest="b", stage="round 2"), original)
+    contend(tracked_home, report("1111100000", digest="a"), original)
+    refused = contend(tracked_home, report("1111100000", digest="b", stage="round 2"), original)
     assert (
         refused.reason
         == "not proved better than the 'round 1' checkpoint: +0.0% [+0.0%, +0.0%] on 10 held-out problems"
     )
-    contend(home, report("1111111111", digest="c"), original)
+    contend(tracked_home, report("1111111111", digest="c"), original)
     assert aliases() == {CHAMPION: "3", CHALLENGER: "3", PREVIOUS: "1"}
 
 
-def test_rollback_changes_champion_and_previous_over(home: Path) -> None:
+def test_rollback_changes_champion_and_previous_over(tracked_home: Path) -> None:
     for outcomes, digest in (("1111100000", "a"), ("1111111111", "b")):
-        contend(home, report(outcomes, digest=digest), report("0000000000", stage="original"))
+        contend(tracked_home, report(outcomes, digest=digest), report("0000000000", stage="original"))
     assert registry.rollback(NAME).digest == "a"
     assert aliases() == {CHAMPION: "1", CHALLENGER: "2", PREVIOUS: "2"}
     assert registry.rollback(NAME).digest == "b"
 
 
-def test_rollback_without_a_previous_champion_is_refused(home: Path) -> None:
+def test_rollback_without_a_previous_champion_is_refused(tracked_home: Path) -> None:
     with pytest.raises(InvalidInput, match="model 'm' has no previous champion to roll back to"):
         registry.rollback(NAME)
-    contend(home, report("1111111111"), report("0000000000"))
+    contend(tracked_home, report("1111111111"), report("0000000000"))
     with pytest.raises(InvalidInput, match="no previous champion"):
         registry.rollback(NAME)
 
 
-def test_every_decision_is_a_line_of_the_log(home: Path) -> None:
+def test_every_decision_is_a_line_of_the_log(tracked_home: Path) -> None:
     assert registry.history() == []
     original = report("0000000000", stage="original")
     for outcomes, digest in (("1111100000", "a"), ("1111100000", "b"), ("1111111111", "c")):
-        contend(home, report(outcomes, digest=digest), original)
+        contend(tracked_home, report(outcomes, digest=digest), original)
     registry.rollback(NAME)
     found = [(row["action"], row["version"], row["sha256"]) for row in registry.history()]
     assert found == [("promote", "1", "a"), ("refuse", "2", "b"), ("promote", "3", "c"), ("rollback", "1", "a")]
     assert registry.history()[-1]["reason"] == "from version 3"
-    assert len((home / "promotions.jsonl").read_text().splitlines()) == 4
+    assert len((tracked_home / "promotions.jsonl").read_text().splitlines()) == 4
 
 
-def test_gate_leaves_its_sentence_on_the_version(home: Path) -> None:
-    contend(home, report("1111111111", digest="a"), report("0000000000", stage="original"))
+def test_gate_leaves_its_sentence_on_the_version(tracked_home: Path) -> None:
+    contend(tracked_home, report("1111111111", digest="a"), report("0000000000", stage="original"))
     tags = tracking.client().get_model_version(NAME, "1").tags
     said = "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 10 held-out problems"
     assert tags == {"sha256": "a", "accuracy": "1.0000", "stage": "round 1", "gate": said}
 
 
-def test_champion_keeps_its_report_when_the_stage_that_registered_it_died(home: Path) -> None:
+def test_champion_keeps_its_report_when_the_stage_that_registered_it_died(tracked_home: Path) -> None:
     """The second run finds the version that the first one left, whose run holds no report."""
     found = report("1111111111", digest="a")
 
@@ -175,7 +161,7 @@ def test_champion_keeps_its_report_when_the_stage_that_registered_it_died(home: 
 
     with pytest.raises(OSError, match="disk full"):
         tracking.tracked(dies, label="promote")
-    assert contend(home, found, report("0000000000")).promoted
+    assert contend(tracked_home, found, report("0000000000")).promoted
     champion = registry.by_alias(NAME, CHAMPION)
     assert champion is not None
     assert registry.report(champion) == found
@@ -184,7 +170,7 @@ def test_champion_keeps_its_report_when_the_stage_that_registered_it_died(home: 
 # --- references ----------------------------------------------------------------------------------------------------
 
 
-def test_alias_and_number_both_resolve_to_the_folder(home: Path) -> None:
+def test_alias_and_number_both_resolve_to_the_folder(tracked_home: Path) -> None:
     version = registry.register(NAME, "/checkpoints/a", report("1"), "")
     assert registry.resolve(f"models:/{NAME}@challenger") == Path("/checkpoints/a")
     assert registry.resolve(f"models:/{NAME}/{version.number}") == Path("/checkpoints/a")
@@ -201,7 +187,7 @@ def test_alias_and_number_both_resolve_to_the_folder(home: Path) -> None:
         ("models:/other/1", "models:/other/1"),
     ],
 )
-def test_reference_to_nothing_is_refused_by_name(home: Path, reference: str, message: str) -> None:
+def test_reference_to_nothing_is_refused_by_name(tracked_home: Path, reference: str, message: str) -> None:
     registry.register(NAME, "/checkpoints/a", report("1"), "")
     with pytest.raises(InvalidInput) as e:
         registry.resolve(reference)
@@ -271,9 +257,9 @@ def test_bootstrap_of_two_problems_by_hand() -> None:
     assert bootstrap([1.0, 0.0], 0.4) == Interval(n=2, mean=0.5, low=0.5, high=0.5)
 
 
-def test_log_is_json_lines_with_time_and_model(home: Path) -> None:
+def test_log_is_json_lines_with_time_and_model(tracked_home: Path) -> None:
     version = registry.register(NAME, "/a", report("1"), "")
     registry.promote(version, registry.Decision(False, "why", None), NAME)
-    row = json.loads((home / "promotions.jsonl").read_text())
+    row = json.loads((tracked_home / "promotions.jsonl").read_text())
     assert row.pop("time").endswith("Z")
     assert row == {"model": "m", "action": "refuse", "version": "1", "sha256": "d", "reason": "why"}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,19 +12,6 @@ from symbol_llm import files, tracking
 from symbol_llm.errors import Unavailable
 from symbol_llm.params import Parameters, Promote, Select
 from symbol_llm.tracking import PARENT_TAG
-
-
-@pytest.fixture
-def home(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lay a ready database into the state folder, since making its tables takes seconds."""
-    ready = tmp_path_factory.getbasetemp() / "mlflow-ready.db"
-    home.mkdir()
-    if ready.exists():
-        shutil.copyfile(ready, home / "mlflow.db")
-    else:
-        tracking.client().search_experiments()
-        shutil.copyfile(home / "mlflow.db", ready)
-    return home
 
 
 def select(pool: Path | None = None, out: Path | None = None, params: Select | None = None) -> dict[str, float]:
@@ -52,7 +38,7 @@ def named(name: str) -> Any:
     return found
 
 
-def test_stage_is_a_child_of_the_parent_run(home: Path) -> None:
+def test_stage_is_a_child_of_the_parent_run(tracked_home: Path) -> None:
     with tracking.parent("self-training", Parameters()) as above:
         assert tracking.tracked(select, label="select round 1") == {"n_solved": 7.0, "accuracy": 0.25}
     child = named("select round 1")
@@ -61,7 +47,7 @@ def test_stage_is_a_child_of_the_parent_run(home: Path) -> None:
     assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"]
 
 
-def test_stages_of_the_command_line_share_one_parent(home: Path) -> None:
+def test_stages_of_the_command_line_share_one_parent(tracked_home: Path) -> None:
     tracking.tracked(select, label="one")
     tracking.tracked(select, label="two")
     parents = {named(label).data.tags[PARENT_TAG] for label in ("one", "two")}
@@ -69,7 +55,7 @@ def test_stages_of_the_command_line_share_one_parent(home: Path) -> None:
     assert len(runs()) == 3
 
 
-def test_parent_holds_every_parameter_and_the_variable_only_while_open(home: Path) -> None:
+def test_parent_holds_every_parameter_and_the_variable_only_while_open(tracked_home: Path) -> None:
     with tracking.parent("all", Parameters()) as run:
         assert os.environ["MLFLOW_RUN_ID"] == run
     assert "MLFLOW_RUN_ID" not in os.environ
@@ -82,14 +68,14 @@ def test_parent_holds_every_parameter_and_the_variable_only_while_open(home: Pat
     assert logged["collect.tasks"] == "[]"
 
 
-def test_parent_whose_block_fails_is_marked_failed(home: Path) -> None:
+def test_parent_whose_block_fails_is_marked_failed(tracked_home: Path) -> None:
     with pytest.raises(Unavailable), tracking.parent("all", Parameters()):
         fails()
     assert named("all").info.status == "FAILED"
     assert "MLFLOW_RUN_ID" not in os.environ
 
 
-def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(home: Path, tmp_path: Path) -> None:
+def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(tracked_home: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, float]] = []
     metrics = SimpleNamespace(path=str(tmp_path / "metrics"), log_metric=lambda *pair: seen.append(pair))
     tracking.tracked(select, label="s", params=Select(max_pairs=3), metrics=metrics)
@@ -107,12 +93,12 @@ def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(home: P
     assert len({(metric.timestamp, metric.step) for metric in history}) == 1
 
 
-def test_long_parameter_is_cut_to_what_every_server_takes(home: Path) -> None:
+def test_long_parameter_is_cut_to_what_every_server_takes(tracked_home: Path) -> None:
     tracking.tracked(lambda params: {}, label="s", params=Promote(name="x" * 600))
     assert named("s").data.params["name"] == "x" * 500
 
 
-def test_folders_read_are_inputs_by_hash_and_the_folder_written_is_not(home: Path, tmp_path: Path) -> None:
+def test_folders_read_are_inputs_by_hash_and_the_folder_written_is_not(tracked_home: Path, tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool" / "pool.jsonl").write_text("{}\n")
     tracking.tracked(select, label="s", pool=tmp_path / "pool", out=tmp_path / "out")
@@ -122,12 +108,12 @@ def test_folders_read_are_inputs_by_hash_and_the_folder_written_is_not(home: Pat
     assert named("s").data.tags["symbol_llm.output_sha256"] == files.hash_path(tmp_path / "out")
 
 
-def test_argument_that_is_none_is_no_input(home: Path) -> None:
+def test_argument_that_is_none_is_no_input(tracked_home: Path) -> None:
     tracking.tracked(select, label="s", pool=None)
     assert named("s").inputs.dataset_inputs == []
 
 
-def test_what_is_for_people_is_logged_and_data_is_not(home: Path, tmp_path: Path) -> None:
+def test_what_is_for_people_is_logged_and_data_is_not(tracked_home: Path, tmp_path: Path) -> None:
     tracking.tracked(select, label="s", out=tmp_path / "out")
     run = named("s").info.run_id
     assert [a.path for a in tracking.client().list_artifacts(run)] == [
@@ -137,17 +123,17 @@ def test_what_is_for_people_is_logged_and_data_is_not(home: Path, tmp_path: Path
         "report.json",
     ]
     assert tracking.artifact(run, "report.json").read_text() == "report.json"
-    assert (home / "mlartifacts").is_dir()
+    assert (tracked_home / "mlartifacts").is_dir()
 
 
-def test_failed_stage_is_marked_and_its_error_comes_through(home: Path) -> None:
+def test_failed_stage_is_marked_and_its_error_comes_through(tracked_home: Path) -> None:
     with pytest.raises(Unavailable, match="^engine is down$"):
         tracking.tracked(fails, label="broken")
     assert named("broken").info.status == "FAILED"
     assert named("broken").data.metrics == {}
 
 
-def test_stage_knows_its_run_and_nothing_is_known_outside_one(home: Path) -> None:
+def test_stage_knows_its_run_and_nothing_is_known_outside_one(tracked_home: Path) -> None:
     inside: list[str | None] = []
 
     def stage() -> dict[str, float]:
@@ -160,7 +146,7 @@ def test_stage_knows_its_run_and_nothing_is_known_outside_one(home: Path) -> Non
     assert tracking.stage_run() is None
 
 
-def test_tags_are_added_to_a_run(home: Path) -> None:
+def test_tags_are_added_to_a_run(tracked_home: Path) -> None:
     tracking.tracked(select, label="s")
     tracking.tag(named("s").info.run_id, {"dvc.tag": "set-1", "dvc.revision": "abc"})
     tags = named("s").data.tags
@@ -168,7 +154,7 @@ def test_tags_are_added_to_a_run(home: Path) -> None:
 
 
 def test_progress_file_tells_start_and_end_in_words(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracked_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYMBOL_LLM_PROGRESS", str(tmp_path / "progress"))
     tracking.tracked(select, label="select round 1")
@@ -187,7 +173,7 @@ def test_progress_file_tells_start_and_end_in_words(
     ]
 
 
-def test_what_is_absent_is_none_and_another_fault_is_raised(home: Path) -> None:
+def test_what_is_absent_is_none_and_another_fault_is_raised(tracked_home: Path) -> None:
     mlflow = tracking.client()
     assert tracking.absent_is_none(mlflow.get_registered_model, "none") is None
     tracking.absent_is_none(mlflow.create_registered_model, "there")

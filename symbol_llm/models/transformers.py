@@ -18,6 +18,7 @@ from symbol_llm.errors import LimitExceeded
 from symbol_llm.models import Completion
 from symbol_llm.models.chat import completions, encode, prompt_ids, tokenizer
 from symbol_llm.models.decoding import ATTENTION, growing_cache
+from symbol_llm.models.prefixes import Group, batches
 from symbol_llm.records import Messages
 
 IGNORED = -100
@@ -53,31 +54,37 @@ class TransformersEngine:
         """See `Engine.generate`. Prompts of like length share a batch, which leaves the order of results as it was."""
         n_drawn = n if temperature > 0 else 1
         ids = [prompt_ids(self.tok, p) for p in prompts]
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        step = max(1, self.batch // n_drawn)
         found: dict[int, list[Completion]] = {}
-        for at in range(0, len(order), step):
-            group = order[at : at + step]
-            rng = torch.Generator(self.device).manual_seed(random.Random(f"{seed}:{at}").getrandbits(63))
+        size = max(1, self.batch // n_drawn)
+        for number, groups in enumerate(batches(ids, [len(row) - 1 for row in ids], size)):
+            rng = torch.Generator(self.device).manual_seed(random.Random(f"{seed}:{number}").getrandbits(63))
             with _memory(self.batch):
-                replies = self._decode([ids[i] for i in group], n_drawn, temperature, top_p, max_tokens, rng)
-            for place, i in enumerate(group):
+                replies = self._decode(ids, groups, n_drawn, temperature, top_p, max_tokens, rng)
+            for place, i in enumerate(_rows(groups)):
                 mine = replies[place * n_drawn : (place + 1) * n_drawn]
                 found[i] = mine * (n // n_drawn)
         return [found[i] for i in range(len(ids))]
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _decode(
-        self, prompts: list[list[int]], n: int, temperature: float, top_p: float, max_tokens: int, rng: torch.Generator
+        self,
+        ids: list[list[int]],
+        groups: list[Group],
+        n: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        rng: torch.Generator,
     ) -> list[Completion]:
-        padded = self.tok.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
-        mask_BT = padded.attention_mask
-        cache = growing_cache()
-        logits_BV = self._forward(padded.input_ids, mask_BT, cache)
+        cache, head_mask_BT = self._read_heads(ids, groups)
+        tails = [ids[i][g.head :] for g in groups for i in g.rows]
+        tail_BT, tail_mask_BT = self._padded(tails, left=True)
+        mask_BT = torch.cat([head_mask_BT, tail_mask_BT], 1)
+        logits_BV = self._forward(tail_BT, mask_BT, cache, 1)[:, -1]
         if n > 1:
             cache.batch_repeat_interleave(n)
             mask_BT, logits_BV = mask_BT.repeat_interleave(n, 0), logits_BV.repeat_interleave(n, 0)
-        total = len(prompts) * n
+        total = len(tails) * n
         tokens: list[list[int]] = [[] for _ in range(total)]
         sums = [0.0] * total
         rows = list(range(total))
@@ -94,50 +101,72 @@ class TransformersEngine:
                 cache.batch_select_indices(keep)
                 mask_BT, next_B, rows = mask_BT[keep], next_B[keep], [rows[b] for b in alive]
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], 1)
-            logits_BV = self._forward(next_B[:, None], mask_BT, cache)
+            logits_BV = self._forward(next_B[:, None], mask_BT, cache, 1)[:, -1]
         texts = [self.tok.decode(t, skip_special_tokens=True) for t in tokens]
         return completions(texts, sums, [len(t) for t in tokens])
 
-    def _forward(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Any) -> torch.Tensor:
+    def _read_heads(self, ids: Sequence[list[int]], groups: list[Group]) -> tuple[Any, torch.Tensor]:
+        """Return a cache that holds what each group shares, once a row, and its mask."""
+        cache = growing_cache()
+        head_BT, mask_BT = self._padded([ids[g.rows[0]][: g.head] for g in groups], left=True)
+        group_of_B = torch.tensor([n for n, g in enumerate(groups) for _ in g.rows], device=self.device)
+        if head_BT.shape[1]:
+            self._forward(head_BT, mask_BT, cache, 1)
+            cache.batch_select_indices(group_of_B)
+        return cache, mask_BT[group_of_B]
+
+    def _padded(self, rows: list[list[int]], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `rows` as a tensor of their greatest length, padded on the left or right, and the mask of what is real."""
+        width = max(map(len, rows))
+        fill = [[0] * (width - len(row)) for row in rows]
+        ids = [f + row if left else row + f for f, row in zip(fill, rows, strict=True)]
+        real = [[1] * len(row) for row in rows]
+        mask = [f + ones if left else ones + f for f, ones in zip(fill, real, strict=True)]
+        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+    def _forward(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Any, n_logits: int) -> torch.Tensor:
+        """Return the logits at the last `n_logits` of `ids_BT`, which go on from `cache`; `mask_BT` covers both."""
         positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
         out = self.model(
-            input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT, past_key_values=cache, logits_to_keep=1
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            position_ids=positions_BT,
+            past_key_values=cache,
+            logits_to_keep=n_logits,
         )
-        last_BV: torch.Tensor = out.logits[:, -1].float()
-        return last_BV
+        logits_BTV: torch.Tensor = out.logits.float()
+        return logits_BTV
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         """See `Engine.score`."""
         rows = [encode(self.tok, p, r) for p, r in zip(prompts, replies, strict=True)]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+        ids, n_prompt = [r.ids for r in rows], [r.n_prompt for r in rows]
         sums = [0.0] * len(rows)
-        step = max(1, self.batch // 4)
-        for at in range(0, len(order), step):
-            group = order[at : at + step]
+        for groups in batches(ids, [n - 1 for n in n_prompt], max(1, self.batch // 4)):
             with _memory(self.batch):
-                found = self._reply_logprobs([rows[i].ids for i in group], [rows[i].n_prompt for i in group])
-            for i, total in zip(group, found, strict=True):
-                sums[i] = total
+                for i, total in zip(_rows(groups), self._reply_logprobs(ids, n_prompt, groups), strict=True):
+                    sums[i] = total
         return completions(list(replies), sums, [len(r.ids) - r.n_prompt for r in rows])
 
-    def _reply_logprobs(self, ids: list[list[int]], n_prompt: list[int]) -> list[float]:
-        width = max(map(len, ids))
-        ids_BT = torch.tensor([row + [self.tok.pad_token_id] * (width - len(row)) for row in ids], device=self.device)
-        mask_BT = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids], device=self.device)
-        first = min(n_prompt)
-        logits_BTV = self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=width - first + 1).logits[
-            :, :-1
-        ]
-        labels_BT = ids_BT[:, first:].clone()
-        for b, row in enumerate(ids):
-            labels_BT[b, : n_prompt[b] - first] = IGNORED
-            labels_BT[b, len(row) - first :] = IGNORED
+    def _reply_logprobs(self, ids: list[list[int]], n_prompt: list[int], groups: list[Group]) -> list[float]:
+        cache, head_mask_BT = self._read_heads(ids, groups)
+        tail_BT, tail_mask_BT = self._padded([ids[i][g.head :] for g in groups for i in g.rows], left=False)
+        first = min(n_prompt[i] - g.head for g in groups for i in g.rows)
+        labels_BT = tail_BT.masked_fill(tail_mask_BT == 0, IGNORED)
+        for b, (i, head) in enumerate((i, g.head) for g in groups for i in g.rows):
+            labels_BT[b, : n_prompt[i] - head] = IGNORED
+        mask_BT = torch.cat([head_mask_BT, tail_mask_BT], 1)
+        logits_BTV = self._forward(tail_BT, mask_BT, cache, tail_BT.shape[1] - first + 1)[:, :-1]
         loss_BT = torch.nn.functional.cross_entropy(
-            logits_BTV.float().transpose(1, 2), labels_BT, ignore_index=IGNORED, reduction="none"
+            logits_BTV.transpose(1, 2), labels_BT[:, first:], ignore_index=IGNORED, reduction="none"
         )
         totals: list[float] = (-loss_BT.sum(1)).tolist()
         return totals
+
+
+def _rows(groups: list[Group]) -> list[int]:
+    return [i for g in groups for i in g.rows]
 
 
 def _draw(

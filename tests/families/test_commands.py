@@ -6,20 +6,11 @@ from symbol_llm.errors import Unparsable
 from symbol_llm.families.commands import canonical, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from tests.problems import problem as make
 
 
 def problem(answer: str, **environment: list[str]) -> Problem:
-    return Problem.of(
-        task="t",
-        family="commands",
-        split="test",
-        instruction="",
-        question="q",
-        answer=answer,
-        environment=environment,
-        source="s",
-        licence="l",
-    )
+    return make("commands", answer=answer, environment=environment)
 
 
 def test_white_space_does_not_count() -> None:

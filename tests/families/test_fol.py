@@ -8,22 +8,13 @@ from symbol_llm.errors import Unparsable
 from symbol_llm.families.fol import canonical, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=20)
 
 
 def problem(answer: str | None = None, **environment: Any) -> Problem:
-    return Problem.of(
-        task="t",
-        family="fol",
-        split="test",
-        instruction="",
-        question="q",
-        answer=answer,
-        environment=environment,
-        source="s",
-        licence="l",
-    )
+    return make("fol", answer=answer, environment=environment)
 
 
 def label(program: str, **environment: Any) -> str | None:

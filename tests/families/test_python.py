@@ -10,22 +10,13 @@ from symbol_llm.errors import Unparsable
 from symbol_llm.families.python import canonical, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=10)
 
 
 def problem(answer: Any, **environment: Any) -> Problem:
-    return Problem.of(
-        task="t",
-        family="python",
-        split="test",
-        instruction="",
-        question="q",
-        answer=answer,
-        environment=environment,
-        source="s",
-        licence="l",
-    )
+    return make("python", answer=answer, environment=environment)
 
 
 def accepts(program: str, answer: Any) -> bool:

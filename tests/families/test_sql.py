@@ -10,6 +10,7 @@ from symbol_llm.errors import InvalidInput, LimitExceeded, TimedOut, Unparsable
 from symbol_llm.families.sql import canonical, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=10)
 SCRIPT = """
@@ -19,19 +20,7 @@ INSERT INTO city VALUES ('Bonn', 1.0), ('Kiel', 2.0), ('Lyon', 2.0), ('Nice', NU
 
 
 def problem(gold: str | None = None, **more: Any) -> Problem:
-    environment = more.pop("environment", {"script": SCRIPT})
-    return Problem.of(
-        task="t",
-        family="sql",
-        split="test",
-        instruction="",
-        question="q",
-        program=gold,
-        environment=environment,
-        source="s",
-        licence="l",
-        **more,
-    )
+    return make("sql", **({"program": gold, "environment": {"script": SCRIPT}} | more))
 
 
 def accepts(program: str, gold: str) -> bool:

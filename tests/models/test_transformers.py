@@ -74,3 +74,22 @@ def test_converted_weights_are_safetensors_and_nothing_that_can_run(smollm: Path
     kinds = {p.suffix for p in smollm.iterdir()}
     assert ".safetensors" in kinds
     assert kinds <= {".safetensors", ".json", ".jinja", ".txt"}
+
+
+def test_what_prompts_share_does_not_change_their_replies(smollm: Path) -> None:
+    engine = models.start("transformers", smollm, batch=8)
+    engine.model.float()  # type: ignore[attr-defined] # in bf16, rounding hides what this is about
+    prompts: list[Messages] = [
+        [COUNT[0], {"role": "user", "content": f"{COUNT[1]['content']} Then name the capital of {country}."}]
+        for country in ("France", "Italy", "Spain")
+    ]
+    prompts.append(FRANCE)
+    replies = ["1, 2, 3, 4, 5. Paris.", "One two three four five, and Rome is the capital.", "Madrid.", "Paris"]
+    together = engine.score(prompts, replies)
+    alone = [engine.score([p], [r])[0] for p, r in zip(prompts, replies, strict=True)]
+    assert [c.logprob for c in together] == pytest.approx([c.logprob for c in alone], abs=1e-3)
+    assert [c.n_tokens for c in together] == [c.n_tokens for c in alone]
+    how = {"n": 1, "temperature": 0, "top_p": 1, "max_tokens": 6, "seed": 0}
+    assert [row[0].text for row in engine.generate(prompts, **how)] == [
+        engine.generate([p], **how)[0][0].text for p in prompts
+    ]

@@ -169,12 +169,12 @@ def test_redirected_takes_what_children_print_and_gives_the_streams_back(tmp_pat
 def test_cache_hits_reach_the_screen_while_the_block_runs(console: Console, tmp_path: Path) -> None:
     screen, root = Screen(console, tmp_path / "none"), logging.getLogger()
     before = root.level, list(root.handlers)
-    with reporting_cache_hits(screen):
+    with reporting_cache_hits(screen, {"evaluate-2": "evaluate round 1"}):
         logging.info("Task evaluate-2 cache hit (key=0123456789ab); skipping execution.")
         logging.info("Task evaluate-2 finished")
     logging.info("Task explore cache hit (key=0123456789ab); skipping execution.")
     assert screen.n_cached == 1
-    assert lines(console) == ["↺ evaluate-2             cached"]
+    assert lines(console) == ["↺ evaluate round 1       cached"]
     assert (root.level, list(root.handlers)) == before
 
 
