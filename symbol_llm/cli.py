@@ -17,10 +17,21 @@ from symbol_llm.errors import InvalidInput, SymbolLLMError
 
 Folder = click.Path(path_type=Path, file_okay=False)
 Existing = click.Path(path_type=Path, exists=True)
+AS_JSON = "Print the result as JSON."
+
+
+def _as_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if ctx.obj:
+        ctx.obj["json"] = value
 
 
 class Commands(click.Group):
-    """A group whose commands end with our errors as one line and their exit code, never a traceback."""
+    """A group whose commands take --json and end with our errors as one line and their exit code, never a traceback."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command and give it --json."""
+        cmd.params.append(click.Option(["--json"], is_flag=True, expose_value=False, help=AS_JSON, callback=_as_json))
+        super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -54,11 +65,8 @@ class Commands(click.Group):
 @click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
 @click.pass_context
-def main(
-    ctx: click.Context, params_file: Path, profiles: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool
-) -> None:
+def main(ctx: click.Context, params_file: Path, profiles: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     r"""Turn a weak language model into a strong writer of symbols.
 
     \b
@@ -66,7 +74,7 @@ def main(
     The same, stage by stage:    symbol-llm fetch base; symbol-llm collect data/collection; ...
     Is this program right?       symbol-llm judge --task word_problems --question "..." --answer 4 program.txt
     """
-    ctx.obj = {"file": params_file, "profiles": profiles, "overrides": overrides, "json": as_json}
+    ctx.obj = {"file": params_file, "profiles": profiles, "overrides": overrides, "json": False}
 
 
 def _params(ctx: click.Context) -> Any:

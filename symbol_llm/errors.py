@@ -42,9 +42,14 @@ class Unavailable(SymbolLLMError):
 
 
 class LimitExceeded(SymbolLLMError):
-    """Running a program hit a limit of memory, output, files or processes."""
+    """Running a program hit a limit of memory, output, files or processes; `isolation` is the sandbox level it ran at."""
 
     exit_code = 4
+
+    def __init__(self, message: str, isolation: str = "none") -> None:
+        """Take the message and, where the program ran, the level."""
+        super().__init__(message)
+        self.isolation = isolation
 
 
 class TimedOut(LimitExceeded):

@@ -15,7 +15,7 @@ PACKAGES = {
     "torch": "model",
     "transformers": "model",
     "deepspeed": "deepspeed",
-    "vllm": "vllm",
+    "vllm": "",
     "mlflow": "tracking",
     "dvc": "versions",
     "kfp": "pipelines",
@@ -51,6 +51,8 @@ def advice(facts: dict[str, Any]) -> list[str]:
         for name, extra in PACKAGES.items()
         if facts[name] is None and extra
     ]
+    if facts["vllm"] is None:
+        lines.append("missing: vllm, which samples faster; make setup-vllm (CPU) or pip install 'symbol-llm[vllm]' (GPU)")
     if facts["gpu"] is None:
         lines.append("no GPU: everything runs on the CPU, with small models only")
     return lines

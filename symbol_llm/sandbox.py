@@ -82,9 +82,9 @@ class Outcome(NamedTuple):
     def check_limits(self) -> None:
         """Raise TimedOut or LimitExceeded if the call hit a limit."""
         if self.status == "timeout":
-            raise TimedOut(self.detail)
+            raise TimedOut(self.detail, self.isolation)
         if self.status == "resource":
-            raise LimitExceeded(self.detail)
+            raise LimitExceeded(self.detail, self.isolation)
 
 
 # --- the caller's side ------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def judge(problem: Problem, reply: str, limits: Limits, candidate: str = "") -> 
     except Exception as e:  # whatever is raised must not cost the run
         status, detail = _explain(e, problem)
         found |= {"status": status, "score": None if status == "unscored" else 0.0, "detail": detail[:MAX_TEXT]}
+        found["isolation"] = getattr(e, "isolation", "none")
     return Verdict(candidate=candidate, problem=problem.id, seconds=time.monotonic() - start, **found)
 
 
@@ -86,7 +87,8 @@ def execute(problem: Problem, reply: str, limits: Limits) -> Execution:
         ran = families.get(problem.family).run(program, problem, limits)
     except Exception as e:  # as in `judge`
         status, detail = _explain(e, problem)
-        return Execution(status, program, None, detail[:MAX_TEXT], time.monotonic() - start, "none")
+        level = getattr(e, "isolation", "none")
+        return Execution(status, program, None, detail[:MAX_TEXT], time.monotonic() - start, level)
     done = ran.value is not None
     return Execution(
         "ran" if done else "error", program, ran.value, ran.detail[:MAX_TEXT], time.monotonic() - start, ran.isolation

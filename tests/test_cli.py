@@ -22,7 +22,7 @@ def call(*arguments: str, program: str | bytes = "") -> Result:
 
 
 def answer(*arguments: str, program: str | bytes = "") -> Any:
-    return json.loads(call("--json", *arguments, program=program).stdout)
+    return json.loads(call(*arguments, "--json", program=program).stdout)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def answer(*arguments: str, program: str | bytes = "") -> Any:
     ],
 )
 def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code: int) -> None:
-    done = call("--json", *JUDGE, program=program)
+    done = call(*JUDGE, "--json", program=program)
     verdict = json.loads(done.stdout)
     assert (verdict["status"], done.exit_code) == (status, exit_code)
     assert (verdict["score"], verdict["verifier"]) == (1.0 if status == "accepted" else 0.0, "python@1")
@@ -57,7 +57,7 @@ def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code:
     ],
 )
 def test_hostile_program_is_never_accepted_though_it_gives_the_right_answer(harm: str) -> None:
-    done = call("--json", *JUDGE, program=f"{harm}\nanswer = 4")
+    done = call(*JUDGE, "--json", program=f"{harm}\nanswer = 4")
     assert json.loads(done.stdout)["status"] in ("rejected", "unparsable", "resource")
     assert done.exit_code == 1
     assert not Path("/tmp/symbol-llm-escaped").exists()
@@ -118,7 +118,7 @@ def test_families_are_listed_with_version_and_metric() -> None:
     rows = answer("families")
     assert [row["family"] for row in rows] == families.names()
     assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (1, None)
-    assert all(row["metric"] for row in rows)
+    assert all(row["metric"] for row in rows if row["missing"] is None)
     assert call("families").stdout.startswith(
         "family=commands  version=1  metric=exact sequence of actions  missing=None\n"
     )

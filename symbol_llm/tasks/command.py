@@ -1,7 +1,7 @@
 """Commands to action sequences: SCAN.
 
 `meaning` is the whole of SCAN's semantics (Lake and Baroni 2018, arXiv 1711.00350). The generator draws from its
-grammar, kept short: at most twelve actions.
+grammar, kept short: at most six actions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ACTIONS = {"walk": "I_WALK", "look": "I_LOOK", "run": "I_RUN", "jump": "I_JUMP"}
 TURNS = {"left": "I_TURN_LEFT", "right": "I_TURN_RIGHT"}
 TIMES = {"twice": 2, "thrice": 3}
 VOCABULARY = [*ACTIONS.values(), *TURNS.values()]
-LENGTHS = (2, 3, 4, 6, 12)
+LENGTHS = (3, 4, 6)
 
 NAME = "scan"
 INSTRUCTION = f"Translate the command into actions, from: {' '.join(VOCABULARY)}."
@@ -40,11 +40,11 @@ def read(folder: Path) -> Iterator[Problem]:
 
 
 def generate(rng: random.Random) -> Problem:
-    """Return one command of at most twelve actions, short ones as often as long ones; most long ones join two parts."""
+    """Return one command of at most six actions, short ones as often as long ones; half join two parts."""
     longest = rng.choice(LENGTHS)
     while True:
         command = _part(rng)
-        if rng.random() < 0.6:
+        if rng.random() < 0.5:
             command = f"{command} {rng.choice(('and', 'after'))} {_part(rng)}"
         actions = meaning(command)
         if len(actions.split()) <= longest:

@@ -1,8 +1,8 @@
 """Small theories in English to first-order logic: formulas, one a line, then `query: formula`.
 
 The answer is True, False or Unknown by entailment in an open world. Three public sets are read. `generate` writes
-theories of facts, rules and alternatives about people; it decides them itself by going through all worlds, which is
-exact because the rules have no existential quantifiers and so speak about the named people only.
+a fact and rules about one person; it decides them itself by going through all worlds, which is exact because the rules
+have no existential quantifiers.
 
 Since a label is easily guessed, the environment asks for as many premises as the text has sentences (`n_premises`), and
 in generated problems for the names that the text lists (`symbols`).
@@ -100,8 +100,8 @@ def _public(name: str, kind: type[OptionsRow] | type[FolioRow], licence: str, ci
 
 # --- generated problems --------------------------------------------------------------------------------------------
 
-World = frozenset[tuple[str, str]]
-"""The (word, name) pairs that hold."""
+World = frozenset[str]
+"""The words that hold of the one person a theory speaks about."""
 
 
 class Claim(NamedTuple):
@@ -110,9 +110,9 @@ class Claim(NamedTuple):
     word: str
     positive: bool
 
-    def holds(self, world: World, name: str) -> bool:
-        """Say whether the claim is right about `name` in `world`."""
-        return ((self.word, name) in world) == self.positive
+    def holds(self, world: World) -> bool:
+        """Say whether the claim is right in `world`."""
+        return (self.word in world) == self.positive
 
     def formula(self, term: str) -> str:
         """Return the literal about `term`."""
@@ -137,102 +137,67 @@ KINDS = "baker singer pilot farmer doctor sailor painter dancer blick dorp".spli
 TRAITS = "kind tall young quiet rich brave happy busy wise strong".split()
 
 
-def entailed(premises: Sequence[Premise], name: str, claim: Claim, names: Sequence[str]) -> Label | None:
-    """Return what `premises` say of the claim about `name`; None if they contradict each other."""
+def entailed(premises: Sequence[Premise], claim: Claim) -> Label | None:
+    """Return what `premises` say of the claim; None if they contradict each other."""
     words = sorted({word for premise in premises for word in premise.words} | {claim.word})
-    atoms = list(itertools.product(words, names))
     found = set()
-    for bits in itertools.product((False, True), repeat=len(atoms)):
-        world = frozenset(itertools.compress(atoms, bits))
+    for bits in itertools.product((False, True), repeat=len(words)):
+        world = frozenset(itertools.compress(words, bits))
         if all(premise.holds(world) for premise in premises):
-            found.add(claim.holds(world, name))
+            found.add(claim.holds(world))
     if not found:
         return None
     return "Unknown" if len(found) == 2 else "True" if found == {True} else "False"
 
 
 def generate(rng: random.Random) -> Problem:
-    """Return one theory of two to four sentences and a statement that none of them says outright."""
+    """Return a fact about one person with one or two rules, and a statement that none of them says outright."""
     target = rng.choice(LABELS)
     while True:
-        names = rng.sample(NAMES, rng.choice((1, 1, 1, 2)))
-        words = [*rng.sample(KINDS, rng.choice((1, 2))), *rng.sample(TRAITS, 2)]
-        premises = _theory(rng, names, words)
+        name, words = rng.choice(NAMES), [rng.choice(KINDS), *rng.sample(TRAITS, 2)]
+        premises = _theory(rng, name, words)
         used = {word for premise in premises for word in premise.words}
-        name, claim = rng.choice(names), Claim(rng.choice(sorted(used)), rng.random() < 0.6)
+        claim = Claim(rng.choice(sorted(used)), rng.random() < 0.6)
         stated = {premise.formula.lstrip("~") for premise in premises}
         outright = Claim(claim.word, True).formula(name) in stated
-        if not outright and entailed(premises, name, claim, names) == target:
+        if not outright and entailed(premises, claim) == target:
             return _problem(premises, name, claim, target)
 
 
-def _theory(rng: random.Random, names: Sequence[str], words: Sequence[str]) -> list[Premise]:
+def _theory(rng: random.Random, name: str, words: Sequence[str]) -> list[Premise]:
     order = rng.sample(words, len(words))
-    premises = [_rule(rng, order[0], order[1], names)]
+    rules = [_rule(rng, order[0], order[1])]
     if rng.random() < 0.25:
-        premises.append(_rule(rng, order[1], order[2], names))
-    facts = [_fact(rng, name, rng.choice(order[:2])) for name in names]
-    if len(facts) + len(premises) < 4 and rng.random() < 0.2:
-        facts.append(_either(rng, names[0], *order[:2]))
-    return facts + premises if rng.random() < 0.5 else premises + facts
+        rules.append(_rule(rng, order[1], order[2]))
+    fact = _fact(name, Claim(rng.choice(order[:2]), rng.random() < 0.7))
+    return [fact, *rules] if rng.random() < 0.5 else [*rules, fact]
 
 
-def _fact(rng: random.Random, name: str, word: str) -> Premise:
-    claim = Claim(word, rng.random() < 0.7)
-    return Premise(
-        f"{name.capitalize()} is {claim.phrase()}.",
-        claim.formula(name),
-        lambda world: claim.holds(world, name),
-        (word,),
-    )
+def _fact(name: str, claim: Claim) -> Premise:
+    return Premise(f"{name.capitalize()} is {claim.phrase()}.", claim.formula(name), claim.holds, (claim.word,))
 
 
-def _either(rng: random.Random, name: str, one: str, two: str) -> Premise:
-    first, second, only = Claim(one, True), Claim(two, True), rng.random() < 0.5
-    return Premise(
-        f"{name.capitalize()} is {first.phrase()} or {second.phrase()}{', but not both' if only else ''}.",
-        f"{first.formula(name)} {'^' if only else '|'} {second.formula(name)}",
-        lambda world: 1 <= first.holds(world, name) + second.holds(world, name) <= (1 if only else 2),
-        (one, two),
-    )
-
-
-def _rule(rng: random.Random, one: str, two: str, names: Sequence[str]) -> Premise:
-    body, head = Claim(one, rng.random() < 0.85), Claim(two, rng.random() < 0.7)
+def _rule(rng: random.Random, one: str, two: str) -> Premise:
+    body, head = Claim(one, True), Claim(two, rng.random() < 0.7)
     return Premise(
         rng.choice(_wordings(body, head)),
         f"forall x ({body.formula('x')} -> {head.formula('x')})",
-        lambda world: all(head.holds(world, name) for name in names if body.holds(world, name)),
+        lambda world: head.holds(world) or not body.holds(world),
         (one, two),
     )
 
 
 def _wordings(body: Claim, head: Claim) -> list[str]:
-    texts = [
-        f"If someone is {body.phrase()}, then they are {head.phrase()}.",
+    some = body.word if body.word in KINDS else f"{body.word} person"
+    return [
         f"Everyone who is {body.phrase()} is {head.phrase()}.",
+        f"Every {some} is {head.phrase()}." if head.positive else f"No {some} is {Claim(head.word, True).phrase()}.",
     ]
-    if body.positive and body.word in KINDS:
-        texts.append(
-            f"Every {body.word} is {head.phrase()}." if head.positive else f"No {body.word} is {_positive(head)}."
-        )
-    elif body.positive:
-        texts.append(
-            f"Every {body.word} person is {head.phrase()}."
-            if head.positive
-            else f"No {body.word} person is {_positive(head)}."
-        )
-    return texts
-
-
-def _positive(claim: Claim) -> str:
-    return Claim(claim.word, True).phrase()
 
 
 def _problem(premises: Sequence[Premise], name: str, claim: Claim, label: Label) -> Problem:
-    words = {word.capitalize() for premise in premises for word in premise.words} | {claim.word.capitalize()}
-    people = {person for person in NAMES for premise in premises if f"({person})" in premise.formula} | {name}
-    symbols = [*sorted(words), *sorted(people)]
+    words = {word.capitalize() for premise in premises for word in premise.words}
+    symbols = [*sorted(words), name]
     return Problem.of(
         task="rule_theories",
         family=FAMILY,

@@ -516,8 +516,7 @@ def generate(rng: random.Random) -> Problem:
     if rng.random() < ASIDE_SHARE:
         text = f"{rng.choice(ASIDES)} {text}"
     solution = template.solution.replace("; ", "\n")
-    used = [name for name in re.findall(r"{(\w+)}", text) if re.search(rf"\b{name}\b", solution)]
-    program = "\n".join([*(f"{name} = {quantities[name]}" for name in used), solution])
+    program = re.sub(r"[a-z]\w*", lambda found: str(quantities.get(found[0], found[0])), solution)
     return Problem.of(
         task="word_problems",
         family=FAMILY,

@@ -1,0 +1,66 @@
+"""Keeps the learning curve of a finished run: the numbers with what made them as JSON, the picture as SVG.
+
+python -m benchmarks.curve runs/math benchmarks/results/math --command "make run PROFILE=math SOURCE=DIR"
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+
+from symbol_llm import files, machine, page
+from symbol_llm.records import Interval, Summary
+from symbol_llm.stages import read_report
+
+
+def interval(found: Interval | None) -> dict[str, float] | None:
+    """Return mean, interval and n, rounded for reading."""
+    return found and {
+        "n": found.n,
+        "mean": round(found.mean, 4),
+        "low": round(found.low, 4),
+        "high": round(found.high, 4),
+    }
+
+
+def point(s: Summary) -> dict[str, Any]:
+    """Return what a reader wants of one point of the curve."""
+    return {
+        "stage": s.stage,
+        "accuracy": interval(s.overall),
+        "tasks": {name: interval(scores.accuracy) for name, scores in s.tasks.items()},
+        "choice": interval(s.general.choice),
+        "perplexity": s.general.perplexity and round(s.general.perplexity, 2),
+        "round": s.round,
+    }
+
+
+@click.command()
+@click.argument("home", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--command", "said", required=True, help="What was typed.")
+@click.option("--commit", default="", help="Of the code that ran. Default: that of the working folder.")
+def main(home: Path, out: Path, said: str, commit: str) -> None:
+    """Write OUT.json and OUT.svg for the last finished run under HOME."""
+    promotions = sorted(home.glob("kfp/*/promote*/promotion"), key=lambda p: p.stat().st_mtime)
+    if not promotions:
+        raise click.ClickException(f"{home}: no run has come to its end there")
+    report = read_report(promotions[-1])
+    if not commit:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()  # noqa: S607
+    facts = {
+        k: v for k, v in machine.inspect().items() if k in ("symbol-llm", "machine", "cores", "gpu", "torch", "vllm")
+    }
+    curve = [point(s) for s in (*report.history, report.summary)]
+    promotion = files.read_json(promotions[-1] / "promotion.json")
+    kept = {"command": said, "commit": commit, "machine": facts, "promotion": promotion, "curve": curve}
+    files.write_text(out.with_suffix(".json"), json.dumps(kept, indent=1) + "\n")
+    files.write_text(out.with_suffix(".svg"), page.figure(report))
+
+
+if __name__ == "__main__":
+    main()
