@@ -74,7 +74,7 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
     kept = {split: _capped(cleaned.problems, split, chosen, params) for split in SPLITS}
     _check_splits(chosen, found, cleaned.dropped, kept)
     with building(out) as draft:
-        numbers = _write(draft, kept, cleaned, general_items)
+        numbers = _write(draft, kept, cleaned, general_items, params)
         write_text(draft / "card.md", _card(chosen, kept, cleaned.dropped, general_items, numbers))
         inputs = {one.task.name: one.folder for one in chosen} | _general_folders(params)
         write_manifest(draft, stage="collect", inputs=inputs, params=params, metrics=numbers)
@@ -359,13 +359,13 @@ def _as_candidate(problem: str, program: str) -> Candidate:
 
 
 def _write(
-    draft: Path, kept: dict[Split, list[Problem]], cleaned: Cleaned, general_items: dict[Split, list[GeneralItem]]
+    draft: Path,
+    kept: dict[Split, list[Problem]],
+    cleaned: Cleaned,
+    general_items: dict[Split, list[GeneralItem]],
+    params: Collect,
 ) -> dict[str, float]:
-    injection = [
-        TrainingRow.of(kind="injection", problem=row.id, messages=messages(row), completion=row.program)
-        for row in kept["train"]
-        if row.program is not None
-    ]
+    injection = _injection(kept["train"], params.gold_share)
     numbers: dict[str, float] = {
         "n_injection": write_records(draft / "training_set.jsonl", injection),
         **cleaned.numbers,
@@ -377,6 +377,17 @@ def _write(
     dropped = sorted(cleaned.dropped, key=lambda row: (row.task, row.id, row.source))
     numbers["n_dropped"] = write_records(draft / "dropped.jsonl", dropped)
     return numbers
+
+
+def _injection(rows: Iterable[Problem], share: float) -> Iterator[TrainingRow]:
+    """Yield the gold programs of `rows` as training rows: of each task the first by id, up to `share` of them."""
+    golds: dict[str, list[tuple[Problem, str]]] = {}
+    for row in rows:
+        if row.program is not None:
+            golds.setdefault(row.task, []).append((row, row.program))
+    for of_task in golds.values():
+        for row, program in of_task[: math.ceil(share * len(of_task))]:
+            yield TrainingRow.of(kind="injection", problem=row.id, messages=messages(row), completion=program)
 
 
 def _copy_databases(rows: list[Problem], draft: Path) -> list[Problem]:
@@ -411,6 +422,7 @@ def _card(
         *_table("general", "train", "test", "licence", "citation"),
         *(_row(*cells) for cells in _general_cells(general_items)),
         "",
+        f"Injection learns {numbers['n_injection']:g} of the gold programs.",
         f"Training rows that equal a test row once numbers are masked: {numbers['n_numbers_only']} (kept).",
         "No training row asks the same of the same as a test row of any task: equal words, or, from "
         f"{MIN_WORDS} words on, equal numbers and the share of word {NGRAM}-grams set by `overlap`.",

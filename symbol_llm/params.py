@@ -50,6 +50,8 @@ class Collect(Section):
     """Test problems a task; none: all there are (generated: 25)."""
     n_general: int = Field(default=200, ge=0)
     """General rows a source and split."""
+    gold_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of each task's gold programs that injection learns from; see `explore.problems` for the rest."""
     overlap: float = Field(default=0.8, gt=0, le=1)
     """Share of word 8-grams in common with a test row from which a training row counts as its near copy."""
     check_gold: bool = True
@@ -118,6 +120,8 @@ class Explore(Sampling):
     """One repair a candidate, whatever its verdict."""
     shots: int = Field(default=0, ge=0)
     """Worked examples in the prompt; 0 is the plain prompt."""
+    problems: Literal["all", "without_gold"] = "all"
+    """`without_gold`: leaves out the training problems whose gold program was learnt in injection."""
     rescore: Literal["plain", "published"] = "plain"
     """`plain`: a repair's log-probability is taken again under the plain prompt. `published`: as sampled, under the repair prompt."""
     max_unscored: float = Field(default=0.02, ge=0, le=1)

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from symbol_llm import __version__, files
+from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
-from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Report, Summary, Verdict
+from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Report, Summary, TrainingRow, Verdict
 
 Numbers = dict[str, float]
 
@@ -94,6 +95,11 @@ def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> N
     from symbol_llm.explore import ledger_path
 
     problems = read_problems(collection, "train")
+    if params.problems == "without_gold":
+        learnt = {row.problem for row in files.read_records(_rows(collection), TrainingRow)}
+        problems = [p for p in problems if p.id not in learnt]
+        if not problems:
+            raise InvalidInput("every training problem was in injection: lower `collect.gold_share`")
     engine = models.start(params.engine, checkpoint, batch=params.batch)
     began = time.monotonic()
     made_from = (

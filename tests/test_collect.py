@@ -3,6 +3,7 @@
 import json
 import random
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def test_every_generated_task_passes_its_gold_check(tmp_path):
     numbers = collect(tmp_path / "out", Collect(n_train=6, n_test=3))
     assert (numbers["n_train"], numbers["n_test"], numbers["n_injection"]) == (24, 12, 24)
     assert not any("gold" in reason for reason in dropped(tmp_path / "out").values())
+
+
+def test_injection_learns_the_share_of_gold_asked_for_of_each_task(tmp_path):
+    numbers = collect(tmp_path / "out", Collect(n_train=5, n_test=3, gold_share=0.5))
+    assert (numbers["n_train"], numbers["n_injection"]) == (20, 12)
+    learnt = {row.problem for row in read_records(tmp_path / "out" / "training_set.jsonl", TrainingRow)}
+    tasks = [row.task for row in read_problems(tmp_path / "out", "train") if row.id in learnt]
+    assert Counter(tasks) == {"scan": 3, "rule_theories": 3, "table_questions": 3, "word_problems": 3}
 
 
 def test_generated_splits_have_the_sizes_asked_for_and_share_nothing(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 
 from symbol_llm import files, page, prompts, registry, stages, tracking
 from symbol_llm.collect import read_problems
+from symbol_llm.errors import InvalidInput
 from symbol_llm.evaluate import wilson
 from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select
 from symbol_llm.records import (
@@ -144,6 +145,18 @@ def test_exploring_again_gives_the_same_bytes_and_leaves_no_ledger(chain: Chain,
         p.name: p.read_bytes() for p in first.iterdir()
     }
     assert list((chain.folder / "home" / "ledgers").iterdir()) == []
+
+
+def test_problems_whose_gold_was_learnt_can_be_left_to_injection(chain: Chain, tmp_path: Path) -> None:
+    collection, without = tmp_path / "half", EXPLORE.model_copy(update={"problems": "without_gold"})
+    shutil.copytree(chain.folder / "collection", collection)
+    rows = list(files.read_records(collection / "training_set.jsonl", TrainingRow))
+    with pytest.raises(InvalidInput, match="lower `collect.gold_share`"):
+        stages.explore(collection, chain.folder / "weak", tmp_path / "none", without)
+    files.write_records(collection / "training_set.jsonl", rows[:4])
+    assert stages.explore(collection, chain.folder / "weak", tmp_path / "out", without)["n_problems"] == 2
+    explored = {c.problem for c in files.read_records(tmp_path / "out" / "candidates.jsonl", Candidate)}
+    assert explored == {row.problem for row in rows[4:]}
 
 
 def test_selection_by_hand(chain: Chain) -> None:
