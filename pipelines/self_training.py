@@ -164,7 +164,7 @@ class Rounds(NamedTuple):
             collection=collection, explored=explored, params=self.selecting, number=number, label=label, **earlier
         )
         selected = place.task(made, label).outputs["selected"]
-        place.task(version(dataset=selected, name=f"round-{number}/selected"), f"version {name}")
+        place.task(version(dataset=selected, name=f"round-{number}/selected"), f"version round-{number}")
         return selected
 
     def close(self, last: Point, before: Point) -> None:

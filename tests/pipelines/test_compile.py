@@ -138,7 +138,7 @@ def test_original_start_has_no_two_stage_tuning(compiled: Compile) -> None:
 
 
 def test_each_set_is_put_under_version(compiled: Compile) -> None:
-    assert compiled().titles("version") == ["version collection", "version round 1", "version round 2"]
+    assert compiled().titles("version") == ["version collection", "version round-1", "version round-2"]
 
 
 def test_stopping_early_asks_once_between_two_rounds_and_ends_in_promotion_either_way(compiled: Compile) -> None:
