@@ -74,4 +74,6 @@ def get(name: str) -> Family:
     try:
         return cast(Family, importlib.import_module(f"{__name__}.{name}"))
     except ModuleNotFoundError as e:
-        raise MissingDependency(f"family {name!r} needs the package {e.name!r}, which is not installed") from e
+        raise MissingDependency(
+            f"family {name!r} needs the module {e.name!r}: pip install -c constraints.txt 'symbol-llm[families]'"
+        ) from e

@@ -1,0 +1,430 @@
+"""Function calls, as JSON or in Python's call syntax. Equal means: the same calls, in any order, by BFCL's rules.
+
+    [{"name": "weather.get", "arguments": {"city": "Kiel", "days": 3}}]
+    [weather.get(city="Kiel", days=3), weather.get(city="Bonn", days=3)]
+
+Arguments are named and hold literals; one call may stand without the list. `environment["functions"]` holds the
+descriptions of functions in BFCL's shape ({"name", "parameters": {"properties", "required"}}). Where it is given, an
+unknown function or argument is unparsable and a call without a required argument is wrong.
+
+Gold is `problem.answer` in the shape of BFCL's possible answers, [{function: {argument: [allowed value, ...]}}, ...],
+where "" among the values means that the argument may be left out, and so for each key of an allowed dict; or else
+`problem.program`, calls. Each gold call must be met by one call of the program, and none may be left over:
+
+- int and float are equal by value, a bool only to a bool, None to None, lists and tuples in order, dicts by key.
+- Texts are equal as in BFCL, without regard to case and to the signs space , . / - _ * ^ and with ' for ". Stricter
+  than BFCL: numbers in quotes differ where sign or point does, texts that are nothing but such signs are compared as
+  they are.
+
+Missed: values that are no literals (BFCL's variables), texts that differ only in those signs ("x/2" for "x-2"). Nothing
+is run. BFCL: Patil et al., Berkeley Function Calling Leaderboard.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import random
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from symbol_llm.errors import InvalidInput, Unparsable
+from symbol_llm.families import Example, Ran, Result
+from symbol_llm.params import Limits
+from symbol_llm.records import Problem
+
+VERSION = 1
+METRIC = "all calls as allowed, by BFCL's rules"
+
+MAX_DEPTH = 50
+
+# A program's own oddities ("\d" in a plain string) are no news, and under -W error would become syntax errors.
+warnings.filterwarnings("ignore", module=r"<calls>")
+
+
+class Call(NamedTuple):
+    """One call; values are JSON values."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class Allowed(NamedTuple):
+    """What gold says of one argument, or of one key of a dict."""
+
+    values: list[Any]
+    """Where one is a dict, its values are `Allowed`."""
+    optional: bool
+
+
+Options = Mapping[str, Allowed]
+
+
+class Function(NamedTuple):
+    """What a description says about arguments."""
+
+    arguments: frozenset[str]
+    required: frozenset[str]
+
+
+def canonical(program: str) -> str:
+    """Return the calls as JSON, sorted, keys sorted, whole numbers as integers."""
+    return _print(_parse(program))
+
+
+def run(program: str, problem: Problem, limits: Limits) -> Ran:
+    """Return the canonical form; Unparsable at the first function or argument that is not described."""
+    calls = _parse(program)
+    _check_known([(call.name, call.arguments) for call in calls], _functions(problem))
+    return Ran(_print(calls))
+
+
+def score(program: str, problem: Problem, limits: Limits) -> Result:
+    """1.0 if the calls and those of gold can be paired so that each is allowed, else 0.0."""
+    functions = _functions(problem)
+    gold = _gold(problem)
+    try:
+        _check_known(gold, functions)
+    except Unparsable as e:  # gold is ours
+        raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
+    calls = _parse(program)
+    _check_known([(call.name, call.arguments) for call in calls], functions)
+    if len(calls) != len(gold):
+        return Result(0.0, _print(calls))
+    met = [[_is_allowed(call, name, options, functions) for name, options in gold] for call in calls]
+    return Result(float(_can_be_paired(met)), _print(calls))
+
+
+def mutants(program: str, rng: random.Random) -> Iterator[str]:
+    """Yield `program` with a call left out, doubled or renamed, a value changed, or two values exchanged."""
+    calls = _parse(program)
+    changed = list(_changes(calls, rng))
+    rng.shuffle(changed)
+    for mutant in changed:
+        if mutant and _print(mutant) != _print(calls):
+            yield _print(mutant)
+
+
+def _changes(calls: list[Call], rng: random.Random) -> Iterator[list[Call]]:
+    for n, (name, arguments) in enumerate(calls):
+        before, after = calls[:n], calls[n + 1 :]
+        yield before + after
+        yield [*before, calls[n], *calls[n:]]
+        others = sorted({call.name for call in calls} - {name}) or [f"{name}_all"]
+        yield [*before, Call(rng.choice(others), arguments), *after]
+        for key, value in arguments.items():
+            for other in _near(value):
+                yield [*before, Call(name, {**arguments, key: other}), *after]
+            partner = rng.choice(sorted(arguments))
+            yield [*before, Call(name, {**arguments, key: arguments[partner], partner: value}), *after]
+
+
+def _near(value: Any) -> Iterator[Any]:
+    """Yield values that differ from `value` by BFCL's rules too."""
+    match value:
+        case bool():
+            yield not value
+        case int() | float():
+            yield value + 1
+        case str():
+            number = re.search(r"[0-9]{1,9}", value)
+            yield f"{value[: number.start()]}{int(number[0]) + 1}{value[number.end() :]}" if number else f"{value}x"
+        case list():
+            yield value[:-1]
+            if not any(isinstance(item, str) for item in value):  # lists of names are often allowed in any order
+                yield value[::-1]
+            for n, item in enumerate(value):
+                yield from ([*value[:n], other, *value[n + 1 :]] for other in _near(item))
+        case dict():
+            for key, item in value.items():
+                yield from ({**value, key: other} for other in _near(item))
+
+
+# --- gold -------------------------------------------------------------------------------------------------------------
+
+
+def _functions(problem: Problem) -> dict[str, Function] | None:
+    described = problem.environment.get("functions")
+    if described is None:
+        return None
+    functions = {}
+    for function in described:
+        parameters = function.get("parameters") if isinstance(function, dict) else None
+        if not isinstance(parameters, dict) or not isinstance(function.get("name"), str):
+            raise InvalidInput(f"problem {problem.id}: function {function!r:.100}; expected name and parameters")
+        names, required = parameters.get("properties") or {}, parameters.get("required") or ()
+        functions[function["name"]] = Function(frozenset(names), frozenset(required))
+    return functions
+
+
+def _gold(problem: Problem) -> Sequence[tuple[str, Options]]:
+    if problem.answer is None and problem.program is None:
+        raise InvalidInput(f"problem {problem.id} has neither an answer nor a program; expected gold calls")
+    if problem.answer is None:
+        try:
+            calls = _parse(problem.program or "")
+        except Unparsable as e:  # gold is ours
+            raise InvalidInput(f"problem {problem.id}: gold calls: {e}") from e
+        return [(name, _exactly(arguments)) for name, arguments in calls]
+    gold = []
+    for call in problem.answer if isinstance(problem.answer, list) else [problem.answer]:
+        entries = list(call.items()) if isinstance(call, dict) else []
+        options = entries[0][1] if len(entries) == 1 else None
+        if not isinstance(options, dict) or not all(isinstance(allowed, list) for allowed in options.values()):
+            expected = "{function: {argument: [allowed value, ...]}}"
+            raise InvalidInput(f"problem {problem.id}: gold {call!r:.100}; expected {expected}")
+        gold.append((entries[0][0], _any_of(options)))
+    if not gold:
+        raise InvalidInput(f"problem {problem.id}: gold has no call")
+    return gold
+
+
+def _any_of(value: Any) -> Any:
+    """Replace each list of allowed values in a dict of BFCL's answer by an `Allowed`."""
+    if not isinstance(value, dict):
+        return [_any_of(item) for item in value] if isinstance(value, list) else value
+    lists = {key: allowed if isinstance(allowed, list) else [allowed] for key, allowed in value.items()}
+    return {key: Allowed([_any_of(item) for item in allowed], "" in allowed) for key, allowed in lists.items()}
+
+
+def _exactly(value: Any) -> Any:
+    """Replace each value in a dict by an `Allowed` that allows nothing else."""
+    if isinstance(value, dict):
+        return {key: Allowed([_exactly(item)], optional=False) for key, item in value.items()}
+    return [_exactly(item) for item in value] if isinstance(value, list) else value
+
+
+def _check_known(calls: Sequence[tuple[str, Mapping[str, Any]]], functions: dict[str, Function] | None) -> None:
+    if functions is None:
+        return
+    for n, (name, arguments) in enumerate(calls, 1):
+        if name not in functions:
+            raise Unparsable(f"call {n}: unknown function {name[:60]!r}; have {', '.join(functions)}"[:300])
+        strange = sorted(arguments.keys() - functions[name].arguments)
+        if strange:
+            known = ", ".join(sorted(functions[name].arguments)) or "none"
+            raise Unparsable(f"call {n}: unknown argument {strange[0][:60]!r} of {name}; have {known}"[:300])
+
+
+def _is_allowed(call: Call, name: str, options: Options, functions: dict[str, Function] | None) -> bool:
+    if call.name != name or (functions is not None and not functions[name].required <= call.arguments.keys()):
+        return False
+    return _fits(call.arguments, options)
+
+
+def _fits(found: Mapping[str, Any], options: Options) -> bool:
+    """Return whether each value of `found` is allowed and nothing is left out that may not be."""
+    return found.keys() <= options.keys() and all(
+        any(_same(found[key], value) for value in allowed.values) if key in found else allowed.optional
+        for key, allowed in options.items()
+    )
+
+
+def _same(found: Any, gold: Any) -> bool:
+    match found, gold:
+        case (bool(), _) | (_, bool()):
+            return found is gold
+        case (int() | float(), int() | float()):
+            return bool(found == gold)
+        case (str(), str()):
+            return _same_text(found, gold)
+        case (list(), list()):
+            return len(found) == len(gold) and all(map(_same, found, gold))
+        case (dict(), dict()):
+            return _fits(found, gold)
+    return found is None and gold is None
+
+
+_IGNORED = re.compile(r"[ ,./\-_*^]")
+_NUMBER = re.compile(r"[+-]?[0-9][0-9,]*(\.[0-9]+)?")
+
+
+def _same_text(found: str, gold: str) -> bool:
+    if _NUMBER.fullmatch(found) and _NUMBER.fullmatch(gold):
+        return found.replace(",", "").lstrip("+") == gold.replace(",", "").lstrip("+")
+    one, two = (_IGNORED.sub("", text).lower().replace("'", '"') for text in (found, gold))
+    return one == two if one and two else found.strip() == gold.strip()
+
+
+def _can_be_paired(met: list[list[bool]]) -> bool:
+    """Return whether each row can be given a column of its own that it meets (Kuhn's algorithm)."""
+    row_of: dict[int, int] = {}
+
+    def place(row: int, tried: set[int]) -> bool:
+        for column, meets in enumerate(met[row]):
+            if meets and column not in tried:
+                tried.add(column)
+                if column not in row_of or place(row_of[column], tried):
+                    row_of[column] = row
+                    return True
+        return False
+
+    return all(place(row, set()) for row in range(len(met)))
+
+
+# --- parsing ----------------------------------------------------------------------------------------------------------
+
+_JSON = re.compile(r"[\s\[]*[{\]]|\s*\[\s*\Z")
+
+
+def _parse(program: str) -> list[Call]:
+    text = program.strip()
+    if not text:
+        raise Unparsable("no call")
+    calls = _parse_json(text) if _JSON.match(text) else _parse_python(text)
+    if not calls:
+        raise Unparsable("no call")
+    try:
+        _print(calls).encode()
+    except UnicodeEncodeError as e:
+        raise Unparsable("a text holds half of a surrogate pair") from e
+    return calls
+
+
+def _parse_json(text: str) -> list[Call]:
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as e:
+        raise Unparsable(f"line {e.lineno}, column {e.colno}: {e.msg}") from e
+    except (ValueError, RecursionError) as e:  # an integer of thousands of digits
+        raise Unparsable(f"not JSON that can be read: {str(e)[:100] or type(e).__name__}") from e
+    calls = []
+    for n, call in enumerate(value if isinstance(value, list) else [value], 1):
+        name = call.get("name") if isinstance(call, dict) else None
+        arguments = call.get("arguments", {}) if isinstance(call, dict) else None
+        if not isinstance(name, str) or not isinstance(arguments, dict) or not call.keys() <= {"name", "arguments"}:
+            raise Unparsable(f'call {n}: expected {{"name": ..., "arguments": {{...}}}}, got {json.dumps(call)[:60]}')
+        _check_values(arguments, n)
+        calls.append(Call(name, arguments))
+    return calls
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Unparsable(f"a key stands twice among {', '.join(key for key, _ in pairs)}"[:200])
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise Unparsable(f"{name} is no JSON number")
+
+
+def _check_values(value: Any, call: int, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise Unparsable(f"call {call}: nested more than {MAX_DEPTH} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Unparsable(f"call {call}: a number is out of range")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_values(item, call, depth + 1)
+
+
+def _parse_python(text: str) -> list[Call]:
+    try:
+        tree = ast.parse(text, "<calls>", mode="eval").body
+    except SyntaxError as e:
+        raise Unparsable(f"line {e.lineno}, column {e.offset}: {e.msg}") from e
+    except (ValueError, RecursionError, MemoryError, OverflowError) as e:
+        raise Unparsable(f"neither JSON nor Python: {str(e)[:100] or type(e).__name__}") from e
+    calls = []
+    for n, node in enumerate(tree.elts if isinstance(tree, ast.List | ast.Tuple) else [tree], 1):
+        if not isinstance(node, ast.Call):
+            raise _error(node, "a call, function(argument=value)")
+        if node.args:
+            raise _error(node.args[0], "argument=value")
+        arguments: dict[str, Any] = {}
+        for keyword in node.keywords:
+            if keyword.arg is None or keyword.arg in arguments:
+                raise _error(keyword.value, "each argument once, as argument=value")
+            arguments[keyword.arg] = _literal(keyword.value)
+        _check_values(arguments, n)
+        calls.append(Call(_dotted_name(node.func), arguments))
+    return calls
+
+
+def _dotted_name(node: ast.expr) -> str:
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise _error(node, "a name of a function")
+    return ".".join([node.id, *reversed(parts)])
+
+
+def _literal(node: ast.expr | None, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise Unparsable(f"nested more than {MAX_DEPTH} levels")
+    match node:
+        case ast.Constant(value=str() | bool() | int() | float() | None as value):
+            return value
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as number)) if (
+            not isinstance(number, bool)
+        ):
+            return -number if isinstance(sign, ast.USub) else number
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_literal(item, depth + 1) for item in items]
+        case ast.Dict(keys=keys, values=values):
+            names = [_literal(key, depth + 1) if key is not None else None for key in keys]
+            if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+                raise _error(node, "a dict whose keys are texts, each once")
+            return {name: _literal(value, depth + 1) for name, value in zip(names, values, strict=True)}
+    raise _error(node, "a literal")
+
+
+def _error(node: ast.expr | None, expected: str) -> Unparsable:
+    place = f"line {node.lineno}, column {node.col_offset + 1}: " if node else ""
+    return Unparsable(f"{place}expected {expected}, got {type(node).__name__}")
+
+
+def _print(calls: list[Call]) -> str:
+    shown = sorted(json.dumps(_normal(call._asdict()), sort_keys=True, ensure_ascii=False) for call in calls)
+    return f"[{', '.join(shown)}]"
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _normal(item) for key, item in value.items()}
+    return [_normal(item) for item in value] if isinstance(value, list) else value
+
+
+_WEATHER = '[weather.get(city="Kiel", days=3), weather.get(city="Bonn", days=3, units="metric")]'
+
+
+def _example(name: str, program: str, score: float | None) -> Example:
+    properties = {"city": {"type": "string"}, "days": {"type": "integer"}, "units": {"type": "string"}}
+    parameters = {"type": "dict", "properties": properties, "required": ["city", "days"]}
+    problem = Problem.of(
+        task="example", family="calls", split="train", instruction="Write the calls.",
+        question="What will the weather in Kiel and Bonn be like, the next three days?",
+        answer=[
+            {"weather.get": {"city": ["Kiel"], "days": [3], "units": ["", "metric"]}},
+            {"weather.get": {"city": ["Bonn", "Bonn, DE"], "days": [3], "units": ["", "metric"]}},
+        ],
+        program=_WEATHER, environment={"functions": [{"name": "weather.get", "parameters": parameters}]},
+        source="generated", licence="Apache-2.0",
+    )  # fmt: skip
+    return Example(name, problem, program, score)
+
+
+EXAMPLES = (
+    _example("gold itself", _WEATHER, 1.0),
+    _example(
+        "different-looking equal",
+        '[{"name": "weather.get", "arguments": {"days": 3.0, "city": "bonn de"}}, '
+        '{"name": "weather.get", "arguments": {"city": "kiel", "days": 3}}]',
+        1.0,
+    ),
+    _example("similar-looking different", _WEATHER.replace("metric", "imperial"), 0.0),
+    _example("one call too few", '[weather.get(city="Kiel", days=3)]', 0.0),
+    _example("required argument left out", _WEATHER.replace(", days=3", "", 1), 0.0),
+    _example("unknown argument", _WEATHER.replace("days", "n_days"), None),
+    _example("unknown function", _WEATHER.replace("weather.get", "forecast"), None),
+    _example("value that is no literal", _WEATHER.replace("days=3", "days=1 + 2"), None),
+    _example("ill-formed", _WEATHER[:-1], None),
+)

@@ -1,0 +1,245 @@
+r"""Triples of an ontology, `relation(subject, object)`, one a line or apart by semicolons. Equal means: the same set.
+
+    birthPlace(Ada_Lovelace, London)
+    knownFor(Ada_Lovelace, "Note G, of 1843"); "area (km2)"(London, 1572)
+
+A name may stand bare, brackets in pairs included (`Venus_(planet)`). One that holds a comma or semicolon outside such
+brackets, a lone bracket or a double quote is put in double quotes, with `\"` and `\\` for those two; so is a relation
+that holds any bracket. Order, repetition, quotes, letter case and `_` for a space do not count, as in Text2KGBench
+(Mihindukulasooriya et al. 2023), which leaves out spaces besides.
+
+Gold is `problem.answer`, a list of [subject, relation, object], or else `problem.program`. A set that is not gold's
+scores its F1, the harmonic mean of precision and recall. `environment["threshold"]` (1.0) is the F1 from which a set is
+accepted; `environment["relations"]` lists the ontology's relations: another one makes a program unparsable.
+
+Missed: names that mean the same but are spelt differently, such as 1800 and 1800.0, or a date in two forms.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from symbol_llm.errors import InvalidInput, Unparsable
+from symbol_llm.families import Example, Ran, Result
+from symbol_llm.params import Limits
+from symbol_llm.records import Problem
+
+VERSION = 1
+METRIC = "set F1"
+
+
+class Triple(NamedTuple):
+    """Names as written, without quotes."""
+
+    relation: str
+    subject: str
+    object: str
+
+
+def canonical(program: str) -> str:
+    """Return the triples in lower case, spaces for underscores, quoted only where needed, sorted, one a line."""
+    return "\n".join(map(_print, sorted(_normal(_parse(program)))))
+
+
+def run(program: str, problem: Problem, limits: Limits) -> Ran:
+    """Return the canonical form; Unparsable at the first relation that the ontology does not have."""
+    return Ran("\n".join(map(_print, sorted(_normal(_parse(program, _relations(problem)))))))
+
+
+def score(program: str, problem: Problem, limits: Limits) -> Result:
+    """1.0 if the triples are gold's or their F1 reaches the threshold, else the F1."""
+    threshold = problem.environment.get("threshold", 1.0)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+        raise InvalidInput(f"problem {problem.id}: threshold {threshold!r}; expected a number in (0, 1]")
+    gold = _normal(_gold(problem))
+    found = _normal(_parse(program, _relations(problem)))
+    n_right = len(found & gold)
+    f1 = 2 * n_right / (len(found) + len(gold))
+    return Result(1.0 if f1 >= threshold else f1, f"F1 {f1:.4f}: {n_right} of {len(found)} right, {len(gold)} in gold")
+
+
+def mutants(program: str, rng: random.Random) -> Iterator[str]:
+    """Yield `program` with a triple left out or turned round, a name changed, or two objects exchanged."""
+    triples = _parse(program)
+    changed = [(n, kind) for n in range(len(triples)) for kind in ("drop", "turn", "relation", "object", "exchange")]
+    rng.shuffle(changed)
+    for n, kind in changed:
+        mutant, triple = list(triples), triples[n]
+        match kind:
+            case "drop":
+                del mutant[n]
+            case "turn":
+                mutant[n] = Triple(triple.relation, triple.object, triple.subject)
+            case "relation":
+                others = sorted({t.relation for t in triples} - {triple.relation}) or [f"{triple.relation}Of"]
+                mutant[n] = triple._replace(relation=rng.choice(others))
+            case "object":
+                number = re.search(r"[0-9]{1,9}", triple.object)
+                digits = number and str(int(number[0]) + 1)
+                other = number and f"{triple.object[: number.start()]}{digits}{triple.object[number.end() :]}"
+                mutant[n] = triple._replace(object=other or f"{triple.object}s")
+            case "exchange":
+                with_other = rng.randrange(len(triples))
+                mutant[n] = triple._replace(object=triples[with_other].object)
+                mutant[with_other] = triples[with_other]._replace(object=triple.object)
+        if mutant and _normal(mutant) != _normal(triples):
+            yield "\n".join(map(_print, mutant))
+
+
+def _gold(problem: Problem) -> Sequence[Triple]:
+    if problem.answer is None and problem.program is None:
+        raise InvalidInput(f"problem {problem.id} has neither an answer nor a program; expected gold triples")
+    if problem.answer is None:
+        try:
+            return _parse(problem.program or "", _relations(problem))
+        except Unparsable as e:  # gold is ours
+            raise InvalidInput(f"problem {problem.id}: gold triples: {e}") from e
+    triples = []
+    for row in problem.answer if isinstance(problem.answer, list) else [problem.answer]:
+        if not (isinstance(row, list) and len(row) == 3 and all(isinstance(name, str) and _key(name) for name in row)):
+            raise InvalidInput(f"problem {problem.id}: gold {row!r}; expected [subject, relation, object] of texts")
+        triples.append(Triple(row[1], row[0], row[2]))
+    if not triples:
+        raise InvalidInput(f"problem {problem.id}: gold has no triples")
+    return triples
+
+
+def _relations(problem: Problem) -> Sequence[str] | None:
+    return problem.environment.get("relations")
+
+
+def _normal(triples: Sequence[Triple]) -> set[Triple]:
+    return {Triple(*map(_key, triple)) for triple in triples}
+
+
+def _key(name: str) -> str:
+    return " ".join(name.replace("_", " ").lower().split())
+
+
+def _print(triple: Triple) -> str:
+    return f"{_quoted(triple.relation, '()')}({_quoted(triple.subject)}, {_quoted(triple.object)})"
+
+
+def _quoted(name: str, forbidden: str = "") -> str:
+    bare = name == name.strip() and not re.search(r'["\n]', name) and not any(sign in name for sign in forbidden)
+    if bare and name and _end_of_bare(name, 0) == len(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+# --- parsing ----------------------------------------------------------------------------------------------------------
+
+_QUOTED = re.compile(r'"((?:[^"\\\n]|\\["\\])*)"')
+_RELATION = re.compile(r'[^\s"(),;][^"(),;\n]*')
+
+
+def _parse(program: str, relations: Sequence[str] | None = None) -> list[Triple]:
+    known = None if relations is None else {_key(relation) for relation in relations}
+    triples = []
+    at = _skip(program, 0, " \t\r\n;")
+    while at < len(program):
+        start = at
+        relation, at = _name(program, at, bare=_RELATION)
+        if known is not None and _key(relation) not in known:
+            names = ", ".join(relations or ())
+            raise Unparsable(f"{_place(program, start)}: {relation[:40]!r} is no relation; have {names}"[:300])
+        at = _sign(program, at, "(")
+        subject, at = _name(program, at)
+        at = _sign(program, at, ",")
+        object_, at = _name(program, at)
+        at = _sign(program, at, ")")
+        triples.append(Triple(relation, subject, object_))
+        if at < len(program) and program[at] not in "\r\n;":
+            raise _error(program, at, "a new line or ';'")
+        at = _skip(program, at, " \t\r\n;")
+    if not triples:
+        raise Unparsable("no triple; expected relation(subject, object)")
+    return triples
+
+
+def _name(program: str, at: int, bare: re.Pattern[str] | None = None) -> tuple[str, int]:
+    """Return the name that starts at `at`, without quotes, and where it ends."""
+    quoted = _QUOTED.match(program, at)
+    if quoted:
+        name, end = re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()
+    elif bare:
+        found = bare.match(program, at)
+        name, end = (found[0], found.end()) if found else ("", at)
+    else:
+        end = _end_of_bare(program, at)
+        name = program[at:end]
+    if not _key(name):
+        raise _error(program, at, "a name" if bare is None else "a relation")
+    return name.strip(), end
+
+
+def _end_of_bare(text: str, at: int) -> int:
+    """Return where a bare name that starts at `at` ends: at a comma, semicolon or closing bracket not inside a pair."""
+    opened = []
+    for n in range(at, len(text)):
+        if text[n] in '"\n':
+            return n
+        if text[n] == "(":
+            opened.append(n)
+        elif text[n] == ")" and opened:
+            opened.pop()
+        elif text[n] in "),;" and not opened:
+            return n
+    return opened[0] if opened else len(text)
+
+
+def _sign(program: str, at: int, sign: str) -> int:
+    at = _skip(program, at, " \t")
+    if program[at : at + 1] != sign:
+        more = "; quote a name that holds a comma, a bracket or a quote" if sign == ")" else ""
+        raise _error(program, at, f"{sign!r}{more}")
+    return _skip(program, at + 1, " \t")
+
+
+def _skip(program: str, at: int, blanks: str) -> int:
+    while at < len(program) and program[at] in blanks:
+        at += 1
+    return at
+
+
+def _error(program: str, at: int, expected: str) -> Unparsable:
+    got = repr(program[at : at + 20]) if at < len(program) else "the end"
+    return Unparsable(f"{_place(program, at)}: expected {expected}, got {got}")
+
+
+def _place(program: str, at: int) -> str:
+    return f"line {program.count(chr(10), 0, at) + 1}, column {at - program.rfind(chr(10), 0, at)}"
+
+
+_ADA = """birthPlace(Ada_Lovelace, London)
+field(Ada_Lovelace, "mathematics, computing")
+partOf(London, England)"""
+
+
+def _example(name: str, program: str, score: float | None) -> Example:
+    problem = Problem.of(
+        task="example", family="triples", split="train", instruction="Write the triples.", program=_ADA,
+        question="Ada Lovelace, who worked on mathematics and computing, was born in London, England.",
+        environment={"relations": ["birthPlace", "field", "partOf", "spouse"]},
+        source="generated", licence="Apache-2.0",
+    )  # fmt: skip
+    return Example(name, problem, program, score)
+
+
+EXAMPLES = (
+    _example("gold itself", _ADA, 1.0),
+    _example(
+        "different-looking equal",
+        'partOf("london", England); birthPlace( Ada Lovelace , London );\nfield(Ada_Lovelace,"Mathematics,_computing")',
+        1.0,
+    ),
+    _example("similar-looking different", _ADA.replace("(London, England)", "(England, London)"), 2 / 3),
+    _example("prefix of gold", "birthPlace(Ada_Lovelace, London)", 0.5),
+    _example("relation outside the ontology", "livedIn(Ada_Lovelace, London)", None),
+    _example("comma in a bare name", "field(Ada_Lovelace, mathematics, computing)", None),
+    _example("ill-formed", "birthPlace(Ada_Lovelace, London", None),
+)
