@@ -540,7 +540,7 @@ def _describe(e: BaseException) -> str:
     if isinstance(e, _TooMuchError):
         return "output is over the limit"
     try:
-        text = f"{type(e).__name__}: {e}"
+        text = f"{type(e).__name__}: {e}".removesuffix(": ")
     except BaseException:  # a hostile __str__
         text = "an exception that cannot be printed"
     return text[:MAX_DETAIL]
