@@ -97,8 +97,16 @@ def _show(ctx: click.Context, value: Any) -> None:
         for key, one in value.items():
             click.echo(f"{key:<{width}}  {f'{one:g}' if isinstance(one, float) else one}")
     else:
-        for row in value:
-            click.echo("  ".join(f"{k}={v}" for k, v in row.items()))
+        shown = [list(value[0]), *([_cell(v) for v in row.values()] for row in value)] if value else []
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        for cells in shown:
+            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
 
 
 @main.command()
@@ -246,38 +254,49 @@ def history(ctx: click.Context) -> None:
 
 @main.command()
 @click.argument("program", type=click.File(encoding="utf-8", errors="replace"), default="-")
-@click.option("--task", "name", required=True, help="Task whose notation the program is in; see `symbol-llm tasks`.")
-@click.option("--answer", required=True, help="What a right program gives, as JSON (a bare word is taken as text).")
+@click.option("--task", "name", help="Task whose notation the program is in; see `symbol-llm tasks`.")
+@click.option("--family", help="Notation itself, where no task has it; see `symbol-llm families`.")
+@click.option("--answer", help="What a right program gives, as JSON (a bare word is taken as text).")
+@click.option("--gold", help="A right program, in notations that compare programs.")
 @click.option("--question", default="", help="The question asked.")
 @click.option("--context", default="", help="Schema or theory shown with it.")
 @click.option("--environment", default="{}", help='JSON of what running needs, e.g. {"database": "shop.sqlite"}.')
 @click.pass_context
 def judge(
-    ctx: click.Context, program: Any, name: str, answer: str, question: str, context: str, environment: str
+    ctx: click.Context,
+    program: Any,
+    name: str | None,
+    family: str | None,
+    answer: str | None,
+    gold: str | None,
+    question: str,
+    context: str,
+    environment: str,
 ) -> None:
     """Judge PROGRAM (a file, or standard input) as the verifier does in training.
 
-    Exit code 0 if accepted, 1 if not.
+    Exit code 0 if accepted, 1 if not, 3 if that could not be told.
     """
+    from symbol_llm import families as known
     from symbol_llm import tasks, verify
     from symbol_llm.params import Limits
     from symbol_llm.records import Problem
 
-    task = tasks.get(name)
-    fields: dict[str, Any] = {
-        "task": name,
-        "family": task.family,
-        "split": "test",
-        "instruction": task.instruction,
-        "question": question,
-    }
+    if (name is None) == (family is None):
+        raise InvalidInput("expected either --task or --family; `symbol-llm tasks` and `symbol-llm families` list them")
+    if answer is None and gold is None:
+        raise InvalidInput("nothing to judge by: give --answer, --gold, or both")
+    family = tasks.get(name).family if name else family or ""
+    known.get(family)
+    fields: dict[str, Any] = {"task": name or "command line", "family": family, "split": "test", "instruction": ""}
     needs = _json(environment)
     if not isinstance(needs, dict):
         raise InvalidInput(f"environment {environment!r}: expected a JSON object")
-    fields |= {"context": context, "answer": _json(answer, bare=True), "environment": needs}
+    fields |= {"question": question, "context": context, "environment": needs, "program": gold}
+    fields["answer"] = None if answer is None else _json(answer, bare=True)
     verdict = verify.judge(Problem.of(**fields, source="command line", licence=""), program.read(), Limits())
     _show(ctx, {k: v for k, v in verdict.model_dump().items() if k not in ("candidate", "problem")})
-    ctx.exit(0 if verdict.status == "accepted" else 1)
+    ctx.exit({"accepted": 0, "unscored": 3}.get(verdict.status, 1))
 
 
 def _json(text: str, *, bare: bool = False) -> Any:

@@ -44,6 +44,16 @@ def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code:
     assert (verdict["score"], verdict["verifier"]) == (1.0 if status == "accepted" else 0.0, "python@1")
 
 
+@pytest.mark.parametrize(("program", "exit_code"), [("a(c, b)", 1), ("R(B, C); r(a, b)", 0), ("r(a b)", 1)])
+def test_notation_without_a_task_is_judged_against_a_gold_program(program: str, exit_code: int) -> None:
+    assert call("judge", "--family", "triples", "--gold", "r(a, b)\nr(b, c)", program=program).exit_code == exit_code
+
+
+def test_what_cannot_be_judged_is_neither_right_nor_wrong() -> None:
+    done = call("judge", "--family", "triples", "--gold", "no triple", "--json", program="r(a, b)")
+    assert (json.loads(done.stdout)["status"], done.exit_code) == ("unscored", 3)
+
+
 @pytest.mark.parametrize(
     "harm",
     [
@@ -88,6 +98,10 @@ def test_program_that_is_no_text_is_no_program() -> None:
     ("arguments", "message"),
     [
         (("judge", "--task", "riddles", "--answer", "4"), "unknown task 'riddles'; have scan, "),
+        (("judge", "--family", "riddles", "--answer", "4"), "unknown family 'riddles'; have "),
+        (("judge", "--answer", "4"), "expected either --task or --family"),
+        (("judge", "--task", "scan", "--family", "commands", "--answer", "4"), "expected either --task or --family"),
+        (("judge", "--task", "scan"), "give --answer, --gold, or both"),
         ((*JUDGE, "--environment", "{"), "'{': not JSON, "),
         ((*JUDGE, "--environment", "[1]"), "environment"),
         (("--set", "explore.kk=5", "rollback"), "explore.kk: extra inputs are not permitted"),
@@ -119,9 +133,11 @@ def test_families_are_listed_with_version_and_metric() -> None:
     assert [row["family"] for row in rows] == families.names()
     assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (1, None)
     assert all(row["metric"] for row in rows if row["missing"] is None)
-    assert call("families").stdout.startswith(
-        "family=commands  version=1  metric=exact sequence of actions  missing=None\n"
-    )
+    lines = call("families").stdout.splitlines()
+    assert lines[0].split() == ["family", "version", "metric", "missing"]
+    assert [line.split(maxsplit=2) for line in lines if line.startswith("commands ")] == [
+        ["commands", "1", "exact sequence of actions"]
+    ]
 
 
 def test_tasks_are_listed_with_domain_family_and_licence() -> None:
@@ -147,7 +163,8 @@ def test_history_prints_a_line_a_decision(home: Path) -> None:
     (home / "promotions.jsonl").write_text(
         '{"action": "promote", "version": "1"}\n{"action": "rollback", "version": "2"}\n'
     )
-    assert call("history").stdout.splitlines() == ["action=promote  version=1", "action=rollback  version=2"]
+    lines = [line.split() for line in call("history").stdout.splitlines()]
+    assert lines == [["action", "version"], ["promote", "1"], ["rollback", "2"]]
 
 
 def test_version_is_the_packages() -> None:
