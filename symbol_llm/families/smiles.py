@@ -116,8 +116,9 @@ _known: dict[str, Molecule] = {}
 
 def _molecule(text: str, limits: Limits) -> Molecule:
     text = text.strip()
-    if text in _known:
-        return _known[text]
+    known = _known.get(text)  # one look, since another thread may clear
+    if known:
+        return known
     if not text:
         raise Unparsable("no SMILES")
     strange = _STRANGE.search(text)
@@ -134,8 +135,8 @@ def _molecule(text: str, limits: Limits) -> Molecule:
         raise Unparsable(found["fault"])
     if len(_known) >= MAX_KNOWN:
         _known.clear()
-    _known[text] = Molecule(found["canonical"], frozenset(found["bits"]), outcome.isolation)
-    return _known[text]
+    _known[text] = molecule = Molecule(found["canonical"], frozenset(found["bits"]), outcome.isolation)
+    return molecule
 
 
 def warm_up() -> None:
