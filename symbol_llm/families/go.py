@@ -1,0 +1,251 @@
+"""Go programs. Equal means: the same tokens, without comments and layout, whatever local names are called.
+
+Local variables, parameters and results are renamed in the order in which they appear; functions, types, fields, packages
+and labels keep their names, since tests call them. Gold is `problem.program`, parsed by tree-sitter as is a program:
+functions, possibly after a package, imports and other declarations. What the compiler would refuse for its types, or for
+an import that is not used, passes.
+
+`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023). Running tests takes
+the Go tool chain, which starts processes, and no sandbox child may. Hence a problem with tests leaves a program of
+another form than gold's unscored, for it may be right; where it never names the entry point it is rejected. A problem
+without tests rejects every other form.
+
+Missed: all that makes two different texts do the same; a local name that is a key in a literal of no stated type.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import tree_sitter_go
+from tree_sitter import Language, Node
+
+from symbol_llm import grammar
+from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.families import Example, Ran, Result
+from symbol_llm.grammar import Form, Plan, Rules
+from symbol_llm.params import Limits
+from symbol_llm.records import Problem
+
+VERSION = 1
+METRIC = "normal form (BLEU as secondary is reported elsewhere)"
+
+
+def canonical(program: str) -> str:
+    """Return the tokens, a space between, a semicolon for an end of line, local names as v1, v2 ... by their place."""
+    return _forms([program], Limits())[0][0].normal
+
+
+def run(program: str, problem: Problem, limits: Limits) -> Ran:
+    """Return the canonical form: nothing is run."""
+    forms, isolation = _forms([program], limits)
+    return Ran(forms[0].normal, "", isolation)
+
+
+def score(program: str, problem: Problem, limits: Limits) -> Result:
+    """1.0 if `program` has gold's form, else 0.0; Unavailable where only running the tests could tell."""
+    gold = problem.program
+    forms, isolation = _forms([program] if gold is None else [program, gold], limits)
+    if gold is None or forms[1].fault:
+        raise InvalidInput(f"problem {problem.id}: no gold program that parses: {gold and forms[1].fault}")
+    if forms[0].normal == forms[1].normal:
+        return Result(1.0, forms[0].normal, isolation)
+    entry_point = problem.environment.get("entry_point")
+    calls = not entry_point or entry_point in forms[0].normal.split(" ")
+    if problem.environment.get("test") and calls:
+        raise Unavailable("not gold's form, and the tests cannot be run without the Go tool chain")
+    return Result(0.0, forms[0].normal, isolation)
+
+
+def mutants(program: str, rng: random.Random) -> Iterator[str]:
+    """Yield `program` with one number raised by 1, one operator exchanged, or one condition or text changed."""
+    tokens = [match[0] for match in _TOKEN.finditer(program)]
+    places = [n for n, token in enumerate(tokens) if _mutate(token) != token]
+    rng.shuffle(places)
+    for n in places:
+        yield "".join([*tokens[:n], _mutate(tokens[n]), *tokens[n + 1 :]])
+
+
+_TOKEN = re.compile(
+    r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`"
+    r"|\d[\w.]*|[^\W\d]\w*|\+\+|--|:=|<-|&\^|[-+*/%=!]=|<<=?|>>=?|[<>]=?|&&|\|\||\s+|.",
+    re.DOTALL,
+)
+_SWAPS = {
+    "+": "-", "-": "+", "/": "*", "%": "/", "==": "!=", "!=": "==", "<": ">=", ">": "<=", "<=": ">", ">=": "<",
+    "&&": "||", "||": "&&", "++": "--", "--": "++", "+=": "-=", "-=": "+=", "true": "false", "false": "true",
+    "break": "continue", "continue": "break",
+}  # fmt: skip
+
+
+def _mutate(token: str) -> str:
+    if re.fullmatch(r"\d+", token):
+        return str(int(token) + 1)
+    if len(token) > 1 and token[0] == '"':
+        return f'{token[:-1]}~"'
+    return _SWAPS.get(token, token)
+
+
+def _forms(texts: list[str], limits: Limits) -> tuple[list[Form], str]:
+    """Return the form of each text; Unparsable if the first, which is the program, has none."""
+    forms, isolation = grammar.normal_forms(f"{__name__}:read", texts, limits)
+    if forms[0].fault:
+        raise Unparsable(forms[0].fault)
+    return forms, isolation
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
+
+_LANGUAGE = Language(tree_sitter_go.language())
+_ATOMS = ("interpreted_string_literal", "raw_string_literal", "rune_literal")
+_FUNCTIONS = ("function_declaration", "method_declaration", "func_literal")
+_TOP = (
+    *_FUNCTIONS, "package_clause", "import_declaration", "const_declaration", "var_declaration", "type_declaration",
+)  # fmt: skip
+_ENDS = ("++", "--", ")", "]", "}")
+_WORD_END = re.compile(r"[\w\"'`.]\Z")
+_KEYWORDS = frozenset(
+    "default func interface select case defer go map struct chan else goto package switch const if range type for"
+    " import var . ...".split()
+)
+_IDLE = {(";", "}"), (";", ")"), (",", "}"), (",", ")"), (";", "")}
+"""What may be left out before what follows; an end of line would be read as a semicolon."""
+
+
+def read(args: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the normal form, the first fault or the limit hit of each text. Only ever called in a sandbox child."""
+    return [_read(text) for text in args["texts"]]
+
+
+def _read(text: str) -> dict[str, str]:
+    root = grammar.parse(_LANGUAGE, text)
+    if fault := grammar.first_fault(root) or _misplaced(root):
+        return {"fault": fault}
+    if grammar.is_too_deep(root):
+        return {"limit": f"the program has more than {grammar.MAX_DEPTH} levels"}
+    tokens = list(_with_semicolons(grammar.renamed(root, Rules(_FUNCTIONS, _is_scope, _plan), _ATOMS)))
+    return {
+        "normal": " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) not in _IDLE)
+    }
+
+
+def _with_semicolons(tokens: list[tuple[str, Node]]) -> Iterator[str]:
+    """Yield the tokens with a semicolon at each end of line where the language reads one."""
+    row = 0
+    last = ""
+    for token, node in tokens:
+        if node.start_point.row > row and (last in _ENDS or (_WORD_END.search(last) and last not in _KEYWORDS)):
+            yield ";"
+        if token:
+            yield token
+            last, row = token, node.end_point.row
+
+
+def _misplaced(root: Node) -> str:
+    """tree-sitter takes statements outside of a function, which no compiler does."""
+    parts = [node for node in root.children if node.is_named and node.type != "comment"]
+    for node in parts:
+        if node.type not in _TOP:
+            return f"{grammar.place(node)}: expected a function, got {grammar.text_of(node)[:40]!r}"
+    return "" if any(node.type in _FUNCTIONS for node in parts) else "line 1, column 1: expected a function"
+
+
+# --- local names ------------------------------------------------------------------------------------------------------
+
+_SCOPES = (
+    *_FUNCTIONS, "if_statement", "for_statement", "expression_switch_statement", "type_switch_statement",
+    "select_statement", "expression_case", "default_case", "type_case", "communication_case", "function_type",
+    "method_elem",
+)  # fmt: skip
+_INDEXED = ("map_type", "slice_type", "array_type", "implicit_length_array_type")
+
+
+def _is_scope(node: Node) -> bool:
+    if node.type == "block":  # parameters are declared in the outermost block of a function, as is what it declares
+        return node.parent is None or node.parent.type not in _FUNCTIONS
+    return node.type in _SCOPES
+
+
+def _plan(node: Node) -> Plan | None:  # noqa: PLR0911 - one return a kind of node
+    match node.type:
+        case "function_declaration" | "type_parameter_declaration":
+            return [(c, "skip" if c.type == "identifier" else "visit") for c in node.children]
+        case "parameter_declaration" | "variadic_parameter_declaration" | "var_spec" | "const_spec":
+            names = node.children_by_field_name("name")
+            steps = [(c, "declare" if c in names and c.type == "identifier" else "visit") for c in node.children]
+            return sorted(steps, key=lambda step: step[1] == "declare")
+        case "short_var_declaration":
+            return _values_first(node, "left", "redeclare")
+        case "range_clause" | "receive_statement" if any(c.type == ":=" for c in node.children):
+            return _values_first(node, "left", "redeclare")
+        case "type_switch_statement":
+            return _with_alias(node)
+        case "keyed_element" if not _is_indexed(node):
+            key = node.children[0]
+            bare = key.type == "literal_element" and key.child_count == 1 and key.children[0].type == "identifier"
+            return [(c, "skip" if c == key and bare else "visit") for c in node.children]
+    return None
+
+
+def _values_first(node: Node, field: str, role: str) -> Plan:
+    """Return all but the names of `field`, then those: a name is not known in its own value."""
+    left = node.child_by_field_name(field)
+    rest: Plan = [(c, "visit") for c in node.children if c != left]
+    return [*rest, *((c, role if c.type == "identifier" else "visit") for c in (left.children if left else []))]
+
+
+def _with_alias(node: Node) -> Plan:
+    alias, value = node.child_by_field_name("alias"), node.child_by_field_name("value")
+    steps: Plan = []
+    for child in node.children:
+        if child != alias:
+            steps.append((child, "visit"))
+        if child == value and alias is not None:
+            steps += [(c, "declare" if c.type == "identifier" else "visit") for c in alias.children]
+    return steps
+
+
+def _is_indexed(node: Node) -> bool:
+    """Return whether the keys of the literal that `node` is part of are values, not names of fields."""
+    literal = node.parent.parent if node.parent is not None else None
+    kind = literal.child_by_field_name("type") if literal is not None else None
+    return kind is not None and kind.type in _INDEXED
+
+
+_MIDDLE = """package main
+
+func clamp(value int, low int, high int) int {
+	if value < low {
+		return low
+	}
+	result := value
+	if result > high && high >= low {
+		result = high
+	}
+	return result
+}
+"""
+_OTHER_LOOK = _MIDDLE.replace("result", "r").replace("value int, low int", "x int, // the value\n\tlow int")
+
+
+def _example(name: str, program: str, score: float | None) -> Example:
+    problem = Problem.of(
+        task="example", family="go", split="train", instruction="Write Go.",
+        question="A function clamp that keeps a value between two bounds?", program=_MIDDLE,
+        source="generated", licence="Apache-2.0",
+    )  # fmt: skip
+    return Example(name, problem, program, score)
+
+
+EXAMPLES = (
+    _example("gold itself", _MIDDLE, 1.0),
+    _example("different-looking equal", _OTHER_LOOK.replace("value", "x"), 1.0),
+    _example("similar-looking different", _MIDDLE.replace("result = high", "result = low"), 0.0),
+    _example("another function", _MIDDLE.replace("clamp(", "limit("), 0.0),
+    _example("prefix of gold", _MIDDLE[: _MIDDLE.rindex("}")], None),
+    _example("a statement alone", "result := 3", None),
+    _example("ill-formed", _MIDDLE.replace("if value < low {", "if value < {"), None),
+)

@@ -1,0 +1,169 @@
+"""Shell commands: quoting, spacing and bundled options do not count; what the shell would expand does."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.families.bash import canonical, mutants, run, score
+from symbol_llm.params import Limits
+from symbol_llm.records import Problem
+from tests.problems import problem as make
+
+LIMITS = Limits(timeout_s=10)
+
+
+def problem(program: str | None, **environment: Any) -> Problem:
+    return make("bash", program=program, environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("echo 'a b'", r"echo  a\ b   # said"),
+        ('echo "a"b', "echo 'ab'"),
+        (r"find . \( -name x \) -exec rm '{}' \;", "find . '(' -name x ')' -exec rm {} ';'"),
+        ("ls -l -a", "ls -al"),
+        ("ls -a -l -a x", "ls -la x"),
+        ("find . | xargs -r -0 grep -n -i x", "find . | xargs -0r grep -in x"),
+        ("find . -exec grep -i -n x {} +", "find . -exec grep -ni x {} +"),
+        ("echo `ls -l -a`", "echo $(ls -al)"),
+        ('echo "$(date +"%Y")"', "echo \"`date '+%Y'`\""),
+        ("echo $X ${Y}", "echo ${X} $Y"),
+        ("ls>out 2>&1", "ls > out 2>&1"),
+        ("for i in *; do echo $i; done", "for i in *\ndo\n  echo $i\ndone"),
+        ("if [ -f x ]; then a; else b; fi", "if [ -f x ]\nthen\na\nelse b\nfi;"),
+        ("while read -r l; do echo $l; done < f", "while read -r l\ndo echo $l\ndone <f"),
+        ("a\nb", "a; b;"),
+        ("(cd x; ls)", "( cd x ; ls; )"),
+        ("x='1' a | b", "x=1 a|b"),
+        (r'echo "a\$b"', "echo 'a$b'"),
+        ("cat <<< 'x'", "cat <<<x"),
+    ],
+)
+def test_what_the_shell_reads_alike_is_the_same(one: str, two: str) -> None:
+    assert canonical(one) == canonical(two)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("echo *", "echo '*'"),
+        ("echo $X", "echo '$X'"),
+        ("echo $X", 'echo "$X"'),
+        ("echo ~", r"echo \~"),
+        ("echo {a,b}", "echo '{a,b}'"),
+        ("echo $(ls)", 'echo "$(ls)"'),
+        ("find . -type f -name x", "find . -name x -type f"),
+        ("grep -e -i -n x", "grep -e -n -i x"),
+        ("head -n -a", "head -a -n"),
+        ("ls -- -a -l", "ls -- -l -a"),
+        ("sort -k 1 -n", "sort -n -k 1"),
+        ("git -l -a", "git -al"),
+        ("a && b", "a || b"),
+        ("a; b", "a & b"),
+        ("a 2>&1 >b", "a >b 2>&1"),
+        ("a > b", "a >> b"),
+        ("'if' x", "iff x"),
+        ("(a)", "{ a; }"),
+        ("echo 'a  b'", "echo 'a b'"),
+        ("a $((1+2))", "a $((1+3))"),
+    ],
+)
+def test_what_the_shell_tells_apart_stays_apart(one: str, two: str) -> None:
+    assert canonical(one) != canonical(two)
+
+
+@pytest.mark.parametrize(
+    ("program", "detail"),
+    [
+        ("echo 'a", "line 1, column 6: unexpected"),
+        ("ls | (", "line 1, column 6: unexpected"),
+        ("cd x\nsort <name>", "line 2, column 11: unexpected '>'"),
+        ("for i in a; do b", "line 1, column"),
+        ("%%%", "line 1, column 1: expected a command, got '%%%'"),
+        ("ls | ...", "line 1, column 6: expected a command, got '...'"),
+        ("# only a comment", "expected a command"),
+        ("''", "expected a command, got ''"),
+        ("(" * 5000, "unexpected"),
+    ],
+)
+def test_what_is_no_command_is_refused_with_its_place(program: str, detail: str) -> None:
+    with pytest.raises(Unparsable, match=detail):
+        canonical(program)
+
+
+def test_commands_nested_too_deep_are_a_limit() -> None:
+    with pytest.raises(LimitExceeded, match="400 levels"):
+        canonical("a && " * 1000 + "a")
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["cat <<E\n  a $X\nE", "case $1 in a|b) ls;; esac", "for ((i=0; i<3; i++)); do ls; done", "f() { ls  -l; }"],
+)
+def test_what_is_compared_as_written_keeps_its_text(program: str) -> None:
+    assert canonical(f" {program}\n") == program
+
+
+def test_any_gold_will_do() -> None:
+    several = problem("ls", gold=["ls -l -a", "find ."])
+    assert [score(p, several, LIMITS).score for p in ("ls -al", "find  .", "ls")] == [1.0, 1.0, 0.0]
+
+
+def test_gold_that_is_missing_or_broken_is_our_fault() -> None:
+    with pytest.raises(InvalidInput, match="no gold command"):
+        score("ls", problem(None), LIMITS)
+    with pytest.raises(InvalidInput, match="gold fails: line 1, column 11"):
+        score("ls", problem("sort <name>"), LIMITS)
+
+
+def test_nothing_is_run(tmp_path: Any) -> None:
+    assert run(f"touch {tmp_path}/x", problem(None), LIMITS).value == f"touch {tmp_path}/x"
+    assert list(tmp_path.iterdir()) == []
+
+
+WORDS = st.sampled_from(
+    [
+        "x",
+        "'a b'",
+        '"$X y"',
+        "$X",
+        "*.c",
+        "-l",
+        "-a",
+        "`ls`",
+        "$(a | b)",
+        "{}",
+        r"\;",
+        "'it'\\''s'",
+        "a=b",
+        "~/x",
+        "[a-z]",
+    ]
+)
+COMMANDS = st.recursive(
+    st.tuples(st.sampled_from(["ls", "grep", "xargs grep", "x=1 cat"]), st.lists(WORDS, max_size=4)).map(
+        lambda p: " ".join([p[0], *p[1]])
+    ),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from([" | ", " && ", " ; ", "\n", " & "]), inner).map("".join),
+        inner.map(lambda c: f"( {c} )"),
+        inner.map(lambda c: f"if {c}; then {c}\nfi"),
+        inner.map(lambda c: f"{{ {c}; }} > out"),
+        inner.map(lambda c: f'echo "$( {c})"'),
+    ),
+    max_leaves=4,
+)
+
+
+@given(COMMANDS, st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_the_form_is_its_own_and_no_mutant_has_it(program: str, seed: int) -> None:
+    form = canonical(program)
+    assert canonical(form) == form
+    for mutant in list(mutants(program, random.Random(seed)))[:1]:
+        assert score(mutant, problem(program), LIMITS).score == 0.0
