@@ -31,7 +31,7 @@ from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
 VERSION = 1
-METRIC = "normal form (BLEU as secondary is reported elsewhere)"
+METRIC = "normal form"
 
 
 def canonical(program: str) -> str:
