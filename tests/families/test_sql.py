@@ -179,3 +179,8 @@ def test_case_and_layout_do_not_count(one: str, two: str) -> None:
 )
 def test_queries_that_differ_stay_apart(one: str, two: str) -> None:
     assert canonical(one) != canonical(two)
+
+
+def test_a_sort_too_big_for_the_cache_needs_no_file() -> None:
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT i FROM n"
+    assert accepts(f"SELECT max(i) FROM ({count} ORDER BY -i, hex(i))", "SELECT 100000")

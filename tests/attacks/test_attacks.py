@@ -1,0 +1,103 @@
+"""Hostile programs, none of which may be accepted, cost the judge a verdict, or leave anything behind.
+
+`corpus/KIND.yaml` holds a list of entries. Each has `name` (what it tries), `family` and `program`; where the problem
+of the family's first example is not enough, `answer`, `gold` or `environment` make another one. `repeat: {text, times}`
+stands for `{repeat}` in the program, or is the program; `{n}` in its text is the number of the repetition. `finding`
+says why an attack that still works is known.
+
+Programs are written so that to be accepted is to have done the harm: what they answer is stolen or forged.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from symbol_llm import families, sandbox
+from symbol_llm.params import Limits
+from symbol_llm.records import Problem
+from symbol_llm.verify import judge
+from tests.problems import problem
+
+CORPUS = Path(__file__).parent / "corpus"
+KINDS = ("escape", "forge", "exhaust", "cheat")
+FAMILIES = ("python", "sql", "fol", "commands", "amr", "triples", "top", "calls", "mrl", "sexpr", "cogs")
+ENTRIES = [(kind, entry) for kind in KINDS for entry in yaml.safe_load((CORPUS / f"{kind}.yaml").read_text())]
+TIMEOUT_S = {"exhaust": 1.0}
+PATIENCE = Limits(timeout_s=20)
+SLACK_S = 6
+"""For a sandbox that must start anew on a busy machine; what is judged without one has no timeout, so this is its."""
+
+
+def attack(kind: str, entry: dict[str, Any]) -> Any:
+    marks = [pytest.mark.xfail(strict=True, reason=entry["finding"])] if "finding" in entry else []
+    return pytest.param(kind, entry, id=f"{kind}/{entry['name']}", marks=marks)
+
+
+def problem_of(entry: dict[str, Any]) -> Problem:
+    if not entry.keys() & {"answer", "gold", "environment"}:
+        return families.get(entry["family"]).EXAMPLES[0].problem
+    fields = {"answer": entry.get("answer"), "program": entry.get("gold"), "environment": entry.get("environment", {})}
+    return problem(entry["family"], **fields)
+
+
+def program_of(entry: dict[str, Any]) -> str:
+    if "repeat" not in entry:
+        return str(entry["program"])
+    text, times = entry["repeat"]["text"], entry["repeat"]["times"]
+    repeated = "".join(text.replace("{n}", str(n)) for n in range(times))
+    return str(entry.get("program", "{repeat}")).replace("{repeat}", repeated)
+
+
+@pytest.mark.parametrize(("kind", "entry"), [attack(*one) for one in ENTRIES])
+def test_attack_is_contained_and_the_next_sample_is_judged_right(kind: str, entry: dict[str, Any]) -> None:
+    limits = Limits(timeout_s=TIMEOUT_S.get(kind, 2.0))
+    judge_next(entry["family"])  # so that starting the sandbox does not count as the attack's time
+    start = time.monotonic()
+    verdict = judge(problem_of(entry), program_of(entry), limits)
+    assert time.monotonic() - start < limits.timeout_s + SLACK_S
+    assert verdict.status in ("rejected", "unparsable", "timeout", "resource"), verdict.detail
+    judge_next(entry["family"])
+    assert not list(Path("/tmp").glob("symbol-llm-escaped-*"))
+    assert not survivors()
+
+
+def judge_next(family: str) -> None:
+    """Assert that a right and a wrong program of `family` get their verdicts."""
+    examples = families.get(family).EXAMPLES
+    wrong = next(e for e in examples if e.score is not None and e.score < 1)
+    assert judge(examples[0].problem, examples[0].program, PATIENCE).status == "accepted"
+    assert judge(wrong.problem, wrong.program, PATIENCE).status == "rejected"
+
+
+def survivors() -> list[int]:
+    """Return the processes in the sessions of the sandbox's parents, but for these, that outlive three seconds."""
+    deadline = time.monotonic() + 3
+    while (found := list(_sandboxed())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def _sandboxed() -> Iterator[int]:
+    parents = {zygote._process.pid for zygote in sandbox._zygotes.values()}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, parent, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        pid = int(stat.parent.name)
+        if pid not in parents and parents & {int(parent), int(session)}:
+            yield pid
+
+
+def test_the_corpus_covers_every_kind_and_family_under_names_of_their_own() -> None:
+    assert len(ENTRIES) >= 150
+    assert {entry["family"] for _, entry in ENTRIES} == set(FAMILIES)
+    assert {kind for kind, _ in ENTRIES} == set(KINDS)
+    assert [n for n, count in Counter(entry["name"] for _, entry in ENTRIES).items() if count > 1] == []
+    known = {"name", "family", "program", "answer", "gold", "environment", "repeat", "finding"}
+    assert [entry["name"] for _, entry in ENTRIES if not entry.keys() <= known] == []
