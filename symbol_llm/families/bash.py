@@ -8,7 +8,8 @@ around a plain variable, `$(...)` or backticks, a newline or a semicolon between
 Gold is `problem.program`, or any of `environment["gold"]`, as NL2Bash (Lin et al. 2018) has several commands a question.
 
 Nothing is run: the sandbox lets no child start a process, which is what a shell does. Hence two commands that do the same
-in different words differ here. A here-document, `case`, `for ((...))` and a function are compared as they are written.
+in different words differ here. A here-document, `case`, `for ((...))`, a function, and what the grammar does not read the same
+way twice are compared as they are written.
 A command's name needs a letter or digit: to a grammar `%%%` is a command like any other.
 """
 
@@ -116,6 +117,7 @@ _GROUPS = ("program", "do_group", "if_statement", "elif_clause", "else_clause", 
            "compound_statement", "command_substitution", "process_substitution", "for_statement")  # fmt: skip
 _OPENS_BLOCK = ("do_group", "then")
 _NO_SEMICOLON = frozenset("; & do then else ( { if elif while until for in $( <( >( `".split()) | {""}
+_LONE_QUOTE = re.compile(r"(?:[^\\'\"]|\\.)*['\"]", re.DOTALL)
 _PLAIN_NAME = re.compile(r"[\w./~+:@%,^-]*[A-Za-z0-9][\w./~+:@%,^-]*|\[|:|\.", re.ASCII)
 _RESERVED = frozenset("if then else elif fi do done case esac while until for in function { } ! [[ ]] select".split())
 
@@ -131,25 +133,20 @@ def _read(text: str) -> dict[str, str]:
         return {"fault": fault}
     if grammar.is_too_deep(root):
         return {"limit": f"the command has more than {grammar.MAX_DEPTH} levels"}
-    return {"normal": text if _holds(root, "heredoc_redirect") else _show(root)}
-
-
-def _holds(root: Node, kind: str) -> bool:
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if node.type == kind:
-            return True
-        stack += node.children
-    return False
+    normal = _show(root)
+    # A here-document is bound to its lines; a form that is not its own is not to be trusted.
+    is_safe = "<<" not in text.replace("<<<", "") and _show(grammar.parse(_LANGUAGE, normal)) == normal
+    return {"normal": normal if is_safe else text}
 
 
 def _no_command(root: Node) -> str:
-    """Return the place of the first command whose name can be none, or that there is no command at all."""
+    """Return the place of the first command whose name can be none or quote without its pair, or that there is none."""
     stack, found = [root], False
     while stack:
         node = stack.pop()
         found = found or node.type in _STATEMENTS
+        if node.type == "word" and _LONE_QUOTE.match(grammar.text_of(node)):
+            return f"{grammar.place(node)}: a quote without its pair in {grammar.text_of(node)[:40]!r}"
         if node.type == "command_name" and not grammar.is_too_deep(node):
             pieces = _pieces(node)
             name = "".join(text for _, text in pieces)
@@ -251,6 +248,7 @@ _WORDS = (
     "variable_name", "special_variable_name",
 )  # fmt: skip
 _EXPANSIONS = ("simple_expansion", "expansion", "command_substitution", "arithmetic_expansion")
+_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\d|[@*#?$!-])", re.ASCII)
 _SIGNS = "*?[]{}~"
 _SAFE = re.compile(r"(?:[\w./:=@%+,^-]|\{\})+", re.ASCII)
 
@@ -286,7 +284,7 @@ def _unquoted(text: str) -> list[_Piece]:
         if token[0] == "\\" and len(token) > 1:
             pieces.append(("text", token[1:].replace("\n", "")))
         else:
-            pieces.append(("sign" if token in _SIGNS else "text", token))
+            pieces.append(("sign" if token in set(_SIGNS) else "text", token))
     return pieces
 
 
@@ -297,7 +295,9 @@ def _string(node: Node) -> list[_Piece]:
     at = 1
     for child in node.children:
         if child.type in _EXPANSIONS:
-            start = child.start_byte - node.start_byte
+            # The grammar counts white space before a variable as part of it.
+            blank = len(child.text or b"") - len((child.text or b"").lstrip())
+            start = child.start_byte - node.start_byte + blank
             pieces += [("text", _unescaped(source[at:start])), ("quoted", _expansion(child))]
             at = child.end_byte - node.start_byte
     return [*pieces, ("text", _unescaped(source[at:-1]))]
@@ -308,8 +308,8 @@ def _unescaped(text: bytes) -> str:
 
 
 def _expansion(node: Node) -> str:
-    text = grammar.text_of(node)
-    if node.type == "simple_expansion":
+    text = grammar.text_of(node).lstrip()
+    if node.type == "simple_expansion" and _VARIABLE.fullmatch(text):
         return f"${{{text[1:]}}}"
     if node.type == "command_substitution" and not (text[0] == "`" and "\\" in text):
         inner = _group_inside(node)
@@ -327,13 +327,14 @@ def _group_inside(node: Node) -> str:
 
 def _word(pieces: list[_Piece]) -> str:
     merged: list[_Piece] = []
-    for kind, text in pieces:
-        if kind == "sign" and text == "}" and merged and merged[-1] == ("sign", "{"):
-            merged[-1] = ("text", "{}")
-        elif kind == "text" and merged and merged[-1][0] == "text":
-            merged[-1] = ("text", merged[-1][1] + text)
-        else:
-            merged.append((kind, text))
+    for piece in pieces:
+        kind, text = piece
+        if piece == ("sign", "}") and merged[-1:] == [("sign", "{")]:  # stands for itself, as `{}` does
+            merged.pop()
+            kind, text = "text", "{}"
+        if kind == "text" and merged and merged[-1][0] == "text":
+            text = merged.pop()[1] + text
+        merged.append((kind, text))
     shown = "".join(
         _quoted(text) if kind == "text" else f'"{text}"' if kind == "quoted" else text for kind, text in merged
     )

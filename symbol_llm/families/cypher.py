@@ -9,7 +9,7 @@ name, the side from which an edge is written, `a > b` for `b < a`, and whether a
 pattern or in WHERE. In a query with `*` for its columns, and in CREATE and MERGE, patterns stay as they are written but for
 the side. A variable that no clause binds keeps its name. Gold is `problem.program`.
 
-Variables are named by colour refinement and by trying out what that can not tell apart, up to `MAX_PRINTED`; two forms that
+Variables are named by colour refinement and by trying out what that can not tell apart, up to `MAX_VISITED`; two forms that
 differ, one of them beyond, are unscored. Refused: subqueries in braces, FOREACH, LOAD CSV, EXPLAIN, schema commands.
 Missed: queries that do the same by other clauses. The grammar is openCypher 9; the parsers on PyPI are either large
 (ANTLR at run time), bound to one vendor, or no longer maintained, and a tree with errors in it would be of no use here.
@@ -35,8 +35,8 @@ METRIC = "normal form"
 
 MAX_TOKENS = 4000
 MAX_DEPTH = 30
-MAX_PRINTED = 1_000_000
-"""Characters of a query, printed over and over, that may be spent on naming its variables."""
+MAX_VISITED = 200_000
+"""Nodes of a query's tree, printed over and over, that may be spent on naming its variables."""
 
 
 def canonical(program: str) -> str:
@@ -119,26 +119,26 @@ class Form(NamedTuple):
 
 
 class _UndecidedError(Exception):
-    """More text was printed than `MAX_PRINTED` allows."""
+    """More was printed than `MAX_VISITED` allows."""
 
 
 def _form(query: Tree) -> Form:
-    """Return the least text over all namings of the variables that colour refinement leaves, within `MAX_PRINTED`."""
+    """Return the least text over all namings of the variables that colour refinement leaves, within `MAX_VISITED`."""
     names = list(dict.fromkeys(node[1] for node in _nodes(query) if node[0] == "var"))
     free = {node[1] for node in _nodes(query) if node[0] == "free"}
-    printed = 0
+    size = sum(1 for _ in _nodes(query))
+    visited = 0
 
     def named(order: Iterable[str]) -> dict[str, str]:
         fresh = (name for n in range(1, len(names) + len(free) + 1) if (name := f"v{n}") not in free)
         return dict(zip(order, fresh, strict=False))
 
     def show(naming: Mapping[str, str]) -> str:
-        nonlocal printed
-        text = _Printer(naming, sorted).query(query)
-        printed += len(text)
-        if printed > MAX_PRINTED:
+        nonlocal visited
+        visited += size
+        if visited > MAX_VISITED:
             raise _UndecidedError
-        return text
+        return _Printer(naming, sorted).query(query)
 
     def refine(colours: dict[str, int]) -> dict[str, int]:
         """Tell variables apart by how the query looks from each, until that tells no more apart."""

@@ -127,21 +127,22 @@ def _read(text: str) -> dict[str, str]:
     if grammar.is_too_deep(root):
         return {"limit": f"the program has more than {grammar.MAX_DEPTH} levels"}
     tokens = list(_with_semicolons(grammar.renamed(root, Rules(_FUNCTIONS, _is_scope, _plan), _ATOMS)))
-    return {
-        "normal": " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) not in _IDLE)
-    }
+    normal = " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) not in _IDLE)
+    if fault := grammar.first_fault(grammar.parse(_LANGUAGE, normal)):
+        return {"fault": f"a line ends where a statement goes on; written on one line, {fault}"}
+    return {"normal": normal}
 
 
 def _with_semicolons(tokens: list[tuple[str, Node]]) -> Iterator[str]:
     """Yield the tokens with a semicolon at each end of line where the language reads one."""
-    row = 0
-    last = ""
-    for token, node in tokens:
-        if node.start_point.row > row and (last in _ENDS or (_WORD_END.search(last) and last not in _KEYWORDS)):
+    row, last = 0, ""
+    for text, node in tokens:
+        is_end = last in _ENDS or (_WORD_END.search(last) is not None and last not in _KEYWORDS)
+        if node.start_point.row > row and is_end and text != ";":
             yield ";"
-        if token:
-            yield token
-            last, row = token, node.end_point.row
+        if text:
+            yield text
+            row, last = node.end_point.row, text
 
 
 def _misplaced(root: Node) -> str:

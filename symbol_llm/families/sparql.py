@@ -9,7 +9,7 @@ answer on the graph, or asks what is the same on all of them, proves nothing: th
 
 Without a graph, equal means the same normal form: prefixes expanded, variables renamed, and the order of triple patterns,
 of UNION, of filters, of VALUES and of the operands of symmetric operators does not count. Variables are named by colour
-refinement and by trying out what that can not tell apart, up to `MAX_PRINTED`. A query beyond keeps its order; two forms
+refinement and by trying out what that can not tell apart, up to `MAX_VISITED`. A query beyond keeps its order; two forms
 that differ, one of them such, are unscored, for the fault may be gold's. Accepted as Virtuoso does: `SELECT COUNT(?x)`, with or without `AS ?n`.
 
 Refused: CONSTRUCT, DESCRIBE, updates, FROM, SERVICE, RDF collections. Missed without a graph: equal queries of different
@@ -40,8 +40,8 @@ METRIC = "exact match / F1 of answers"
 
 MAX_TOKENS = 4000
 MAX_DEPTH = 40
-MAX_PRINTED = 10_000_000
-"""Characters of a query, printed over and over, that may be spent on naming its variables."""
+MAX_VISITED = 200_000
+"""Nodes of a query's tree, printed over and over, that may be spent on naming its variables."""
 N_VARIANTS = 12
 MAX_TWINS = 100
 PREFIXES = {
@@ -300,21 +300,21 @@ class Form(NamedTuple):
 
 
 class _UndecidedError(Exception):
-    """More text was printed than `MAX_PRINTED` allows."""
+    """More was printed than `MAX_VISITED` allows."""
 
 
 def _form(query: Tree) -> Form:
-    """Return the least text over all namings of the variables that colour refinement leaves, within `MAX_PRINTED`."""
+    """Return the least text over all namings of the variables that colour refinement leaves, within `MAX_VISITED`."""
     names = list(dict.fromkeys(node[1] for node in _nodes(query) if node[0] == "var"))
-    printed = 0
+    size = sum(1 for _ in _nodes(query))
+    visited = 0
 
     def show(naming: Mapping[str, str]) -> str:
-        nonlocal printed
-        text = _print(query, naming)
-        printed += len(text)
-        if printed > MAX_PRINTED:
+        nonlocal visited
+        visited += size
+        if visited > MAX_VISITED:
             raise _UndecidedError
-        return text
+        return _print(query, naming)
 
     def refine(colours: dict[str, int]) -> dict[str, int]:
         """Tell variables apart by how the query looks from each, until that tells no more apart."""
@@ -496,7 +496,7 @@ _TOKEN = re.compile(
     |(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?)
     |(?P<tag>@[A-Za-z]+(?:-[A-Za-z0-9]+)*)
     |(?P<blank>_:\w[\w.-]*)
-    |(?P<name>(?:[^\W\d_][\w-]*)?:(?:(?:[\w:%.-]|\\.)*(?:[\w:%-]|\\.))?)
+    |(?P<name>(?:[^\W\d_][\w-]*)?:(?:(?:[\w:%.-]|\\[_~.!$&'()*+,;=/?\#@%-])*(?:[\w:%-]|\\[_~.!$&'()*+,;=/?\#@%-]))?)
     |(?P<word>[^\W\d]\w*)
     |(?P<sign>\^\^|&&|\|\||!=|<=|>=|[-=<>!+*/|^?(){}\[\].;,])
     |(?P<other>.)""",

@@ -42,6 +42,8 @@ def problem(program: str | None, **environment: Any) -> Problem:
         ("x='1' a | b", "x=1 a|b"),
         (r'echo "a\$b"', "echo 'a$b'"),
         ("cat <<< 'x'", "cat <<<x"),
+        ("find . -exec ls '{}''x' +", "find . -exec ls {}x +"),
+        ('echo "$X  $Y"', 'echo "$X"\'  \'"$Y"'),
     ],
 )
 def test_what_the_shell_reads_alike_is_the_same(one: str, two: str) -> None:
@@ -87,6 +89,7 @@ def test_what_the_shell_tells_apart_stays_apart(one: str, two: str) -> None:
         ("%%%", "line 1, column 1: expected a command, got '%%%'"),
         ("ls | ...", "line 1, column 6: expected a command, got '...'"),
         ("# only a comment", "expected a command"),
+        ("echo a' { '{}'", "line 1, column"),
         ("''", "expected a command, got ''"),
         ("(" * 5000, "unexpected"),
     ],
