@@ -52,7 +52,9 @@ def advice(facts: dict[str, Any]) -> list[str]:
         if facts[name] is None and extra
     ]
     if facts["vllm"] is None:
-        lines.append("missing: vllm, which samples faster; make setup-vllm (CPU) or pip install 'symbol-llm[vllm]' (GPU)")
+        lines.append(
+            "missing: vllm, which samples faster; make setup-vllm (CPU) or pip install 'symbol-llm[vllm]' (GPU)"
+        )
     if facts["gpu"] is None:
         lines.append("no GPU: everything runs on the CPU, with small models only")
     return lines

@@ -13,4 +13,6 @@ def version(dataset: Input[Dataset], name: str, metrics: Output[Metrics]) -> Non
 
     from symbol_llm import stages, tracking
 
-    tracking.tracked(stages.version, label=f"version {name.partition('/')[0]}", metrics=metrics, name=name, folder=Path(dataset.path))
+    tracking.tracked(
+        stages.version, label=f"version {name.partition('/')[0]}", metrics=metrics, name=name, folder=Path(dataset.path)
+    )
