@@ -106,6 +106,8 @@ def _show(ctx: click.Context, value: Any) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return "" if value is None else str(value)
 
 
@@ -324,6 +326,33 @@ def families(ctx: click.Context) -> None:
         else:
             rows.append({"family": name, "version": family.VERSION, "metric": family.METRIC, "missing": None})
     _show(ctx, rows)
+
+
+@main.command()
+@click.option("--family", help="One notation; none: all.")
+@click.option("--source", type=Existing, help="Folder of real data sets; none: generated problems.")
+@click.option("--per-task", default=100, show_default=True, type=click.IntRange(1), help="Gold programs of a data set.")
+@click.option("--refused", is_flag=True, help="List the gold programs that were refused, with the reason.")
+@click.pass_context
+def selftest(ctx: click.Context, family: str | None, source: Path | None, per_task: int, refused: bool) -> None:
+    """Judge gold programs, which must be accepted, and near misses of them, which must not.
+
+    Exit code 0 if all gold shares are at least 99 %, all mutation scores 97 % and all equivalents 98 %, else 1.
+    """
+    from symbol_llm.params import Limits
+    from symbol_llm.selftest import selftest as judge_all
+
+    found = judge_all(family, source, per_task, Limits(timeout_s=20))
+    if ctx.obj["json"]:
+        _show(ctx, found.model_dump())
+    else:
+        _show(ctx, [row.model_dump() for row in found.rows])
+        if refused and found.refused:
+            click.echo()
+            _show(ctx, [row.model_dump() for row in found.refused])
+        elif found.refused:
+            click.echo(f"{len(found.refused)} gold programs were refused; --refused lists them")
+    ctx.exit(0 if found.passed() else 1)
 
 
 @main.command()

@@ -139,7 +139,8 @@ def _generated(task: str, generate: Generator, params: Collect) -> list[Problem]
     wanted = sum(n.values())
     found: dict[tuple[Words, ...], Problem] = {}
     for i in range(MAX_DRAWS * wanted):
-        problem = generate(random.Random(f"{params.seed} {task} {i}"))
+        level = params.levels[i % len(params.levels)]
+        problem = generate(random.Random(f"{params.seed} {task} {i}"), level).model_copy(update={"level": level})
         found.setdefault(text_of(problem)[1:], problem)
         if len(found) == wanted:
             break

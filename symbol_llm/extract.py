@@ -18,13 +18,15 @@ INLINE = re.compile(r"\A\s*(`+)([^`\n]+)\1\s*\Z")
 LEAD_IN = re.compile(r"\A\s*(?:sure|certainly|of course|okay|ok|here)\b[^\n]*[:!.][ \t]*\n", re.IGNORECASE)
 LABEL = re.compile(r"\A\s*(?:final )?(?:answer|program|output|solution|code|sql|actions?)[ \t]*:", re.IGNORECASE)
 LABEL_LINE = re.compile(LABEL.pattern + r"[ \t]*\n", re.IGNORECASE)
-ENDS = {
+BLANK_LINE = re.compile(r"\n[ \t]*(?=\n)")
+ENDS: dict[str, re.Pattern[str] | None] = {
     "python": re.compile(r"^answer[ \t]*=[^=].*$", re.MULTILINE),
-    "fol": re.compile(r"^(?:query|goal)[ \t]*:.*$", re.MULTILINE | re.IGNORECASE),
-    "commands": re.compile(r"\n[ \t]*(?=\n)"),
+    "rules": re.compile(r"^(?:query|goal)[ \t]*:.*$", re.MULTILINE | re.IGNORECASE),
     "sql": re.compile(r";[ \t]*(?=\n|\Z)|\n[ \t]*(?=\n)"),
+    **dict.fromkeys(("java", "go", "pddl"), None),
 }
-"""What ends a program by the wording of its task. A weak model writes on and never ends its turn; that is chatter."""
+"""What ends a program by the wording of its task; nothing where there is None, and in families that are not named, a
+blank line. A weak model writes on and never ends its turn; that is chatter."""
 USED_AGAIN = re.compile(r"\banswer[ \t]*(?:[-+*/%]|//|\*\*)=|=.*\banswer\b|[(\[{,].*\banswer\b|\bdef[ \t]+solution\b")
 """Python that goes on with `answer` after it was first assigned."""
 
@@ -48,8 +50,9 @@ def program(reply: str, family: str) -> str:
 
 
 def _ended(text: str, family: str) -> str:
-    """Return `text` up to the end of its program, where the family's tasks name one."""
-    end = ENDS[family].search(text.lstrip()) if family in ENDS else None
+    """Return `text` up to the end of its program."""
+    pattern = ENDS.get(family, BLANK_LINE)
+    end = pattern.search(text.lstrip()) if pattern else None
     if end is None or (family == "python" and USED_AGAIN.search(text.lstrip(), end.end())):
         return text
     return text.lstrip()[: end.end()]

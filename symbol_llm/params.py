@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -48,6 +48,8 @@ class Collect(Section):
     """Training problems a task; none: all there are (generated: 100)."""
     n_test: int | None = Field(default=None, ge=1)
     """Test problems a task; none: all there are (generated: 25)."""
+    levels: tuple[Annotated[int, Field(ge=1, le=3)], ...] = (1, 2, 3)
+    """Difficulties of generated problems, taken in turn; 3 is the hardest."""
     n_general: int = Field(default=200, ge=0)
     """General rows a source and split."""
     gold_share: float = Field(default=1.0, ge=0, le=1)

@@ -60,6 +60,12 @@ class Problem(Record):
     """Gold symbols where the source has them."""
     environment: dict[str, Any] = Field(default_factory=dict)
     """What running needs besides the program, by family: `database` (a file beside the collection), `script`, `imports` ..."""
+    symbols: tuple[str, ...] = ()
+    """Names of the notation that instruction or context declares, as actions, predicates, relations or intents.
+
+    Whole words of the texts, and of the program where it uses them; symbol-evol may rename any of them."""
+    level: int | None = Field(default=None, ge=1, le=3)
+    """Difficulty of a generated problem, 3 the hardest."""
     source: str
     """Data set and row this came from, or `generated`."""
     licence: str

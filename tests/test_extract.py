@@ -28,7 +28,7 @@ from symbol_llm.extract import program
         ("I_WALK<|im_end|>\nI_JUMP", "commands", "I_WALK"),
         ("I_WALK</s>", "commands", "I_WALK"),
         ("<think>maybe ```I_JUMP```</think>\nI_WALK", "commands", "I_WALK"),
-        ("P(a)\nquery: P(a)", "fol", "P(a)\nquery: P(a)"),
+        ("P(a)\nquery: P(a)", "rules", "P(a)\nquery: P(a)"),
         ("", "sql", ""),
         ("```\n```", "sql", ""),
     ],

@@ -82,12 +82,12 @@ def test_a_sandbox_that_is_down_leaves_the_reply_unscored(monkeypatch: pytest.Mo
     [
         (problem(None), "has no answer; a python problem needs one"),
         (problem(1, "no_such_family"), "unknown family 'no_such_family'"),
-        (problem("maybe", "fol"), "answer 'maybe'; expected one of True, False, Unknown"),
+        (problem("maybe", "rules"), "answer 'maybe'; expected one of True, False, Unknown"),
         (problem([[1]], "sql"), "environment needs either `database` or `script`"),
     ],
 )
 def test_a_faulty_problem_leaves_its_reply_unscored(bad: Problem, detail: str) -> None:
-    verdict = judge(bad, {"fol": "P(a)\nquery: P(a)", "sql": "SELECT 1"}.get(bad.family, "answer = 1"), LIMITS)
+    verdict = judge(bad, {"rules": "P(a)\nquery: P(a)", "sql": "SELECT 1"}.get(bad.family, "answer = 1"), LIMITS)
     assert (verdict.status, verdict.score) == ("unscored", None)
     assert detail in verdict.detail
 

@@ -23,6 +23,8 @@ class Result(NamedTuple):
     score: float
     value: str | None = None
     isolation: str = "none"
+    measure: float | None = None
+    """What the field prints of this notation, in [0, 1], where that is softer than the score: Smatch, F1, LE ..."""
 
 
 class Ran(NamedTuple):

@@ -21,8 +21,21 @@ from symbol_llm.records import GeneralItem, Problem, Split
 
 Reader = Callable[[Path], Iterator[Problem]]
 """Takes the data set's own folder (`DIR/<family>/<data set>`), yields its rows; the official test rows have split `test`."""
-Generator = Callable[[random.Random], Problem]
-"""Makes one true problem with gold program and answer; split is set to `train`, `collect` decides it."""
+Generator = Callable[[random.Random, int], Problem]
+"""Takes a level, 1 (easy) to 3 (hard), and makes one true problem with gold; its split is `train`, `collect` decides it."""
+LEVELS = (1, 2, 3)
+PUBLISHED = 34
+
+
+class Published(NamedTuple):
+    """A task's place in Symbol-LLM's collection (arXiv 2311.09278, appendix)."""
+
+    number: int
+    """1 to 34, the order of the paper's tables."""
+    metric: str
+    """What the paper prints of it: BLEU, EM, F1, Smatch or LE (logical equivalence)."""
+    n_train: int
+    n_test: int
 
 
 class Task(NamedTuple):
@@ -39,6 +52,10 @@ class Task(NamedTuple):
     """`<group>/<data set>` under a source directory; None if the task is only generated."""
     read: Reader | None = None
     generate: Generator | None = None
+    published: Published | None = None
+    """None: not one of the 34."""
+    evaluation_only: bool = False
+    """Its rows are test rows, whatever file they come from: a set to show transfer on, never to train on."""
 
 
 class Row(BaseModel):

@@ -1,244 +1,353 @@
-"""Small theories in English to first-order logic: formulas, one a line, then `query: formula`.
+"""Sentences in English to first-order formulas, judged by proof: FOLIO, MALLS, LogicNLI.
 
-The answer is True, False or Unknown by entailment in an open world. Three public sets are read. `generate` writes
-a fact and rules about one person; it decides them itself by going through all worlds, which is exact because the rules
-have no existential quantifiers.
-
-Since a label is easily guessed, the environment asks for as many premises as the text has sentences (`n_premises`), and
-in generated problems for the names that the text lists (`symbols`).
+Entailment between sentences is another domain, `logic.py`. Generated sentences are made with their formulas from one
+structure; the context lists the names that a formula may use. FOLIO is read premise by premise. LogicNLI's formulas are
+read from rows with the fields of MALLS.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pydantic import Field
 
+from symbol_llm.logic import Formula, printed
 from symbol_llm.records import Problem
-from symbol_llm.tasks import Row, Task, read_rows
+from symbol_llm.tasks import Published, Row, Task, read_rows
 
-Label = Literal["True", "False", "Unknown"]
-LABELS: tuple[Label, ...] = ("True", "False", "Unknown")
-
-INSTRUCTION = "Write the text as first-order logic, one formula a line. End with: query: ..."
 FAMILY = "fol"
-QUESTION = "Is this true? {}"
+INSTRUCTION = "Write the sentence as one first-order formula with forall, exists, ~ (not), & (and), | (or), ^ (either or), -> and <->."
 
 
 # --- public sets ---------------------------------------------------------------------------------------------------
 
 
-class Parts(NamedTuple):
-    """What a row gives of a problem."""
-
-    sentences: list[str]
-    joint: str
-    statement: str
-    label: Label
-    program: str | None
-
-
-class OptionsRow(Row):
-    """A row of ProofWriter or ProntoQA as Logic-LM gives them: the answer is the letter of an option."""
+class PairRow(Row):
+    """A row of MALLS: a sentence and its formula."""
 
     id: str
-    context: str
-    question: str
-    options: list[str]
-    answer: Literal["A", "B", "C"]
+    NL: str
+    FOL: str
 
-    def parts(self) -> Parts:
-        """Return the parts; every sentence of the context is a fact or a rule."""
-        sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", self.context) if sentence]
-        return Parts(sentences, " ", self.question.rpartition("? ")[2], LABELS["ABC".index(self.answer)], None)
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the one pair."""
+        return [(self.NL.strip(), self.FOL.strip())]
 
 
 class FolioRow(Row):
-    """A row of FOLIO; the formula of the conclusion is missing in its train file."""
+    """A row of FOLIO: premises, each with its formula."""
 
     id: str
     premises: list[str]
     premises_fol: list[str] = Field(alias="premises-FOL")
-    conclusion: str
-    conclusion_fol: str | None = Field(default=None, alias="conclusion-FOL")
-    label: Literal["True", "False", "Uncertain", "Unknown"]
 
-    def parts(self) -> Parts:
-        """Return the parts, with a program where the source has all formulas."""
-        label: Label = "Unknown" if self.label == "Uncertain" else self.label
-        program = None
-        if self.conclusion_fol is not None:
-            program = "\n".join([*(f.strip() for f in self.premises_fol), f"query: {self.conclusion_fol.strip()}"])
-        return Parts([p.strip() for p in self.premises], "\n", self.conclusion.strip(), label, program)
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the pairs of sentence and formula; none where the source has not a formula for each sentence."""
+        if len(self.premises) != len(self.premises_fol):
+            return []
+        return [(s.strip(), f.strip()) for s, f in zip(self.premises, self.premises_fol, strict=True)]
 
 
-def _public(name: str, kind: type[OptionsRow] | type[FolioRow], licence: str, citation: str) -> Task:
-    def read(folder: Path) -> Iterator[Problem]:
-        for split, row in read_rows(folder, kind):
-            sentences, joint, statement, label, program = row.parts()
+def _read(name: str, kind: type[PairRow] | type[FolioRow], licence: str, folder: Path) -> Iterator[Problem]:
+    for split, row in read_rows(folder, kind):
+        for i, (sentence, formula) in enumerate(row.pairs()):
             yield Problem.of(
                 task=name,
                 family=FAMILY,
                 split=split,
                 instruction=INSTRUCTION,
-                context=joint.join(sentences),
-                question=QUESTION.format(statement),
-                answer=label,
-                program=program,
-                environment={"n_premises": len(set(sentences))},
-                source=f"{name} {row.id}",
+                question=sentence,
+                program=formula,
+                source=f"{name} {row.id}#{i}",
                 licence=licence,
             )
 
-    return Task(name, FAMILY, INSTRUCTION, SHOTS, licence, citation, folder=f"logic/{name}", read=read)
+
+# --- generated sentences -------------------------------------------------------------------------------------------
+
+NAMES = (
+    "ann bob carl dora emil fay gus hana ivan june kurt lena max nina otto petra ruth sven tina walt alma boris celia "
+    "dario edda felix greta henri ines jonas katya liam mara nils olga pablo quentin rosa saul thea ulla victor wanda yuri zoe"
+).split()
+KINDS = (
+    "baker singer pilot farmer doctor sailor painter dancer teacher lawyer student poet driver gardener judge "
+    "miner nurse plumber tailor weaver chemist dentist editor fisher guard hunter author barber cook runner swimmer tourist "
+    "neighbour tenant witness winner clerk broker surgeon butcher"
+).split()
+TRAITS = (
+    "kind tall young quiet rich brave happy busy wise strong calm clever cruel eager famous gentle honest humble lazy loyal "
+    "lucky modest nervous patient polite proud quick rude serious shy silent sleepy strict stubborn tidy tired warm weak witty "
+    "careful cheerful curious generous"
+).split()
+DEEDS = {
+    "sing": "sings", "travel": "travels", "sleep": "sleeps", "vote": "votes", "smoke": "smokes", "dance": "dances",
+    "swim": "swims", "lie": "lies", "work": "works", "laugh": "laughs", "cook": "cooks", "read": "reads",
+    "paint": "paints", "run": "runs", "pray": "prays", "gamble": "gambles", "snore": "snores", "complain": "complains",
+    "exercise": "exercises", "meditate": "meditates",
+}  # fmt: skip
+TIES = {
+    "admire": "admires", "know": "knows", "help": "helps", "trust": "trusts", "fear": "fears", "visit": "visits",
+    "follow": "follows", "praise": "praises", "blame": "blames", "envy": "envies", "teach": "teaches", "avoid": "avoids",
+    "respect": "respects", "call": "calls", "pay": "pays", "love": "loves", "miss": "misses", "warn": "warns",
+}  # fmt: skip
 
 
-# --- generated problems --------------------------------------------------------------------------------------------
+class Property(NamedTuple):
+    """What may hold of someone: its formula for a term, and how English says that it holds or not."""
 
-World = frozenset[str]
-"""The words that hold of the one person a theory speaks about."""
+    formula: Callable[[list[str]], Formula]
+    positive: str
+    negative: str
+    noun: str | None = None
+    """The kind it names, if it can stand for "person"."""
 
+    def phrase(self, holds: bool = True) -> str:
+        """Return what follows a name or "who": `is kind`, `does not sing`."""
+        return self.positive if holds else self.negative
 
-class Claim(NamedTuple):
-    """That `word` holds, or not."""
-
-    word: str
-    positive: bool
-
-    def holds(self, world: World) -> bool:
-        """Say whether the claim is right in `world`."""
-        return (self.word in world) == self.positive
-
-    def formula(self, term: str) -> str:
-        """Return the literal about `term`."""
-        return f"{'' if self.positive else '~'}{self.word.capitalize()}({term})"
-
-    def phrase(self) -> str:
-        """Return what follows "is": `not a baker`, `kind`."""
-        return f"{'' if self.positive else 'not '}{'a ' if self.word in KINDS else ''}{self.word}"
+    def of(self, term: list[str], holds: bool = True) -> Formula:
+        """Return the formula that the property holds of `term`, or that it does not."""
+        formula = self.formula(term)
+        return formula if holds else ["not", formula]
 
 
-class Premise(NamedTuple):
-    """A sentence, its formula, and whether it holds in a world."""
-
-    text: str
-    formula: str
-    holds: Callable[[World], bool]
-    words: tuple[str, ...]
+X, Y = ["variable", "x"], ["variable", "y"]
+Sentence = tuple[str, Formula]
 
 
-NAMES = "ann bob carl dora emil fay gus hana ivan june kurt lena max nina otto petra ruth sven tina walt".split()
-KINDS = "baker singer pilot farmer doctor sailor painter dancer blick dorp".split()
-TRAITS = "kind tall young quiet rich brave happy busy wise strong".split()
+def _kind(rng: random.Random) -> Property:
+    word = rng.choice(KINDS)
+    a = "an" if word[0] in "aeiou" else "a"
+    return Property(lambda t: ["atom", word.capitalize(), t], f"is {a} {word}", f"is not {a} {word}", word)
 
 
-def entailed(premises: Sequence[Premise], claim: Claim) -> Label | None:
-    """Return what `premises` say of the claim; None if they contradict each other."""
-    words = sorted({word for premise in premises for word in premise.words} | {claim.word})
-    found = set()
-    for bits in itertools.product((False, True), repeat=len(words)):
-        world = frozenset(itertools.compress(words, bits))
-        if all(premise.holds(world) for premise in premises):
-            found.add(claim.holds(world))
-    if not found:
-        return None
-    return "Unknown" if len(found) == 2 else "True" if found == {True} else "False"
-
-
-def generate(rng: random.Random) -> Problem:
-    """Return a fact about one person with one or two rules, and a statement that none of them says outright."""
-    target = rng.choice(LABELS)
-    while True:
-        name, words = rng.choice(NAMES), [rng.choice(KINDS), *rng.sample(TRAITS, 2)]
-        premises = _theory(rng, name, words)
-        used = {word for premise in premises for word in premise.words}
-        claim = Claim(rng.choice(sorted(used)), rng.random() < 0.6)
-        stated = {premise.formula.lstrip("~") for premise in premises}
-        outright = Claim(claim.word, True).formula(name) in stated
-        if not outright and entailed(premises, claim) == target:
-            return _problem(premises, name, claim, target)
-
-
-def _theory(rng: random.Random, name: str, words: Sequence[str]) -> list[Premise]:
-    order = rng.sample(words, len(words))
-    rules = [_rule(rng, order[0], order[1])]
-    if rng.random() < 0.25:
-        rules.append(_rule(rng, order[1], order[2]))
-    fact = _fact(name, Claim(rng.choice(order[:2]), rng.random() < 0.7))
-    return [fact, *rules] if rng.random() < 0.5 else [*rules, fact]
-
-
-def _fact(name: str, claim: Claim) -> Premise:
-    return Premise(f"{name.capitalize()} is {claim.phrase()}.", claim.formula(name), claim.holds, (claim.word,))
-
-
-def _rule(rng: random.Random, one: str, two: str) -> Premise:
-    body, head = Claim(one, True), Claim(two, rng.random() < 0.7)
-    return Premise(
-        rng.choice(_wordings(body, head)),
-        f"forall x ({body.formula('x')} -> {head.formula('x')})",
-        lambda world: head.holds(world) or not body.holds(world),
-        (one, two),
+def _property(rng: random.Random) -> Property:
+    how = rng.randrange(4)
+    if how == 0:
+        return _kind(rng)
+    if how == 1:
+        word = rng.choice(TRAITS)
+        return Property(lambda t: ["atom", word.capitalize(), t], f"is {word}", f"is not {word}")
+    if how == 2:
+        verb = rng.choice(list(DEEDS))
+        return Property(lambda t: ["atom", DEEDS[verb].capitalize(), t], DEEDS[verb], f"does not {verb}")
+    verb, name = rng.choice(list(TIES)), rng.choice(NAMES)
+    who = name.capitalize()
+    return Property(
+        lambda t: ["atom", TIES[verb].capitalize(), t, ["constant", name]],
+        f"{TIES[verb]} {who}",
+        f"does not {verb} {who}",
     )
 
 
-def _wordings(body: Claim, head: Claim) -> list[str]:
-    some = body.word if body.word in KINDS else f"{body.word} person"
-    return [
-        f"Everyone who is {body.phrase()} is {head.phrase()}.",
-        f"Every {some} is {head.phrase()}." if head.positive else f"No {some} is {Claim(head.word, True).phrase()}.",
-    ]
+def _properties(rng: random.Random, n: int) -> list[Property]:
+    """Return `n` properties that say different things, none a kind."""
+    found: dict[str, Property] = {}
+    while len(found) < n:
+        one = _property(rng)
+        if one.noun is None:
+            found.setdefault(one.positive, one)
+    return list(found.values())
 
 
-def _problem(premises: Sequence[Premise], name: str, claim: Claim, label: Label) -> Problem:
-    words = {word.capitalize() for premise in premises for word in premise.words}
-    symbols = [*sorted(words), name]
+def _person(rng: random.Random) -> tuple[str, list[str]]:
+    name = rng.choice(NAMES)
+    return name.capitalize(), ["constant", name]
+
+
+def _fact(rng: random.Random, level: int) -> Sentence:
+    """About one person: one property; two or three joined."""
+    who, term = _person(rng)
+    one, *more = [_kind(rng), *_properties(rng, level)][2 - min(level, 2) :][:level]
+    signs = [rng.random() < 0.7 for _ in (one, *more)]
+    if level == 1:
+        return f"{who} {one.phrase(signs[0])}.", one.of(term, signs[0])
+    operators = (
+        ("and", "or", "xor") if level == 2 else ("and", "or")
+    )  # ^ between three says something else than English
+    operator = rng.choice(operators)
+    joint = " and " if operator == "and" else " or "
+    text, formula = one.phrase(signs[0]), one.of(term, signs[0])
+    for part, sign in zip(more, signs[1:], strict=True):
+        text, formula = f"{text}{joint}{part.phrase(sign)}", [operator, formula, part.of(term, sign)]
+    return f"{who} either {text}, but not both." if operator == "xor" else f"{who} {text}.", formula
+
+
+def _general(rng: random.Random, level: int) -> Sentence:
+    """About everyone of a kind: at level 1 one condition, then conditions and consequences."""
+    kind = _kind(rng)
+    props = _properties(rng, level)
+    end, *conditions = props
+    holds = rng.random() < 0.7
+    if level == 1:
+        body, head = kind.of(X), end.of(X, holds)
+        text = rng.choice((f"Every {kind.noun} {end.phrase(holds)}.", f"Whoever {kind.phrase()} {end.phrase(holds)}."))
+        return text, ["all", "x", ["implies", body, head]]
+    signs = [rng.random() < 0.75 for _ in conditions]
+    body = kind.of(X)
+    for condition, sign in zip(conditions, signs, strict=True):
+        body = ["and", body, condition.of(X, sign)]
+    relative = " and ".join(condition.phrase(sign) for condition, sign in zip(conditions, signs, strict=True))
+    return f"Every {kind.noun} who {relative} {end.phrase(holds)}.", ["all", "x", ["implies", body, end.of(X, holds)]]
+
+
+def _some(rng: random.Random, level: int) -> Sentence:
+    """That some, or none, of a kind have properties."""
+    kind, props = _kind(rng), _properties(rng, level)
+    body = kind.of(X)
+    for part in props:
+        body = ["and", body, part.of(X)]
+    phrase = " and ".join(part.phrase() for part in props)
+    if rng.random() < 0.5:
+        return f"Some {kind.noun} {phrase}.", ["exists", "x", body]
+    return f"No {kind.noun} {phrase}.", ["not", ["exists", "x", body]]
+
+
+def _conditional(rng: random.Random, level: int) -> Sentence:
+    """From people to people: if ..., then ...; exactly if."""
+    (one, first), (two, second) = _person(rng), _person(rng)
+    props = _properties(rng, level + 1)
+    signs = [rng.random() < 0.7 for _ in props]
+    end, *conditions = zip(props, signs, strict=True)
+    body = conditions[0][0].of(first, conditions[0][1])
+    for part, sign in conditions[1:]:
+        body = ["and", body, part.of(first, sign)]
+    told = " and ".join(part.phrase(sign) for part, sign in conditions)
+    head = end[0].of(second, end[1])
+    if rng.random() < 0.3:
+        return f"{two} {end[0].phrase(end[1])} if and only if {one} {told}.", ["iff", head, body]
+    return f"If {one} {told}, then {two} {end[0].phrase(end[1])}.", ["implies", body, head]
+
+
+def _anyone(rng: random.Random, level: int) -> Sentence:
+    """About people of any kind, as LogicNLI words its rules."""
+    props = _properties(rng, level + 1)
+    signs = [rng.random() < 0.7 for _ in props]
+    end, *conditions = zip(props, signs, strict=True)
+    either = len(conditions) > 1 and rng.random() < 0.5
+    body = conditions[0][0].of(X, conditions[0][1])
+    for part, sign in conditions[1:]:
+        body = ["or" if either else "and", body, part.of(X, sign)]
+    told = (" or " if either else " and ").join(part.phrase(sign) for part, sign in conditions)
+    head = end[0].of(X, end[1])
+    if rng.random() < 0.25:
+        return f"Someone {told} if and only if they are one who {end[0].phrase(end[1])}.", [
+            "all",
+            "x",
+            ["iff", body, head],
+        ]
+    return f"If someone {told}, then that person {end[0].phrase(end[1])}.", ["all", "x", ["implies", body, head]]
+
+
+def _tie(rng: random.Random, level: int) -> Sentence:
+    """Between two kinds, the second quantified within the first."""
+    kind, other = _kind(rng), _kind(rng)
+    verb = rng.choice(list(TIES))
+    name = TIES[verb].capitalize()
+    condition = _properties(rng, level - 1)
+    inner, relative = other.of(Y), ""
+    for part in condition:
+        inner = ["and", inner, part.of(Y)]
+    if condition:
+        relative = " who " + " and ".join(part.phrase() for part in condition)
+    link: Formula = ["atom", name, X, Y]
+    some: Formula = ["exists", "y", ["and", inner, link]]
+    every: Formula = ["all", "y", ["implies", inner, link]]
+    texts = (
+        (f"Every {kind.noun} {TIES[verb]} some {other.noun}{relative}.", ["all", "x", ["implies", kind.of(X), some]]),
+        (f"Some {kind.noun} {TIES[verb]} every {other.noun}{relative}.", ["exists", "x", ["and", kind.of(X), every]]),
+        (
+            f"No {kind.noun} {TIES[verb]} any {other.noun}{relative}.",
+            ["not", ["exists", "x", ["and", kind.of(X), some]]],
+        ),
+        (f"Every {kind.noun} {TIES[verb]} every {other.noun}{relative}.", ["all", "x", ["implies", kind.of(X), every]]),
+    )
+    return rng.choice(texts)
+
+
+def _unless(rng: random.Random, level: int) -> Sentence:
+    """With an exception, which the formula conjoins denied."""
+    kind = _kind(rng)
+    end, exception, *more = _properties(rng, level + 1)
+    body = kind.of(X)
+    for part in more:
+        body = ["and", body, part.of(X)]
+    relative = " who " + " and ".join(part.phrase() for part in more) if more else ""
+    text = f"Every {kind.noun}{relative} {end.phrase()}, unless that {kind.noun} {exception.phrase()}."
+    return text, ["all", "x", ["implies", ["and", body, ["not", exception.of(X)]], end.of(X)]]
+
+
+SHAPES: dict[str, tuple[Callable[[random.Random, int], Sentence], ...]] = {
+    "folio": (_fact, _general, _some, _conditional, _tie),
+    "malls": (_general, _tie, _unless, _some),
+    "logicnli": (_fact, _conditional, _anyone, _anyone),
+}
+
+
+def _generate(task: str, rng: random.Random, level: int) -> Problem:
+    """Return a sentence of one of the task's shapes with its formula; the context lists the names."""
+    text, formula = rng.choice(SHAPES[task])(rng, level)
+    predicates, constants = _names(formula)
+    listed = [*(f"{name}/{n}" for name, n in sorted(predicates.items())), *sorted(constants)]
+    symbols = [*sorted(predicates), *sorted(constants)]
     return Problem.of(
-        task="rule_theories",
+        task=task,
         family=FAMILY,
         split="train",
         instruction=INSTRUCTION,
-        context=f"{' '.join(premise.text for premise in premises)}\nNames: {', '.join(symbols)}",
-        question=QUESTION.format(f"{name.capitalize()} is {claim.phrase()}."),
-        answer=label,
-        program="\n".join([*(premise.formula for premise in premises), f"query: {claim.formula(name)}"]),
-        environment={"symbols": symbols, "n_premises": len(premises)},
+        context=f"Names: {', '.join(listed)}",
+        question=text,
+        program=printed(formula),
+        environment={"symbols": symbols},
+        symbols=tuple(symbols),
         source="generated",
         licence="Apache-2.0",
     )
 
 
+def _names(formula: Formula) -> tuple[dict[str, int], set[str]]:
+    """Return the predicates with their numbers of terms, and the constants."""
+    if formula[0] == "atom":
+        return {formula[1]: len(formula) - 2}, {term[1] for term in formula[2:] if term[0] == "constant"}
+    predicates: dict[str, int] = {}
+    constants: set[str] = set()
+    for part in formula[1:]:
+        if isinstance(part, list) and part[0] != "variable":
+            more, others = _names(part)
+            predicates |= more
+            constants |= others
+    return predicates, constants
+
+
 SHOTS = (
-    (
-        "Rita is a nurse. Every nurse is calm.\nNames: Calm, Nurse, rita",
-        QUESTION.format("Rita is calm."),
-        "Nurse(rita)\nforall x (Nurse(x) -> Calm(x))\nquery: Calm(rita)",
-    ),
-    (
-        "No cook is slow. Tom is a cook.\nNames: Cook, Slow, tom",
-        QUESTION.format("Tom is slow."),
-        "forall x (Cook(x) -> ~Slow(x))\nCook(tom)\nquery: Slow(tom)",
-    ),
-    (
-        "Eva is not proud. If someone is shy, then they are polite.\nNames: Polite, Proud, Shy, eva",
-        QUESTION.format("Eva is polite."),
-        "~Proud(eva)\nforall x (Shy(x) -> Polite(x))\nquery: Polite(eva)",
-    ),
-    (
-        "Jan is lazy or fit, but not both. Jan is not lazy.\nNames: Fit, Lazy, jan",
-        QUESTION.format("Jan is not fit."),
-        "Lazy(jan) ^ Fit(jan)\n~Lazy(jan)\nquery: ~Fit(jan)",
-    ),
-)
+    ("Names: Captain/1, Swears/1", "Every captain swears.", "forall x (Captain(x) -> Swears(x))"),
+    ("Names: Greets/2, Jealous/1, abel, lois", "If Lois is jealous, then Abel does not greet Lois.", "Jealous(lois) -> ~Greets(abel, lois)"),
+    ("Names: Banker/1, Deaf/1, Hires/2", "Some banker hires every banker who is deaf.", "exists x (Banker(x) & forall y (Banker(y) & Deaf(y) -> Hires(x, y)))"),
+    ("Names: Afraid/1, Monk/1, norma", "Norma is a monk or is not afraid.", "Monk(norma) | ~Afraid(norma)"),
+)  # fmt: skip
+
+
+def _task(name: str, kind: type[PairRow] | type[FolioRow], licence: str, citation: str, published: Published) -> Task:
+    return Task(
+        name,
+        FAMILY,
+        INSTRUCTION,
+        SHOTS,
+        licence,
+        citation,
+        folder=f"logic/{name}",
+        read=partial(_read, name, kind, licence),
+        generate=partial(_generate, name),
+        published=published,
+    )
+
 
 TASKS = (
-    Task("rule_theories", FAMILY, INSTRUCTION, SHOTS, "Apache-2.0", "written for this project", generate=generate),
-    _public("proofwriter", OptionsRow, "CC BY 4.0 (copied from an MIT repository)", "Tafjord et al. 2021, ProofWriter"),
-    _public("prontoqa", OptionsRow, "Apache-2.0 (copied from an MIT repository)", "Saparov and He 2023, PrOntoQA"),
-    _public("folio", FolioRow, "CC BY-SA 4.0", "Han et al. 2022, FOLIO"),
+    _task("folio", FolioRow, "CC BY-SA 4.0", "Han et al. 2022, FOLIO", Published(25, "LE", 2006, 500)),
+    _task("malls", PairRow, "CC BY-NC 4.0", "Yang et al. 2023, LogicLLaMA", Published(26, "LE", 39626, 1000)),
+    _task("logicnli", PairRow, "not stated", "Tian et al. 2021, LogicNLI", Published(27, "LE", 11559, 2373)),
 )

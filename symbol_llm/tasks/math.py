@@ -506,9 +506,14 @@ TEMPLATES = (
 )
 
 
-def generate(rng: random.Random) -> Problem:
+def level_of(template: Template) -> int:
+    """Return 1, 2 or 3: how many operators the solution has."""
+    return min(len(re.findall(r" [-+*/] ", template.solution)), 3)
+
+
+def generate(rng: random.Random, level: int) -> Problem:
     """Return one word problem; some open with a number that does not matter."""
-    template = rng.choice(TEMPLATES)
+    template = rng.choice([template for template in TEMPLATES if level_of(template) == level])
     quantities = _draw(template.draw, rng)
     name, other = rng.sample(NAMES, 2)
     words = {"name": name, "other": other, "things": rng.choice(THINGS), "place": rng.choice(PLACES)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -280,14 +281,33 @@ TEMPLATES = (
         "SELECT DISTINCT {group} FROM {table}",
         ("Which values of {group} occur in {table}? List each once.", "List every {group} of the {table} once."),
     ),
+    Template(
+        "SELECT {name} FROM {table} WHERE {number} > (SELECT AVG({number}) FROM {table})",
+        ("Which {table} have {number} above the average? Give the {name}.",),
+    ),
+    Template(
+        "SELECT {name} FROM {table} WHERE {group} = '{kind}' ORDER BY {number} {order} LIMIT 1",
+        ("Which {name} has the {end} {number} of all {table} with {group} {kind}?",),
+    ),
+    Template(
+        "SELECT {group} FROM {table} GROUP BY {group} HAVING COUNT(*) > {k}",
+        ("Which {group} has more than {k} {table}? List all.",),
+    ),
 )
 
 
-def generate(rng: random.Random) -> Problem:
-    """Return a table of four to six rows with one question about it; the answer has at least one row."""
+def level_of(query: str) -> int:
+    """Return 1, 2 or 3: clauses beside SELECT and FROM, at least one; a query inside another makes it 3."""
+    n_clauses = len(re.findall(r"WHERE|AND|GROUP BY|ORDER BY|LIMIT", query))
+    return 3 if "(SELECT" in query or "HAVING" in query else min(max(n_clauses, 1), 3)
+
+
+def generate(rng: random.Random, level: int) -> Problem:
+    """Return a table with one question about it; the answer has at least one row."""
     rows: list[list[Any]] = []
+    templates = [template for template in TEMPLATES if level_of(template.query) == level]
     while not rows:
-        theme, template = rng.choice(THEMES), rng.choice(TEMPLATES)
+        theme, template = rng.choice(THEMES), rng.choice(templates)
         table = _table(theme, rng)
         words = _words(theme, table, rng)
         create, insert = _script(theme, table)

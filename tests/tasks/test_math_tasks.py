@@ -102,7 +102,7 @@ def test_formula_with_a_call_is_no_program():
 
 def test_generated_answer_follows_from_the_program():
     for i in range(300):
-        problem = generate(random.Random(i))
+        problem = generate(random.Random(i), 1 + i % 3)
         found: dict[str, float] = {}
         exec(problem.program, {}, found)  # our own templates
         assert found["answer"] == pytest.approx(problem.answer)
@@ -112,21 +112,21 @@ def test_generated_answer_follows_from_the_program():
 def test_generated_programs_use_only_numbers_of_the_question_and_constants_of_the_template():
     constants = {number for template in TEMPLATES for number in re.findall(r"\d+", template.solution)}
     for i in range(300):
-        problem = generate(random.Random(i))
+        problem = generate(random.Random(i), 1 + i % 3)
         given = set(re.findall(r"\d+(?:\.\d+)?", problem.question)) | constants
         assert set(re.findall(r"\d+(?:\.\d+)?", problem.program)) <= given, problem
 
 
 def test_generated_problems_vary():
-    problems = [generate(random.Random(i)) for i in range(200)]
+    problems = [generate(random.Random(i), 1 + i % 3) for i in range(200)]
     assert len({p.question for p in problems}) >= 195
     assert len({p.program for p in problems}) >= 180
     assert len(TEMPLATES) >= 30
 
 
 def test_generated_problem_follows_from_its_random_state():
-    assert generate(random.Random("a")) == generate(random.Random("a"))
-    assert generate(random.Random("a")) != generate(random.Random("b"))
+    assert generate(random.Random("a"), 2) == generate(random.Random("a"), 2)
+    assert generate(random.Random("a"), 2) != generate(random.Random("b"), 2)
 
 
 def test_worked_examples_are_arithmetic():

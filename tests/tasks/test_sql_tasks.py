@@ -72,7 +72,7 @@ def test_row_without_query_names_file_line_and_field(data_set, tmp_path):
 
 def test_generated_answer_is_what_the_query_gives():
     for i in range(200):
-        problem = generate(random.Random(i))
+        problem = generate(random.Random(i), 1 + i % 3)
         connection = sqlite3.connect(":memory:")
         connection.executescript(problem.environment["script"])
         assert [list(row) for row in connection.execute(problem.program)] == problem.answer != []
@@ -81,14 +81,14 @@ def test_generated_answer_is_what_the_query_gives():
 
 def test_generated_context_is_the_table_and_hides_its_rows():
     for i in range(50):
-        problem = generate(random.Random(i))
+        problem = generate(random.Random(i), 1 + i % 3)
         assert problem.environment["script"].startswith(problem.context + "\nINSERT INTO ")
         assert problem.context.count("\n") == 0
 
 
 def test_generated_conditions_leave_some_rows_out():
     for i in range(300):
-        problem = generate(random.Random(i))
+        problem = generate(random.Random(i), 1 + i % 3)
         connection = sqlite3.connect(":memory:")
         connection.executescript(problem.environment["script"])
         without, found, _ = problem.program.partition(" WHERE ")
@@ -98,11 +98,11 @@ def test_generated_conditions_leave_some_rows_out():
 
 
 def test_generated_questions_vary_and_repeat_for_one_state():
-    problems = [generate(random.Random(i)) for i in range(200)]
+    problems = [generate(random.Random(i), 1 + i % 3) for i in range(200)]
     assert len({(p.context, p.question) for p in problems}) >= 180
     assert len({p.program for p in problems}) >= 150
     assert len(TEMPLATES) >= 15
-    assert generate(random.Random("a")) == generate(random.Random("a"))
+    assert generate(random.Random("a"), 2) == generate(random.Random("a"), 2)
 
 
 def test_worked_examples_run_on_their_tables():

@@ -9,7 +9,7 @@ import pytest
 
 from symbol_llm.errors import InvalidInput
 from symbol_llm.tasks import get
-from symbol_llm.tasks.fol import generate
+from symbol_llm.tasks.logic import generate
 
 THREE = ["A) True", "B) False", "C) Unknown"]
 
@@ -43,25 +43,25 @@ def test_unknown_letter_names_file_line_and_field(data_set):
 
 
 def test_folio_without_a_formula_of_the_conclusion_has_no_program(data_set):
-    (problem,) = get("folio").read(data_set([folio_row(label="Uncertain")], []))
+    (problem,) = get("folio_stories").read(data_set([folio_row(label="Uncertain")], []))
     assert (problem.answer, problem.program) == ("Unknown", None)
     assert problem.context == "All elms are trees.\nRio is an elm."
 
 
 def test_folio_formulas_become_a_program(data_set):
-    (problem,) = get("folio").read(data_set([folio_row(**{"conclusion-FOL": "Tree(rio)"})], []))
+    (problem,) = get("folio_stories").read(data_set([folio_row(**{"conclusion-FOL": "Tree(rio)"})], []))
     assert problem.program == "∀x (Elm(x) → Tree(x))\nElm(rio)\nquery: Tree(rio)"
 
 
 def test_a_program_needs_as_many_premises_as_the_text_has_sentences(data_set):
     row = options_row(context="Kai is glad. Glad people sing. If Kai sings then Kai is heard.")
     assert next(get("proofwriter").read(data_set([row], []))).environment == {"n_premises": 3}
-    assert next(get("folio").read(data_set([folio_row()], []))).environment == {"n_premises": 2}
+    assert next(get("folio_stories").read(data_set([folio_row()], []))).environment == {"n_premises": 2}
 
 
 def test_folio_label_is_checked(data_set):
     with pytest.raises(InvalidInput, match=r"test\.jsonl:1: label: .*got 'Maybe'"):
-        list(get("folio").read(data_set([], [folio_row(label="Maybe")])))
+        list(get("folio_stories").read(data_set([], [folio_row(label="Maybe")])))
 
 
 def as_python(formula: str) -> str:
@@ -90,19 +90,19 @@ def label_of(program: str) -> str:
 
 def test_generated_answer_follows_from_the_formulas_by_truth_table():
     for i in range(150):
-        problem = generate(random.Random(i))
+        problem = generate(random.Random(i), 1 + i % 3)
         assert label_of(problem.program) == problem.answer, problem
 
 
 def test_generated_answers_are_balanced_and_theories_vary():
-    problems = [generate(random.Random(i)) for i in range(300)]
+    problems = [generate(random.Random(i), 1 + i % 3) for i in range(300)]
     assert min(Counter(p.answer for p in problems).values()) >= 75
     assert len({p.program for p in problems[:200]}) >= 190
 
 
 def test_generated_program_has_a_line_for_each_sentence_and_uses_the_names_given():
     for i in range(100):
-        problem = generate(random.Random(i))
+        problem = generate(random.Random(i), 1 + i % 3)
         text, names = problem.context.split("\nNames: ")
         assert problem.program.count("\n") == text.count(".")
         assert problem.environment == {"symbols": names.split(", "), "n_premises": text.count(".")}
@@ -111,7 +111,7 @@ def test_generated_program_has_a_line_for_each_sentence_and_uses_the_names_given
 
 def test_generated_statement_is_never_a_premise():
     for i in range(100):
-        *premises, query = generate(random.Random(i)).program.splitlines()
+        *premises, query = generate(random.Random(i), 1 + i % 3).program.splitlines()
         assert query.removeprefix("query: ").lstrip("~") not in {premise.lstrip("~") for premise in premises}
 
 

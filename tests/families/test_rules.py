@@ -1,11 +1,11 @@
-"""First-order logic: grammar, three-valued labels, and the guards against empty proofs."""
+"""Rule theories: grammar, three-valued labels, and the guards against empty proofs."""
 
 from typing import Any
 
 import pytest
 
 from symbol_llm.errors import Unparsable
-from symbol_llm.families.fol import canonical, run, score
+from symbol_llm.families.rules import canonical, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 from tests.problems import problem as make
@@ -14,7 +14,7 @@ LIMITS = Limits(timeout_s=20)
 
 
 def problem(answer: str | None = None, **environment: Any) -> Problem:
-    return make("fol", answer=answer, environment=environment)
+    return make("rules", answer=answer, environment=environment)
 
 
 def label(program: str, **environment: Any) -> str | None:
@@ -100,8 +100,8 @@ def test_against_a_formal_theory_nothing_may_be_invented(program: str, score_: f
         ("query: P(a)", "no premise"),
         ("P(a)\nquery: P(a)\nP(b)", "line 3: nothing may follow the query"),
         ("P(x)\nquery: P(a)", "line 1, column 3: expected a bound variable or a constant"),
-        ("all x P(x) -> Q(x)\nquery: P(a)", "line 1, column 17"),
-        ("P(a)\nP(a, b)\nquery: P(a)", "line 2, column 1: expected P with 1 terms as before"),
+        ("all x P(x) -> Q(y)\nquery: P(a)", "line 1, column 17"),
+        ("P(a)\nP(a, b)\nquery: P(a)", "line 2: P has 2 terms here and 1 before"),
         ("P(a\nquery: P(a)", r"line 1, column 4: expected '\)', got 'the end'"),
         ("P(a) $ Q(a)\nquery: P(a)", r"line 1, column 6: unexpected '\$'"),
         ("P(a) Q(a)\nquery: P(a)", "line 1, column 6: expected an operator"),

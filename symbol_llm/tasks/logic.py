@@ -1,0 +1,251 @@
+"""Small theories in English to premises, one a line, then `query: formula`; and orders to be deduced, to constraints.
+
+The answer is True, False or Unknown by entailment in an open world. Three public sets are read. `generate` writes
+a fact and rules about one person; it decides them itself by going through all worlds, which is exact because the rules
+have no existential quantifiers.
+
+Since a label is easily guessed, the environment asks for as many premises as the text has sentences (`n_premises`), and
+in generated problems for the names that the text lists (`symbols`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from symbol_llm.records import Problem
+from symbol_llm.tasks import Row, Task, read_rows
+
+Label = Literal["True", "False", "Unknown"]
+LABELS: tuple[Label, ...] = ("True", "False", "Unknown")
+
+INSTRUCTION = "Write the text as first-order logic, one formula a line. End with: query: ..."
+FAMILY = "rules"
+QUESTION = "Is this true? {}"
+
+
+# --- public sets ---------------------------------------------------------------------------------------------------
+
+
+class Parts(NamedTuple):
+    """What a row gives of a problem."""
+
+    sentences: list[str]
+    joint: str
+    statement: str
+    label: Label
+    program: str | None
+
+
+class OptionsRow(Row):
+    """A row of ProofWriter or ProntoQA as Logic-LM gives them: the answer is the letter of an option."""
+
+    id: str
+    context: str
+    question: str
+    options: list[str]
+    answer: Literal["A", "B", "C"]
+
+    def parts(self) -> Parts:
+        """Return the parts; every sentence of the context is a fact or a rule."""
+        sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", self.context) if sentence]
+        return Parts(sentences, " ", self.question.rpartition("? ")[2], LABELS["ABC".index(self.answer)], None)
+
+
+class FolioRow(Row):
+    """A row of FOLIO; the formula of the conclusion is missing in its train file."""
+
+    id: str
+    premises: list[str]
+    premises_fol: list[str] = Field(alias="premises-FOL")
+    conclusion: str
+    conclusion_fol: str | None = Field(default=None, alias="conclusion-FOL")
+    label: Literal["True", "False", "Uncertain", "Unknown"]
+
+    def parts(self) -> Parts:
+        """Return the parts, with a program where the source has all formulas."""
+        label: Label = "Unknown" if self.label == "Uncertain" else self.label
+        program = None
+        if self.conclusion_fol is not None:
+            program = "\n".join([*(f.strip() for f in self.premises_fol), f"query: {self.conclusion_fol.strip()}"])
+        return Parts([p.strip() for p in self.premises], "\n", self.conclusion.strip(), label, program)
+
+
+def _public(
+    name: str, kind: type[OptionsRow] | type[FolioRow], licence: str, citation: str, folder: str | None = None
+) -> Task:
+    def read(folder: Path) -> Iterator[Problem]:
+        for split, row in read_rows(folder, kind):
+            sentences, joint, statement, label, program = row.parts()
+            yield Problem.of(
+                task=name,
+                family=FAMILY,
+                split=split,
+                instruction=INSTRUCTION,
+                context=joint.join(sentences),
+                question=QUESTION.format(statement),
+                answer=label,
+                program=program,
+                environment={"n_premises": len(set(sentences))},
+                source=f"{name} {row.id}",
+                licence=licence,
+            )
+
+    return Task(name, FAMILY, INSTRUCTION, SHOTS, licence, citation, folder=f"logic/{folder or name}", read=read)
+
+
+# --- generated problems --------------------------------------------------------------------------------------------
+
+World = frozenset[str]
+"""The words that hold of the one person a theory speaks about."""
+
+
+class Claim(NamedTuple):
+    """That `word` holds, or not."""
+
+    word: str
+    positive: bool
+
+    def holds(self, world: World) -> bool:
+        """Say whether the claim is right in `world`."""
+        return (self.word in world) == self.positive
+
+    def formula(self, term: str) -> str:
+        """Return the literal about `term`."""
+        return f"{'' if self.positive else '~'}{self.word.capitalize()}({term})"
+
+    def phrase(self) -> str:
+        """Return what follows "is": `not a baker`, `kind`."""
+        return f"{'' if self.positive else 'not '}{'a ' if self.word in KINDS else ''}{self.word}"
+
+
+class Premise(NamedTuple):
+    """A sentence, its formula, and whether it holds in a world."""
+
+    text: str
+    formula: str
+    holds: Callable[[World], bool]
+    words: tuple[str, ...]
+
+
+NAMES = "ann bob carl dora emil fay gus hana ivan june kurt lena max nina otto petra ruth sven tina walt".split()
+KINDS = "baker singer pilot farmer doctor sailor painter dancer blick dorp".split()
+TRAITS = "kind tall young quiet rich brave happy busy wise strong".split()
+
+
+def entailed(premises: Sequence[Premise], claim: Claim) -> Label | None:
+    """Return what `premises` say of the claim; None if they contradict each other."""
+    words = sorted({word for premise in premises for word in premise.words} | {claim.word})
+    found = set()
+    for bits in itertools.product((False, True), repeat=len(words)):
+        world = frozenset(itertools.compress(words, bits))
+        if all(premise.holds(world) for premise in premises):
+            found.add(claim.holds(world))
+    if not found:
+        return None
+    return "Unknown" if len(found) == 2 else "True" if found == {True} else "False"
+
+
+def generate(rng: random.Random, level: int) -> Problem:
+    """Return facts about one person with rules, and a statement that none of them says outright.
+
+    Level 1 has a fact and a rule or two over three words; each level more has two words, a fact and two rules more.
+    """
+    target = rng.choice(LABELS)
+    while True:
+        name, words = rng.choice(NAMES), [rng.choice(KINDS), *rng.sample(TRAITS, 2 * level)]
+        premises = _theory(rng, name, words)
+        used = {word for premise in premises for word in premise.words}
+        claim = Claim(rng.choice(sorted(used)), rng.random() < 0.6)
+        stated = {premise.formula.lstrip("~") for premise in premises}
+        outright = Claim(claim.word, True).formula(name) in stated
+        if not outright and entailed(premises, claim) == target:
+            return _problem(premises, name, claim, target)
+
+
+def _theory(rng: random.Random, name: str, words: Sequence[str]) -> list[Premise]:
+    order = rng.sample(words, len(words))
+    extra = (len(words) - 3) // 2
+    rules = [_rule(rng, one, two) for one, two in itertools.pairwise(order[: 2 + 2 * extra])]
+    if rng.random() < 0.25:
+        rules.append(_rule(rng, order[-2], order[-1]))
+    facts = [_fact(name, Claim(word, rng.random() < 0.7)) for word in rng.sample(order[:-1], 1 + extra)]
+    return [*facts, *rules] if rng.random() < 0.5 else [*rules, *facts]
+
+
+def _fact(name: str, claim: Claim) -> Premise:
+    return Premise(f"{name.capitalize()} is {claim.phrase()}.", claim.formula(name), claim.holds, (claim.word,))
+
+
+def _rule(rng: random.Random, one: str, two: str) -> Premise:
+    body, head = Claim(one, True), Claim(two, rng.random() < 0.7)
+    return Premise(
+        rng.choice(_wordings(body, head)),
+        f"forall x ({body.formula('x')} -> {head.formula('x')})",
+        lambda world: head.holds(world) or not body.holds(world),
+        (one, two),
+    )
+
+
+def _wordings(body: Claim, head: Claim) -> list[str]:
+    some = body.word if body.word in KINDS else f"{body.word} person"
+    return [
+        f"Everyone who is {body.phrase()} is {head.phrase()}.",
+        f"Every {some} is {head.phrase()}." if head.positive else f"No {some} is {Claim(head.word, True).phrase()}.",
+    ]
+
+
+def _problem(premises: Sequence[Premise], name: str, claim: Claim, label: Label) -> Problem:
+    words = {word.capitalize() for premise in premises for word in premise.words}
+    symbols = [*sorted(words), name]
+    return Problem.of(
+        task="rule_theories",
+        family=FAMILY,
+        split="train",
+        instruction=INSTRUCTION,
+        context=f"{' '.join(premise.text for premise in premises)}\nNames: {', '.join(symbols)}",
+        question=QUESTION.format(f"{name.capitalize()} is {claim.phrase()}."),
+        answer=label,
+        program="\n".join([*(premise.formula for premise in premises), f"query: {claim.formula(name)}"]),
+        environment={"symbols": symbols, "n_premises": len(premises)},
+        symbols=tuple(symbols),
+        source="generated",
+        licence="Apache-2.0",
+    )
+
+
+SHOTS = (
+    (
+        "Rita is a nurse. Every nurse is calm.\nNames: Calm, Nurse, rita",
+        QUESTION.format("Rita is calm."),
+        "Nurse(rita)\nforall x (Nurse(x) -> Calm(x))\nquery: Calm(rita)",
+    ),
+    (
+        "No cook is slow. Tom is a cook.\nNames: Cook, Slow, tom",
+        QUESTION.format("Tom is slow."),
+        "forall x (Cook(x) -> ~Slow(x))\nCook(tom)\nquery: Slow(tom)",
+    ),
+    (
+        "Eva is not proud. If someone is shy, then they are polite.\nNames: Polite, Proud, Shy, eva",
+        QUESTION.format("Eva is polite."),
+        "~Proud(eva)\nforall x (Shy(x) -> Polite(x))\nquery: Polite(eva)",
+    ),
+    (
+        "Jan is lazy or fit, but not both. Jan is not lazy.\nNames: Fit, Lazy, jan",
+        QUESTION.format("Jan is not fit."),
+        "Lazy(jan) ^ Fit(jan)\n~Lazy(jan)\nquery: ~Fit(jan)",
+    ),
+)
+
+TASKS = (
+    Task("rule_theories", FAMILY, INSTRUCTION, SHOTS, "Apache-2.0", "written for this project", generate=generate),
+    _public("proofwriter", OptionsRow, "CC BY 4.0 (copied from an MIT repository)", "Tafjord et al. 2021, ProofWriter"),
+    _public("prontoqa", OptionsRow, "Apache-2.0 (copied from an MIT repository)", "Saparov and He 2023, PrOntoQA"),
+    _public("folio_stories", FolioRow, "CC BY-SA 4.0", "Han et al. 2022, FOLIO", folder="folio"),
+)
