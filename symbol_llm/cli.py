@@ -123,12 +123,29 @@ def fetch(ctx: click.Context, out: Path) -> None:
 
 @main.command()
 @click.argument("out", type=Folder)
+@click.option("--source", type=Existing, help="Folder of real data sets.")
+@click.option("--tasks", help="Names of tasks, split by commas; `all`: the 34, or all that the source holds.")
+@click.option("--domains", help="Only tasks of these domains, split by commas.")
+@click.option("--licence", type=click.Choice(["any", "commercial"]), help="`commercial`: only sources that allow it.")
+@click.option("--per-task", type=click.IntRange(1), help="Training problems a task.")
 @click.pass_context
-def collect(ctx: click.Context, out: Path) -> None:
-    """Build the collection in the folder OUT."""
+def collect(  # noqa: PLR0913 - one a click option
+    ctx: click.Context,
+    out: Path,
+    source: Path | None,
+    tasks: str | None,
+    domains: str | None,
+    licence: str | None,
+    per_task: int | None,
+) -> None:
+    """Build the collection in the folder OUT; the options stand for keys of the section `collect`."""
     from symbol_llm import stages
 
-    _stage(ctx, stages.collect, "collect", out=out, params=_params(ctx).collect)
+    given: dict[str, Any] = {"source": source, "licence": licence, "n_train": per_task}
+    given["tasks"] = () if tasks == "all" else tasks and tuple(tasks.replace(" ", "").split(","))
+    given["domains"] = domains and tuple(domains.replace(" ", "").split(","))
+    params = _params(ctx).collect.model_copy(update={key: one for key, one in given.items() if one is not None})
+    _stage(ctx, stages.collect, "collect", out=out, params=params)
 
 
 @main.command()
@@ -358,7 +375,7 @@ def selftest(ctx: click.Context, family: str | None, source: Path | None, per_ta
 @main.command()
 @click.pass_context
 def tasks(ctx: click.Context) -> None:
-    """List the tasks there are: family, domain, source, licence."""
+    """List the tasks there are: place among Symbol-LLM's 34, family, domain, source, licence."""
     from symbol_llm import tasks as known
 
     domain = known.domain_of()
@@ -366,15 +383,18 @@ def tasks(ctx: click.Context) -> None:
         ctx,
         [
             {
+                "number": t.published.number if t.published else None,
                 "task": t.name,
                 "domain": domain[t.name],
                 "family": t.family,
                 "generator": t.generate is not None,
                 "reader": t.folder,
+                "metric": t.published.metric if t.published else None,
+                "evaluation_only": t.evaluation_only,
                 "licence": t.licence,
                 "citation": t.citation,
             }
-            for t in known.all_tasks().values()
+            for t in sorted(known.all_tasks().values(), key=known.published_first)
         ],
     )
 

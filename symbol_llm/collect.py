@@ -2,27 +2,42 @@
 
 Every row is either in `train.jsonl` or `test.jsonl`, or in `dropped.jsonl` with a reason, unless a cap left it out.
 Which rows a cap keeps, and which generated problems are test problems, follows from their content, never from position.
+Training rows wait on disk, so that memory holds only an id and a few hashes of each.
 """
 
 from __future__ import annotations
 
 import math
 import random
-import re
 import shutil
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-from symbol_llm import verify
+from symbol_llm.card import write_card
+from symbol_llm.cleaning import Cleaner
+from symbol_llm.copies import Copies, Words, text_of
 from symbol_llm.errors import InvalidInput
-from symbol_llm.files import building, hash_path, read_records, write_manifest, write_records, write_text
+from symbol_llm.files import Ledger, building, hash_path, read_records, state_dir, write_manifest, write_records
 from symbol_llm.params import Collect
 from symbol_llm.progress import track
 from symbol_llm.prompts import messages
-from symbol_llm.records import STATUSES, Candidate, GeneralItem, Problem, Record, Split, TrainingRow
-from symbol_llm.tasks import SPLITS, Generator, Task, all_tasks, general, get
+from symbol_llm.records import GeneralItem, Problem, Split, TrainingRow, content_id
+from symbol_llm.tasks import (
+    SPLITS,
+    Chosen,
+    Generator,
+    Task,
+    all_tasks,
+    commercial,
+    domain_of,
+    general,
+    get,
+    in_domain,
+    tolerating,
+)
 
 GENERATED = {"train": 100, "test": 25}
 SPARE = 1.1
@@ -30,54 +45,57 @@ SPARE = 1.1
 MAX_DRAWS = 20
 """Draws for each distinct problem wanted before a generator counts as exhausted."""
 DATABASES = "databases"
-MAX_DETAIL = 300
-NGRAM = 8
-MIN_WORDS = 12
-"""Texts with fewer words are copies only if they are equal."""
 
 
-class Dropped(Record):
-    """A row that was read and not kept."""
+class Place(NamedTuple):
+    """Where a training row waits."""
 
     id: str
-    task: str
-    split: Split
-    source: str
-    reason: str
-    detail: str = ""
+    offset: int
+    has_gold: bool
 
 
-class Chosen(NamedTuple):
-    """A task, and the folder it is read from; None: it is generated."""
+class Shelf:
+    """Problems on disk, each found again by its offset."""
 
-    task: Task
-    folder: Path | None
+    def __init__(self, file: IO[bytes]) -> None:
+        """Write to and read from `file`, which is empty."""
+        self._file, self._end = file, 0
 
+    def put(self, row: Problem) -> Place:
+        """Store `row`."""
+        line = row.model_dump_json().encode() + b"\n"
+        self._file.seek(self._end)
+        self._file.write(line)
+        self._end += len(line)
+        return Place(row.id, self._end - len(line), row.program is not None)
 
-class Cleaned(NamedTuple):
-    """What is kept, what is dropped, and what was noticed on the way."""
-
-    problems: list[Problem]
-    dropped: list[Dropped]
-    numbers: dict[str, int]
+    def get(self, place: Place) -> Problem:
+        """Return the row that `put` stored there."""
+        self._file.seek(place.offset)
+        return Problem.model_validate_json(self._file.readline())
 
 
 def collect(out: Path, params: Collect) -> dict[str, float]:
     """Build the collection `out`; return counts.
 
-    InvalidInput for an unknown task, a missing folder, a malformed row, or a task with an empty split.
+    Stopped and started again with the same parameters it goes on judging gold where it was, and ends with the same bytes.
+    InvalidInput for an unknown task, a missing folder, too many malformed rows, or a task with an empty split.
     """
     chosen = choose(params)
-    found = [problem for one in track(chosen, "reading") for problem in _problems(one, params)]
-    general_items = _general(params)
-    cleaned = _clean(found, general_items["test"], params)
-    kept = {split: _capped(cleaned.problems, split, chosen, params) for split in SPLITS}
-    _check_splits(chosen, found, cleaned.dropped, kept)
-    with building(out) as draft:
-        numbers = _write(draft, kept, cleaned, general_items, params)
-        write_text(draft / "card.md", _card(chosen, kept, cleaned.dropped, general_items, numbers))
+    path = state_dir() / "ledgers" / f"collect-{content_id(params.model_dump(mode='json'), str(out.absolute()))}.jsonl"
+    with building(out) as draft, tempfile.TemporaryFile(dir=draft) as file, Ledger(path) as ledger:
+        cleaner = Cleaner(params, ledger, [one.task.name for one in chosen])
+        rows = _read(chosen, Shelf(file), cleaner, params)
+        general_items = _general(params)
+        cleaner.hold_against([*(row for one in rows.test.values() for row in one), *general_items["test"]])
+        kept = {one.task.name: _kept(one, rows, cleaner, params) for one in track(chosen, "cleaning and checking")}
+        _check_splits(chosen, rows, kept, cleaner)
+        numbers = _write(draft, kept, rows.shelf, params) | _write_rest(draft, general_items, cleaner)
+        write_card(draft, chosen, numbers)
         inputs = {one.task.name: one.folder for one in chosen} | _general_folders(params)
         write_manifest(draft, stage="collect", inputs=inputs, params=params, metrics=numbers)
+    path.unlink()
     return numbers
 
 
@@ -103,16 +121,35 @@ def choose(params: Collect) -> list[Chosen]:
             f"{params.source}: no such folder; expected <group>/<data set>/train.jsonl and test.jsonl in it"
         )
     if params.tasks:
-        return [_named(get(name), params.source) for name in sorted(set(params.tasks))]
+        found = [_named(get(name), params.source) for name in sorted(set(params.tasks))]
+    else:
+        found = _all(params.source)
+    return _allowed(found, params)
+
+
+def _all(source: Path | None) -> list[Chosen]:
     tasks = sorted(all_tasks().values(), key=lambda task: task.name)
-    if not params.source:
-        return [Chosen(task, None) for task in tasks if task.generate]
-    there = [Chosen(task, params.source / task.folder) for task in tasks if task.folder]
+    if not source:
+        return [Chosen(task, None) for task in tasks if task.generate and task.published]
+    there = [Chosen(task, source / task.folder) for task in tasks if task.folder and task.read]
     there = [one for one in there if one.folder and one.folder.is_dir()]
     if not there:
-        folders = ", ".join(task.folder for task in tasks if task.folder)
-        raise InvalidInput(f"{params.source}: holds none of the data sets known here: {folders}")
+        folders = ", ".join(sorted({task.folder for task in tasks if task.folder}))
+        raise InvalidInput(f"{source}: holds none of the data sets known here: {folders}")
     return there
+
+
+def _allowed(found: list[Chosen], params: Collect) -> list[Chosen]:
+    domain = domain_of()
+    for name in params.domains:
+        in_domain(name)
+    if params.domains:
+        found = [one for one in found if domain[one.task.name] in params.domains]
+    if params.licence == "commercial":
+        found = [one for one in found if one.folder is None or commercial(one.task.licence)]
+    if not found:
+        raise InvalidInput("no task is left: see `collect.tasks`, `collect.domains` and `collect.licence`")
+    return found
 
 
 def _named(task: Task, source: Path | None) -> Chosen:
@@ -125,12 +162,6 @@ def _named(task: Task, source: Path | None) -> Chosen:
     if not task.generate:
         raise InvalidInput(f"task {task.name!r} is not generated: set `source` to a folder that holds {task.folder}")
     return Chosen(task, None)
-
-
-def _problems(one: Chosen, params: Collect) -> list[Problem]:
-    if one.folder and one.task.read:
-        return list(one.task.read(one.folder))
-    return _generated(one.task.name, one.task.generate, params) if one.task.generate else []
 
 
 def _generated(task: str, generate: Generator, params: Collect) -> list[Problem]:
@@ -152,28 +183,6 @@ def _cap(params: Collect, split: Split) -> int | None:
     return params.n_train if split == "train" else params.n_test
 
 
-def _capped(problems: Iterable[Problem], split: Split, chosen: Iterable[Chosen], params: Collect) -> list[Problem]:
-    """Return the problems of `split` by task and id, of each task the first by id up to its cap."""
-    kept = []
-    for one in chosen:
-        cap = _cap(params, split) or (None if one.folder else GENERATED[split])
-        rows = (row for row in problems if (row.task, row.split) == (one.task.name, split))
-        kept += sorted(rows, key=lambda row: row.id)[:cap]
-    return kept
-
-
-def _check_splits(
-    chosen: Iterable[Chosen], found: list[Problem], dropped: list[Dropped], kept: dict[Split, list[Problem]]
-) -> None:
-    for one, split in ((one, split) for one in chosen for split in SPLITS):
-        place = (one.task.name, split)
-        if not any(row.task == one.task.name for row in kept[split]):
-            n = sum((row.task, row.split) == place for row in found)
-            reasons = Counter(row.reason for row in dropped if (row.task, row.split) == place)
-            why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none dropped"
-            raise InvalidInput(f"task {one.task.name!r} has no {split} problems: {n} read; {why}")
-
-
 def _general(params: Collect) -> dict[Split, list[GeneralItem]]:
     folders = _general_folders(params)
     sources = [general.shipped()]
@@ -190,276 +199,146 @@ def _general(params: Collect) -> dict[Split, list[GeneralItem]]:
 
 def _general_folders(params: Collect) -> dict[str, Path]:
     folders = {source.name: params.source / source.folder for source in general.SOURCES if params.source}
-    return {name: folder for name, folder in folders.items() if folder.is_dir()}
+    allowed = {source.name for source in general.SOURCES if params.licence == "any" or commercial(source.licence)}
+    return {name: folder for name, folder in folders.items() if folder.is_dir() and name in allowed}
 
 
-# --- cleaning ------------------------------------------------------------------------------------------------------
-
-Words = tuple[str, ...]
+# --- the rows of each task -----------------------------------------------------------------------------------------
 
 
-class Text(NamedTuple):
-    """What is compared of a row: a question may be asked of many contexts, a context may carry many questions."""
+class Rows(NamedTuple):
+    """All rows read, by task: test rows, and where training rows wait."""
 
-    name: str
-    context: Words
-    question: Words
-
-
-def words(text: str) -> Words:
-    """Return the words, numbers and operators of `text` in lower case; other punctuation does not count."""
-    return tuple(re.findall(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?'\"]", text.lower()))
+    test: dict[str, list[Problem]]
+    train: dict[str, list[Place]]
+    shelf: Shelf
 
 
-def text_of(row: Problem | GeneralItem) -> Text:
-    """Return the text of a row, named so that a person finds the row."""
-    if isinstance(row, GeneralItem):
-        return Text(f"{row.source} ({row.id})", (), words(row.prompt))
-    return Text(f"{row.source} {row.task} ({row.id})", words(row.context), words(row.question))
+class Kept(NamedTuple):
+    """The rows of one task that stay; `evolved` holds renamed copies with the ids of their originals."""
+
+    test: list[Problem]
+    train: list[Place]
+    evolved: list[tuple[str, Problem]]
 
 
-class Copies:
-    """Test texts, and which of them a training text copies.
-
-    A copy asks the same of the same: question and context are both alike. Alike are equal words; or, from twelve words
-    on, equal numbers and at least the given share of word 8-grams in common. So texts that differ in a number are
-    different problems even if one template made them, and so are two questions about one schema or theory.
-    """
-
-    def __init__(self, tests: Iterable[Text]) -> None:
-        """Index the texts of all test rows."""
-        self._places: dict[Words, list[Text]] = defaultdict(list)
-        self._masked: set[tuple[Words, Words]] = set()
-        for test in tests:
-            self._masked.add((_masked(test.context), _masked(test.question)))
-            for key in {test.question, *_grams(test.question)}:
-                self._places[key].append(test)
-
-    def of(self, text: Text, overlap: float) -> str | None:
-        """Return the name of a test text that `text` copies, or None."""
-        keys = {text.question, *_grams(text.question)}
-        tests = {test for key in keys for test in self._places.get(key, ())}
-        return min((test.name for test in tests if _alike(text, test, overlap)), default=None)
-
-    def but_for_numbers(self, text: Text) -> bool:
-        """Say whether a test text has the same words once numbers are masked. Counted, not dropped."""
-        return (_masked(text.context), _masked(text.question)) in self._masked
+def _read(chosen: Iterable[Chosen], shelf: Shelf, cleaner: Cleaner, params: Collect) -> Rows:
+    rows = Rows(defaultdict(list), defaultdict(list), shelf)
+    for one in track(list(chosen), "reading"):
+        name = one.task.name
+        faults: list[InvalidInput] = []
+        with tolerating(faults.append):
+            for row in _problems(one, params):
+                if row.split == "test":
+                    rows.test[name].append(row)
+                else:
+                    rows.train[name].append(shelf.put(row))
+        n = len(rows.test[name]) + len(rows.train[name]) + len(faults)
+        if len(faults) > params.max_malformed * n:
+            raise InvalidInput(f"{faults[0]}; {len(faults)} of {n} rows: see `collect.max_malformed`")
+        for fault in faults:
+            cleaner.malformed(name, str(fault))
+    return rows
 
 
-def _alike(text: Text, test: Text, overlap: float) -> bool:
-    return _share(text.question, test.question) >= overlap and _share(text.context, test.context) >= overlap
+def _problems(one: Chosen, params: Collect) -> Iterable[Problem]:
+    if one.folder and one.task.read:
+        return one.task.read(one.folder)
+    return _generated(one.task.name, one.task.generate, params) if one.task.generate else []
 
 
-def _share(tokens: Words, others: Words) -> float:
-    if tokens == others:
-        return 1.0
-    grams = _grams(tokens)
-    if not grams or _numbers(tokens) != _numbers(others):
-        return 0.0
-    return len(grams & _grams(others)) / len(grams)
+def _kept(one: Chosen, rows: Rows, cleaner: Cleaner, params: Collect) -> Kept:
+    """Return the rows of a task that stay: of each split the first by id, up to its cap."""
+    name, shelf = one.task.name, rows.shelf
+    caps = {split: _cap(params, split) or (None if one.folder else GENERATED[split]) for split in SPLITS}
+    test = list(cleaner.kept(sorted(rows.test[name], key=lambda row: row.id), caps["test"]))
+    waiting = sorted(rows.train[name])
+    places = {place.id: place for place in reversed(waiting)}
+    train = []
+    for row in cleaner.kept(map(shelf.get, waiting), caps["train"]):
+        unchanged = places[row.id].has_gold == (row.program is not None)
+        train.append(places[row.id] if unchanged else shelf.put(row))
+    golds = (shelf.get(place) for place in train if place.has_gold)
+    return Kept(test, train, list(cleaner.evolved(golds, math.ceil(params.evolved_share * len(train)))))
 
 
-def _masked(tokens: Words) -> Words:
-    return tuple("0" if token[0].isdigit() else token for token in tokens)
-
-
-def _numbers(tokens: Words) -> Words:
-    return tuple(sorted(token for token in tokens if token[0].isdigit()))
-
-
-def _grams(tokens: Words) -> set[Words]:
-    if len(tokens) < MIN_WORDS:
-        return set()
-    return {tokens[i : i + NGRAM] for i in range(len(tokens) - NGRAM + 1)}
-
-
-def _clean(found: list[Problem], general_tests: Iterable[GeneralItem], params: Collect) -> Cleaned:
-    """Drop what has no answer, repeats, is a worked example or copies a test row; then check the gold of the rest.
-
-    Training rows are compared with every test row read, also with those that are dropped or capped later.
-    """
-    dropped: list[Dropped] = []
-    tests = [text_of(row) for row in found if row.split == "test"]
-    copies = Copies([*tests, *(text_of(item) for item in general_tests)])
-    kept: list[Problem] = []
-    n_numbers = 0
-    seen = _worked_examples({row.task for row in found})
-    for row in track(sorted(found, key=lambda row: (row.task, row.id)), "cleaning"):
-        if fault := _fault(row, seen, copies, params.overlap):
-            dropped.append(_drop(row, *fault))
-            continue
-        kept.append(row)
-        n_numbers += row.split == "train" and copies.but_for_numbers(text_of(row))
-    numbers = {"n_numbers_only": n_numbers, **{f"n_gold_{status}": 0 for status in STATUSES if status != "accepted"}}
-    if params.check_gold:
-        kept = list(_check_gold(kept, dropped, numbers, params))
-    return Cleaned(kept, dropped, numbers)
-
-
-Seen = dict[tuple[str, Words, Words], str]
-
-
-def _fault(row: Problem, seen: Seen, copies: Copies, overlap: float) -> tuple[str, str] | None:
-    """Return (reason, detail) if `row` is to be dropped; note its text in `seen`.
-
-    A training text counts once in its family, since a problem may stand in several sets; a test text once in its task.
-    """
-    if row.answer is None and row.program is None:
-        return "without a usable answer", "the source gives none that a program could be held to"
-    text = text_of(row)
-    place = (f"test {row.task}" if row.split == "test" else f"train {row.family}", *text[1:])
-    if place in seen:
-        return "repeated", f"same words as {seen[place]}"
-    seen[place] = text.name
-    copied = copies.of(text, overlap) if row.split == "train" else None
-    return ("copies of test rows", f"like {copied}") if copied else None
-
-
-def _worked_examples(names: Iterable[str]) -> Seen:
-    """Return the texts shown in few-shot prompts as texts that have been seen already."""
-    seen = {}
-    for task in map(get, names):
-        for context, question, _ in task.shots:
-            for scope in (f"test {task.name}", f"train {task.family}"):
-                seen[scope, words(context), words(question)] = "a worked example"
-    return seen
-
-
-def _drop(row: Problem, reason: str, detail: str) -> Dropped:
-    return Dropped(id=row.id, task=row.task, split=row.split, source=row.source, reason=reason, detail=detail)
-
-
-def _check_gold(
-    rows: list[Problem], dropped: list[Dropped], numbers: dict[str, int], params: Collect
-) -> Iterator[Problem]:
-    """Yield `rows` without those whose gold is refused.
-
-    A gold that its grammar refuses says nothing against the answer: such a row stays, without program, if it has one.
-    """
-    golds = [(row, _as_candidate(row.id, row.program)) for row in rows if row.program is not None]
-    verdicts = track(verify.judge_all(golds, params.limits), "checking gold", total=len(golds))
-    by_problem = {verdict.problem: verdict for verdict in verdicts}
-    for row in rows:
-        verdict = by_problem.get(row.id)
-        if verdict is None or verdict.status == "accepted":
-            yield row
-            continue
-        numbers[f"n_gold_{verdict.status}"] += 1
-        if verdict.status == "unparsable" and row.answer is not None:
-            yield row.model_copy(update={"program": None})
-        else:
-            detail = verdict.detail or f"gave {verdict.value}; the answer is {str(row.answer)[:MAX_DETAIL]}"
-            dropped.append(_drop(row, f"gold {verdict.status}", detail))
-
-
-def _as_candidate(problem: str, program: str) -> Candidate:
-    return Candidate(id=problem, problem=problem, origin="explore", index=0, reply=program, n_tokens=0, logprob=0.0)
+def _check_splits(chosen: Iterable[Chosen], rows: Rows, kept: dict[str, Kept], cleaner: Cleaner) -> None:
+    """Raise InvalidInput if a task lacks test problems, or training problems though it is one to train on."""
+    for task, _ in chosen:
+        here = {"train": kept[task.name].train or task.evaluation_only, "test": kept[task.name].test}
+        n_read = {"train": len(rows.train[task.name]), "test": len(rows.test[task.name])}
+        for split in (split for split in SPLITS if not here[split]):
+            place = (task.name, split)
+            reasons = Counter(row.reason for row in cleaner.dropped if (row.task, row.split) == place)
+            why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none dropped"
+            raise InvalidInput(f"task {task.name!r} has no {split} problems: {n_read[split]} read; {why}")
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def _write(
-    draft: Path,
-    kept: dict[Split, list[Problem]],
-    cleaned: Cleaned,
-    general_items: dict[Split, list[GeneralItem]],
-    params: Collect,
-) -> dict[str, float]:
-    injection = _injection(kept["train"], params.gold_share)
-    numbers: dict[str, float] = {
-        "n_injection": write_records(draft / "training_set.jsonl", injection),
-        **cleaned.numbers,
+def _write(draft: Path, kept: dict[str, Kept], shelf: Shelf, params: Collect) -> dict[str, float]:
+    databases = Databases(draft)
+    train = (row for one in kept.values() for row in _training_rows(one, shelf))
+    test = (row for one in kept.values() for row in one.test)
+    return {
+        "n_train": write_records(draft / "train.jsonl", map(databases.copied, train)),
+        "n_test": write_records(draft / "test.jsonl", map(databases.copied, test)),
+        "n_evolved": sum(len(one.evolved) for one in kept.values()),
+        "n_injection": write_records(draft / "training_set.jsonl", _injection(kept, shelf, params)),
     }
-    for split in SPLITS:
-        rows = _copy_databases(kept[split], draft)
-        numbers[f"n_{split}"] = write_records(draft / f"{split}.jsonl", rows)
-        numbers[f"n_general_{split}"] = write_records(draft / f"general_{split}.jsonl", general_items[split])
-    dropped = sorted(cleaned.dropped, key=lambda row: (row.task, row.id, row.source))
+
+
+def _write_rest(draft: Path, items: dict[Split, list[GeneralItem]], cleaner: Cleaner) -> dict[str, float]:
+    numbers: dict[str, float] = {
+        f"n_general_{split}": write_records(draft / f"general_{split}.jsonl", items[split]) for split in SPLITS
+    }
+    dropped = sorted(cleaner.dropped, key=lambda row: (row.task, row.id, row.source))
     numbers["n_dropped"] = write_records(draft / "dropped.jsonl", dropped)
-    return numbers
+    return numbers | cleaner.numbers | {"gold_per_s": cleaner.rate()}
 
 
-def _injection(rows: Iterable[Problem], share: float) -> Iterator[TrainingRow]:
-    """Yield the gold programs of `rows` as training rows: of each task the first by id, up to `share` of them."""
-    golds: dict[str, list[tuple[Problem, str]]] = {}
-    for row in rows:
-        if row.program is not None:
-            golds.setdefault(row.task, []).append((row, row.program))
-    for of_task in golds.values():
-        for row, program in of_task[: math.ceil(share * len(of_task))]:
-            yield TrainingRow.of(kind="injection", problem=row.id, messages=messages(row), completion=program)
+def _training_rows(kept: Kept, shelf: Shelf) -> Iterator[Problem]:
+    yield from map(shelf.get, kept.train)
+    yield from (row for _, row in kept.evolved)
 
 
-def _copy_databases(rows: list[Problem], draft: Path) -> list[Problem]:
-    """Copy what the rows run on into `draft`, under names made from content; return the rows with those names."""
-    places: dict[str, str] = {}
-    for name in sorted({row.environment["database"] for row in rows if "database" in row.environment}):
-        places[name] = f"{DATABASES}/{hash_path(Path(name))[:16]}.sqlite"
-        (draft / DATABASES).mkdir(exist_ok=True)
-        shutil.copyfile(name, draft / places[name])
-    return [_with_database(row, places.__getitem__) for row in rows]
+def _injection(kept: dict[str, Kept], shelf: Shelf, params: Collect) -> Iterator[TrainingRow]:
+    """Yield gold programs as training rows: of each task the first by id up to its share, with their renamed copies."""
+    fewest = min((n for one in kept.values() if (n := _n_gold(one))), default=0)
+    rows = (row for one in kept.values() for row in _learnt(one, fewest, shelf, params))
+    for row in sorted(rows, key=lambda row: row.level or 0) if params.curriculum else rows:
+        yield TrainingRow.of(kind="injection", problem=row.id, messages=messages(row), completion=row.program or "")
 
 
-def _card(
-    chosen: Iterable[Chosen],
-    kept: dict[Split, list[Problem]],
-    dropped: list[Dropped],
-    general_items: dict[Split, list[GeneralItem]],
-    numbers: dict[str, float],
-) -> str:
-    """Return the data card: a line for each task and general source, why rows were dropped, what is known of copies."""
-    reasons = Counter((row.task, row.split, row.reason) for row in dropped)
-    lines = [
-        "# Data card",
-        "",
-        *_table("task", "family", "from", "train", "test", "train with gold", "dropped", "licence", "citation"),
-        *(_row(*_task_cells(one, kept, dropped)) for one in chosen),
-        "",
-        "Dropped rows, by task and split; each is listed in `dropped.jsonl`:",
-        "",
-        *([f"- {task}, {split}: {n} {reason}" for (task, split, reason), n in sorted(reasons.items())] or ["- none"]),
-        "",
-        *_table("general", "train", "test", "licence", "citation"),
-        *(_row(*cells) for cells in _general_cells(general_items)),
-        "",
-        f"Injection learns {numbers['n_injection']:g} of the gold programs.",
-        f"Training rows that equal a test row once numbers are masked: {numbers['n_numbers_only']} (kept).",
-        "No training row asks the same of the same as a test row of any task: equal words, or, from "
-        f"{MIN_WORDS} words on, equal numbers and the share of word {NGRAM}-grams set by `overlap`.",
-    ]
-    return "\n".join(lines) + "\n"
+def _learnt(kept: Kept, fewest: int, shelf: Shelf, params: Collect) -> Iterator[Problem]:
+    n = _n_gold(kept)
+    mixed = n * (fewest / n) ** (1 - 1 / params.mixing_temperature) if n else 0
+    places = [place for place in kept.train if place.has_gold][: math.ceil(params.gold_share * mixed)]
+    yield from map(shelf.get, places)
+    ids = {place.id for place in places}
+    yield from (row for origin, row in kept.evolved if origin in ids)
 
 
-def _task_cells(one: Chosen, kept: dict[Split, list[Problem]], dropped: list[Dropped]) -> tuple[object, ...]:
-    task, folder = one
-    train, test = ([row for row in kept[split] if row.task == task.name] for split in SPLITS)
-    n_gold = sum(row.program is not None for row in train)
-    n_dropped = sum(row.task == task.name for row in dropped)
-    origin = (task.licence, task.citation) if folder else (general.SHIPPED_LICENCE, "written for this project")
-    return (
-        task.name,
-        task.family,
-        task.folder if folder else "generated",
-        len(train),
-        len(test),
-        n_gold,
-        n_dropped,
-        *origin,
-    )
+def _n_gold(kept: Kept) -> int:
+    return sum(place.has_gold for place in kept.train)
 
 
-def _general_cells(items: dict[Split, list[GeneralItem]]) -> Iterator[tuple[object, ...]]:
-    about = {source.name: (source.licence, source.citation) for source in general.SOURCES}
-    about[general.SHIPPED] = (general.SHIPPED_LICENCE, "written for this project")
-    counts = {split: Counter(item.source.split()[0] for item in items[split]) for split in SPLITS}
-    for name in sorted(counts["train"] | counts["test"]):
-        yield name, counts["train"][name], counts["test"][name], *about[name]
+class Databases:
+    """Copies what rows run on beside them, under names made from content."""
 
+    def __init__(self, draft: Path) -> None:
+        """Copy into a folder of `draft`."""
+        self._draft = draft
+        self._names: dict[str, str] = {}
 
-def _table(*heads: str) -> list[str]:
-    return [_row(*heads), "|---" * len(heads) + "|"]
+    def copied(self, row: Problem) -> Problem:
+        """Return `row` with its database's new name."""
+        return _with_database(row, self._name)
 
-
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+    def _name(self, place: str) -> str:
+        if place not in self._names:
+            self._names[place] = f"{DATABASES}/{hash_path(Path(place))[:16]}.sqlite"
+            (self._draft / DATABASES).mkdir(exist_ok=True)
+            shutil.copyfile(place, self._draft / self._names[place])
+        return self._names[place]

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,36 +27,62 @@ MAX_LINE_BYTES = 64 * 2**20
 R = TypeVar("R", bound=BaseModel)
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) of a JSON Lines file; InvalidInput names file and line of what is malformed."""
+Fault = Callable[[InvalidInput], None]
+"""Told of each malformed line instead of stopping at the first."""
+
+
+def read_json_lines(path: Path, on_fault: Fault | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) of a JSON Lines file.
+
+    InvalidInput names file and line of what is malformed; with `on_fault` it is handed over and reading goes on.
+    """
     if not path.is_file():
         raise InvalidInput(f"{path}: no such file; a JSON Lines file was expected here")
     with path.open("rb") as lines:
         n = 0
         while line := lines.readline(MAX_LINE_BYTES + 1):
             n += 1
-            if len(line) > MAX_LINE_BYTES:
-                raise InvalidInput(f"{path}:{n}: line is longer than {MAX_LINE_BYTES} bytes")
-            if not line.strip():
-                continue
             try:
-                value = json.loads(line)
-            except UnicodeDecodeError as e:
-                raise InvalidInput(f"{path}:{n}: not UTF-8 at byte {e.start}") from e
-            except json.JSONDecodeError as e:
-                raise InvalidInput(f"{path}:{n}: not JSON, {e.msg} at column {e.colno}") from e
-            if not isinstance(value, dict):
-                raise InvalidInput(f"{path}:{n}: expected a JSON object, got {type(value).__name__}")
-            yield n, value
+                value = _object(line, f"{path}:{n}")
+            except InvalidInput as e:
+                if on_fault is None:
+                    raise
+                on_fault(e)
+                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):  # the rest of a line that is too long
+                    line = lines.readline(MAX_LINE_BYTES + 1) or b"\n"
+                continue
+            if value is not None:
+                yield n, value
 
 
-def read_records(path: Path, kind: type[R]) -> Iterator[R]:
-    """Yield the rows of `path` as `kind`; InvalidInput names file, line, field and what was expected."""
-    for n, value in read_json_lines(path):
+def _object(line: bytes, place: str) -> dict[str, Any] | None:
+    if len(line) > MAX_LINE_BYTES:
+        raise InvalidInput(f"{place}: line is longer than {MAX_LINE_BYTES} bytes")
+    if not line.strip():
+        return None
+    try:
+        value = json.loads(line)
+    except UnicodeDecodeError as e:
+        raise InvalidInput(f"{place}: not UTF-8 at byte {e.start}") from e
+    except json.JSONDecodeError as e:
+        raise InvalidInput(f"{place}: not JSON, {e.msg} at column {e.colno}") from e
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{place}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def read_records(path: Path, kind: type[R], on_fault: Fault | None = None) -> Iterator[R]:
+    """Yield the rows of `path` as `kind`; faults as in `read_json_lines`, with field and what was expected."""
+    for n, value in read_json_lines(path, on_fault):
         try:
-            yield kind.model_validate(value)
+            row = kind.model_validate(value)
         except ValidationError as e:
-            raise InvalidInput(f"{path}:{n}: {explain(e)}") from e
+            fault = InvalidInput(f"{path}:{n}: {explain(e)}")
+            if on_fault is None:
+                raise fault from e
+            on_fault(fault)
+        else:
+            yield row
 
 
 def explain(error: ValidationError) -> str:

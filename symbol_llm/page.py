@@ -20,16 +20,16 @@ def render(report: Report, decision: str = "") -> str:
     """Return the page for the curve that ends in `report`; `decision` says what the gate decided of which point."""
     curve = (*report.history, report.summary)
     rounds = [s for s in curve if s.round]
-    figures = [("Held-out accuracy, with 95 % intervals", _svg(lambda ax: _curve(ax, curve), 8.6, 3.4))]
+    figures = [("Held-out accuracy, with 95 % intervals", svg(lambda ax: _curve(ax, curve), 8.6, 3.4))]
     if rounds:
         figures += [
-            ("Verdicts on what each round sampled", _svg(lambda ax: _verdicts(ax, rounds))),
-            ("Pool: distinct programs kept", _svg(lambda ax: _pool(ax, rounds))),
-            ("Training problems solved", _svg(lambda ax: _solved(ax, rounds))),
+            ("Verdicts on what each round sampled", svg(lambda ax: _verdicts(ax, rounds))),
+            ("Pool: distinct programs kept", svg(lambda ax: _pool(ax, rounds))),
+            ("Training problems solved", svg(lambda ax: _solved(ax, rounds))),
         ]
-    figures.append(("Held-out accuracy by family", _svg(lambda ax: _families(ax, curve))))
+    figures.append(("Held-out accuracy by family", svg(lambda ax: _families(ax, curve))))
     if any(s.general.choice for s in curve):
-        figures.append(("General ability", _svg(lambda ax: _general(ax, curve))))
+        figures.append(("General ability", svg(lambda ax: _general(ax, curve))))
     template = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     return template.render(
         figures=figures, curve=curve, report=report, decision=decision, version=__version__, colours=STATUS_COLOURS
@@ -38,10 +38,11 @@ def render(report: Report, decision: str = "") -> str:
 
 def figure(report: Report) -> str:
     """Return the learning curve alone, as SVG."""
-    return _svg(lambda ax: _curve(ax, (*report.history, report.summary)), 8.6, 3.4)
+    return svg(lambda ax: _curve(ax, (*report.history, report.summary)), 8.6, 3.4)
 
 
-def _svg(draw: Callable[[Any], None], width: float = 4.2, height: float = 2.9) -> str:
+def svg(draw: Callable[[Any], None], width: float = 4.2, height: float = 2.9) -> str:
+    """Return what `draw` puts on an axes, as SVG text; equal data give equal bytes."""
     import matplotlib
 
     matplotlib.use("svg")

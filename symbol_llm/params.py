@@ -38,12 +38,16 @@ class Limits(Section):
 
 
 class Collect(Section):
-    """The collection: which tasks, how many rows, how splits are cleaned."""
+    """The collection: which tasks, how many rows, how splits are cleaned, what training sees of them."""
 
     source: Path | None = None
     """Folder of real data sets, `<group>/<data set>/{train,test}.jsonl`; none: only generated problems."""
     tasks: tuple[str, ...] = ()
-    """Task names; none: every task that can be generated, or with a source every task it holds."""
+    """Task names; none: Symbol-LLM's 34, or with a source every task it holds."""
+    domains: tuple[str, ...] = ()
+    """Only tasks of these domains; none: of all."""
+    licence: Literal["any", "commercial"] = "any"
+    """`commercial`: leaves out sources whose licence forbids commercial use or is not known."""
     n_train: int | None = Field(default=None, ge=1)
     """Training problems a task; none: all there are (generated: 100)."""
     n_test: int | None = Field(default=None, ge=1)
@@ -54,8 +58,18 @@ class Collect(Section):
     """General rows a source and split."""
     gold_share: float = Field(default=1.0, ge=0, le=1)
     """Share of each task's gold programs that injection learns from; see `explore.problems` for the rest."""
+    evolved_share: float = Field(default=0.059, ge=0, le=1)
+    """Rows that symbol-evol adds to a task's training rows, as a share of them (Symbol-LLM: 5.9 % of its collection)."""
+    mixing_temperature: float = Field(default=1.0, ge=1)
+    """Of a task's n gold programs injection takes n (m/n)^(1 - 1/T), m being the smallest task's: 1 takes all."""
+    curriculum: bool = False
+    """Injection's rows by level, easy ones first; see `injection.shuffle`. Else by task and id."""
     overlap: float = Field(default=0.8, gt=0, le=1)
     """Share of word 8-grams in common with a test row from which a training row counts as its near copy."""
+    same_program: Literal["keep", "drop"] = "keep"
+    """A training row with the context and the canonical program of a test row, asked in other words; counted anyway."""
+    max_malformed: float = Field(default=0.01, ge=0, le=1)
+    """Share of a data set's rows that may be malformed, which are then left out and listed; with more the stage stops."""
     check_gold: bool = True
     """Run every gold program and drop those its own verifier refuses."""
     seed: int = 0
@@ -96,6 +110,8 @@ class Tune(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     max_length: int = Field(default=2048, ge=16)
     """Tokens of prompt and completion; longer rows are left out and counted."""
+    shuffle: bool = True
+    """Rows in random order, rows of like length together; else as they are given (see `collect.curriculum`)."""
     symbolic_share: float = Field(default=1.0, ge=0, le=1)
     """Share of the symbolic rows drawn (0.3 in infusion)."""
     seed: int = 0

@@ -64,6 +64,8 @@ class Problem(Record):
     """Names of the notation that instruction or context declares, as actions, predicates, relations or intents.
 
     Whole words of the texts, and of the program where it uses them; symbol-evol may rename any of them."""
+    renamed: dict[str, str] = Field(default_factory=dict)
+    """What symbol-evol called each of `symbols` that it renamed; empty in a row as its source has it."""
     level: int | None = Field(default=None, ge=1, le=3)
     """Difficulty of a generated problem, 3 the hardest."""
     source: str

@@ -122,7 +122,7 @@ def _arguments(params: Tune, out: Path) -> Any:
         weight_decay=params.weight_decay,
         per_device_train_batch_size=per_device,
         gradient_accumulation_steps=max(1, params.batch // (per_device * n_processes)),
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="group_by_length" if params.shuffle else "sequential",
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         deepspeed=deepspeed_config(),

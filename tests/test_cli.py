@@ -41,7 +41,7 @@ def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code:
     done = call(*JUDGE, "--json", program=program)
     verdict = json.loads(done.stdout)
     assert (verdict["status"], done.exit_code) == (status, exit_code)
-    assert (verdict["score"], verdict["verifier"]) == (1.0 if status == "accepted" else 0.0, "python@1")
+    assert (verdict["score"], verdict["verifier"]) == (1.0 if status == "accepted" else 0.0, "python@2")
 
 
 @pytest.mark.parametrize(("program", "exit_code"), [("a(c, b)", 1), ("R(B, C); r(a, b)", 0), ("r(a b)", 1)])

@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.collect import Copies, Dropped, Text, collect, read_problems, words
+from symbol_llm import verify
+from symbol_llm.cleaning import Dropped
+from symbol_llm.collect import choose, collect, read_problems
+from symbol_llm.copies import Copies, Text, words
 from symbol_llm.errors import InvalidInput
+from symbol_llm.evolve import restored
 from symbol_llm.files import read_records
 from symbol_llm.params import Collect
 from symbol_llm.records import GeneralItem, TrainingRow
 
+STARTERS = ("rule_theories", "scan", "table_questions", "word_problems")
+STORIES = ("folio_stories",)
 COUNTS = "one two three four five six seven eight nine ten".split()
 
 
@@ -46,14 +52,14 @@ def questions(collection: Path, split: str) -> set[str]:
 # --- splits and caps -----------------------------------------------------------------------------------------------
 
 
-def test_every_generated_task_passes_its_gold_check(tmp_path):
-    numbers = collect(tmp_path / "out", Collect(n_train=6, n_test=3))
+def test_generated_tasks_pass_their_gold_check(tmp_path):
+    numbers = collect(tmp_path / "out", Collect(tasks=STARTERS, n_train=6, n_test=3, evolved_share=0))
     assert (numbers["n_train"], numbers["n_test"], numbers["n_injection"]) == (24, 12, 24)
     assert not any("gold" in reason for reason in dropped(tmp_path / "out").values())
 
 
 def test_injection_learns_the_share_of_gold_asked_for_of_each_task(tmp_path):
-    numbers = collect(tmp_path / "out", Collect(n_train=5, n_test=3, gold_share=0.5))
+    numbers = collect(tmp_path / "out", Collect(tasks=STARTERS, n_train=5, n_test=3, gold_share=0.5, evolved_share=0))
     assert (numbers["n_train"], numbers["n_injection"]) == (20, 12)
     learnt = {row.problem for row in read_records(tmp_path / "out" / "training_set.jsonl", TrainingRow)}
     tasks = [row.task for row in read_problems(tmp_path / "out", "train") if row.id in learnt]
@@ -67,7 +73,7 @@ def test_generated_splits_have_the_sizes_asked_for_and_share_nothing(tmp_path):
 
 
 def test_default_size_of_a_generated_task(tmp_path):
-    numbers = collect(tmp_path / "out", Collect(tasks=("rule_theories",), check_gold=False))
+    numbers = collect(tmp_path / "out", Collect(tasks=("rule_theories",), check_gold=False, evolved_share=0))
     assert (numbers["n_train"], numbers["n_test"]) == (100, 25)
 
 
@@ -103,9 +109,59 @@ def test_cap_keeps_the_same_rows_whatever_their_order(tmp_path):
 
 
 def test_rows_are_sorted_by_task_and_id(tmp_path):
-    out = gather(tmp_path, n_train=5, n_test=2, check_gold=False)
+    out = gather(tmp_path, tasks=STARTERS, n_train=5, n_test=2, check_gold=False, evolved_share=0)
     rows = [(row.task, row.id) for row in read_problems(out, "train")]
     assert rows == sorted(rows)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_renamed_copies_are_added_to_training_rows_and_learnt_with_their_originals(tmp_path, share):
+    out = gather(tmp_path, tasks=("scan",), n_train=10, n_test=2, evolved_share=0.2, gold_share=share)
+    rows = read_problems(out, "train")
+    renamed = [row for row in rows if row.renamed]
+    assert (len(rows), len(renamed)) == (12, 2)
+    originals = {restored(row).id for row in renamed}
+    assert originals <= {row.id for row in rows}
+    learnt = {row.problem for row in read_records(out / "training_set.jsonl", TrainingRow)}
+    assert {row.id for row in renamed} <= learnt
+    assert len(learnt) == 10 * share + 2
+
+
+def test_a_temperature_evens_out_the_tasks_of_injection(tmp_path):
+    source = put(tmp_path / "in", "math/addsub", sums(COUNTS[:2]), sums(["test a"]))
+    rows = [{"id": f"s-{i}", "IN": f"{'jump and ' * i}walk", "OUT": f"{'I_JUMP ' * i}I_WALK"} for i in range(8)]
+    put(source, "command/scan", rows, [{"id": "t", "IN": "look", "OUT": "I_LOOK"}])
+    put(source, "logic/malls", [{"id": f"m-{i}", "NL": f"All {w}.", "FOL": f"P{i}(a)"} for i, w in enumerate(COUNTS[:2])],
+        [{"id": "m", "NL": "None.", "FOL": "Q(a)"}])  # fmt: skip
+    for temperature, expected in ((1, {"scan": 8, "malls": 2}), (2, {"scan": 4, "malls": 2})):
+        out = gather(tmp_path, f"t{temperature}", source=source, mixing_temperature=temperature, evolved_share=0)
+        tasks = {row.id: row.task for row in read_problems(out, "train")}
+        learnt = Counter(tasks[row.problem] for row in read_records(out / "training_set.jsonl", TrainingRow))
+        assert learnt == expected
+
+
+def test_a_curriculum_puts_easy_rows_first(tmp_path):
+    out = gather(tmp_path, tasks=("scan", "word_problems"), n_train=9, n_test=2, curriculum=True, check_gold=False)
+    levels = {row.id: row.level for row in read_problems(out, "train")}
+    order = [levels[row.problem] for row in read_records(out / "training_set.jsonl", TrainingRow)]
+    assert order == sorted(order)
+    assert set(order) == {1, 2, 3}
+
+
+def test_domains_and_licences_narrow_the_choice(tmp_path):
+    source = put(tmp_path / "in", "math/asdiv", [asdiv("5"), asdiv("7")], [asdiv("6")])
+    put(
+        source,
+        "command/scan",
+        [{"id": "s", "IN": "walk", "OUT": "I_WALK"}],
+        [{"id": "t", "IN": "look", "OUT": "I_LOOK"}],
+    )
+    assert [one.task.name for one in choose(Collect(source=source, licence="commercial"))] == ["scan"]
+    assert [one.task.name for one in choose(Collect(source=source, domains=("math",)))] == ["asdiv"]
+    with pytest.raises(InvalidInput, match="no task is left"):
+        choose(Collect(source=source, domains=("math",), licence="commercial"))
+    with pytest.raises(InvalidInput, match="unknown domain 'maths'; have .*math"):
+        choose(Collect(source=source, domains=("maths",)))
 
 
 # --- cleaning ------------------------------------------------------------------------------------------------------
@@ -229,19 +285,21 @@ def folio(tmp_path: Path, *conclusions: tuple[str, str]) -> Path:
 
 
 def test_gold_against_its_label_is_dropped(tmp_path):
-    out = gather(tmp_path, source=folio(tmp_path, ("Elm(rio)", "True"), ("Elm(rio)", "False")))
-    assert dropped(out) == {"folio f-1": "gold rejected"}
+    out = gather(tmp_path, tasks=STORIES, source=folio(tmp_path, ("Elm(rio)", "True"), ("Elm(rio)", "False")))
+    assert dropped(out) == {"folio_stories f-1": "gold rejected"}
 
 
 def test_gold_that_cannot_be_parsed_leaves_a_row_without_program(tmp_path):
-    numbers = collect(tmp_path / "out", Collect(source=folio(tmp_path, ("Elm(rio)", "True"), ("Elm(((", "Uncertain"))))
+    numbers = collect(
+        tmp_path / "out", Collect(tasks=STORIES, source=folio(tmp_path, ("Elm(rio)", "True"), ("Elm(((", "Uncertain")))
+    )
     by_source = {row.source: row.program for row in read_problems(tmp_path / "out", "train")}
-    assert by_source == {"folio f-0": "Elm(rio)\nquery: Elm(rio)", "folio f-1": None}
+    assert by_source == {"folio_stories f-0": "Elm(rio)\nquery: Elm(rio)", "folio_stories f-1": None}
     assert (numbers["n_gold_unparsable"], numbers["n_injection"]) == (1, 1)
 
 
 def test_injection_rows_pair_the_prompt_with_the_gold_program(tmp_path):
-    out = gather(tmp_path, source=folio(tmp_path, ("Elm(rio)", "True")))
+    out = gather(tmp_path, tasks=STORIES, source=folio(tmp_path, ("Elm(rio)", "True")))
     (row,) = read_records(out / "training_set.jsonl", TrainingRow)
     (problem,) = read_problems(out, "train")
     assert (row.kind, row.problem, row.completion) == ("injection", problem.id, "Elm(rio)\nquery: Elm(rio)")
@@ -285,7 +343,7 @@ def test_card_and_manifest_say_what_was_built(tmp_path):
     source = put(tmp_path / "in", "math/asdiv", [asdiv("5 (figs)"), asdiv("Yes")], [asdiv("6")])
     out = gather(tmp_path, source=source)
     card = (out / "card.md").read_text()
-    assert "| asdiv | python | math/asdiv | 1 | 1 | 0 | 1 | CC BY-NC 4.0 |" in card
+    assert "| asdiv | math | python | math/asdiv | 1 | 1 | 0 | 1 | CC BY-NC 4.0 |" in card
     assert "- asdiv, train: 1 without a usable answer" in card
     assert "| shipped | 96 | 88 | Apache-2.0 | written for this project |" in card
     manifest = json.loads((out / "manifest.json").read_text())
@@ -297,11 +355,52 @@ def asdiv(answer: str) -> dict:
     return {"id": f"a-{answer}", "Answer": answer} | rest
 
 
+def test_malformed_rows_are_listed_and_the_rest_is_built(tmp_path):
+    source = put(tmp_path / "in", "math/addsub", sums(COUNTS * 2), sums(["test a", "test b"]))
+    with (source / "math/addsub/train.jsonl").open("ab") as out:
+        out.write(b'{"id": "torn", "input": "ele\n{"id": 5, "input": "x", "target": 1}\n\xff\n')
+    fine = Collect(source=source, tasks=("addsub",), max_malformed=0.2)
+    numbers = collect(tmp_path / "out", fine)
+    assert (numbers["n_train"], numbers["n_malformed"]) == (10, 3)
+    found = [row for row in read_records(tmp_path / "out" / "dropped.jsonl", Dropped) if row.reason == "malformed"]
+    assert {row.source.rpartition("/")[2] for row in found} == {"train.jsonl:21", "train.jsonl:22", "train.jsonl:23"}
+    assert any("id: input should be a valid string" in row.detail for row in found)
+    with pytest.raises(InvalidInput, match=r"train\.jsonl:21: not JSON.*; 3 of 25 rows: see `collect.max_malformed`"):
+        collect(tmp_path / "other", Collect(source=source, tasks=("addsub",)))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_stopped_build_goes_on_from_its_verdicts_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "home"))
+    params = {"tasks": ("scan", "word_problems"), "n_train": 6, "n_test": 2}
+    whole = gather(tmp_path, "out", **params)
+    first = (whole / "manifest.json").read_bytes()
+    judged = []
+
+    def stopping(items, limits):
+        for n, verdict in enumerate(verify.judge_all(items, limits)):
+            if len(judged) > 7 and n:
+                raise KeyboardInterrupt
+            judged.append(verdict.problem)
+            yield verdict
+
+    monkeypatch.setattr("symbol_llm.cleaning.judge_all", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        gather(tmp_path, "out", **params)
+    monkeypatch.setattr(
+        "symbol_llm.cleaning.judge_all", lambda rows, limits: (judged.append("again") or v for v in verify.judge_all(rows, limits))
+    )
+    gather(tmp_path, "out", **params)
+    assert (whole / "manifest.json").read_bytes() == first
+    assert judged.count("again") < len(judged) / 2 + 4
+    assert not list((tmp_path / "home" / "ledgers").iterdir())
+
+
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
 def test_unknown_task_lists_what_there_is(tmp_path):
-    with pytest.raises(InvalidInput, match="unknown task 'sums'; have scan, .*gsm8k"):
+    with pytest.raises(InvalidInput, match="unknown task 'sums'; have .*scan, .*gsm8k"):
         collect(tmp_path / "out", Collect(tasks=("sums",)))
 
 
@@ -318,8 +417,8 @@ def test_missing_folder_of_a_named_task_is_named(tmp_path):
 
 
 def test_task_that_is_only_read_needs_a_source(tmp_path):
-    with pytest.raises(InvalidInput, match="'gsm8k' is not generated: set `source` to a folder that holds math/gsm8k"):
-        collect(tmp_path / "out", Collect(tasks=("gsm8k",)))
+    with pytest.raises(InvalidInput, match="'svamp' is not generated: set `source` to a folder that holds math/svamp"):
+        collect(tmp_path / "out", Collect(tasks=("svamp",)))
 
 
 def test_source_without_any_known_set_lists_them(tmp_path):

@@ -1,4 +1,4 @@
-"""Python programs of thought. Equal means: running the program gives the gold answer.
+"""Python programs, of thought or with a function asked for. Equal means: running gives the gold answer.
 
 A program either defines `solution()`, whose return value is the answer, or assigns `answer` at top level; `solution`
 wins. It runs in a sandbox child that returns a tagged value; the comparison with gold happens here, out of its reach:
@@ -10,12 +10,19 @@ wins. It runs in a sandbox child that returns a tagged value; the comparison wit
 - Expressions (a SymPy value, or a text such as "2*(x + 1)") are equal if SymPy shows their difference to be zero. That
   happens in a second child which runs none of the program's Python.
 
-Missed: a right program whose answer is a set or a dict, or needs input, the network or files.
+A problem with `environment["function"]` asks for a function of that name: `environment["calls"]` are the arguments of
+each call as source, such as "[1, 2], 'a'", `answer` the results, each as the source of a literal.
+The child is told the calls and never the results, so that no program can forge its tests; it returns what each call
+gave, and here that is compared as Python's `==` does, floats within 1e-6. A function that answers all its tests right may
+still be wrong elsewhere. `environment["compare"]` "form" is for code without tests: there equal means gold's normal form.
+
+Missed: a right program of thought whose answer is a set or a dict; programs that need input, the network or files.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import importlib
 import math
@@ -33,7 +40,7 @@ from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
-VERSION = 1
+VERSION = 2
 METRIC = "execution accuracy"
 
 REFLECTION = {
@@ -64,6 +71,8 @@ def canonical(program: str) -> str:
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the answer as text; `environment["imports"]` are modules that the program finds imported."""
     outcome = _run(program, problem, limits)
+    if outcome.status == "ok" and "function" in problem.environment:
+        return Ran(_show_results(outcome.value), "", outcome.isolation)
     value = _decode(outcome.value)
     if outcome.status != "ok" or value is None:
         return Ran(None, outcome.detail or "the answer is None", outcome.isolation)
@@ -71,7 +80,11 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if running `program` gives `problem.answer`, else 0.0."""
+    """1.0 if running `program` gives `problem.answer`, or its form is gold's where that is asked for, else 0.0."""
+    if problem.environment.get("compare") == "form":
+        return Result(float(canonical(program) == _gold_form(problem)))
+    if "function" in problem.environment:
+        return _score_function(program, problem, limits)
     if problem.answer is None:
         raise InvalidInput(f"problem {problem.id} has no answer; a python problem needs one")
     outcome = _run(program, problem, limits)
@@ -88,9 +101,37 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     return Result(float(_matches(value, problem.answer, same)), _show(value), outcome.isolation)
 
 
+def _gold_form(problem: Problem) -> str:
+    try:
+        return canonical(problem.program or "")
+    except Unparsable as e:  # gold is ours
+        raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
+
+
+def _score_function(program: str, problem: Problem, limits: Limits) -> Result:
+    calls, answer = problem.environment.get("calls"), problem.answer
+    if not isinstance(calls, list) or not isinstance(answer, list) or not 0 < len(calls) == len(answer):
+        raise InvalidInput(f"problem {problem.id}: expected a list of calls and an answer with as many results")
+    try:
+        wanted = [ast.literal_eval(text) for text in answer]
+    except (ValueError, SyntaxError) as e:
+        raise InvalidInput(f"problem {problem.id}: a result is no literal: {e}") from e
+    outcome = _run(program, problem, limits)
+    if outcome.status != "ok":
+        return Result(0.0, outcome.detail, outcome.isolation)
+    try:
+        found = _plain(outcome.value)
+    except _NoValue as e:
+        return Result(0.0, str(e), outcome.isolation)
+    return Result(float(_equals(found, wanted)), _show_results(outcome.value), outcome.isolation)
+
+
 def _run(program: str, problem: Problem, limits: Limits) -> sandbox.Outcome:
     _parse(program)
-    args = {"program": program, "imports": problem.environment.get("imports", [])}
+    environment = problem.environment
+    args = {"program": program, "imports": environment.get("imports", [])}
+    if "function" in environment:
+        args |= {"function": environment["function"], "calls": environment.get("calls", [])}
     preload = ("sympy",) if "sympy" in program else ()
     outcome = sandbox.run(f"{__name__}:execute", args, limits, preload=preload)
     outcome.check_limits()
@@ -157,7 +198,7 @@ def _bound_by(alias: ast.alias) -> str:
     return alias.asname or alias.name.partition(".")[0]
 
 
-def _rename(tree: ast.AST) -> None:
+def _rename(tree: ast.Module) -> None:
     """Give every name that the program binds a number, in order of appearance; one name has one number everywhere.
 
     Names that can be seen from outside (attributes, keywords, members of classes) stay, so no two names are confused.
@@ -171,12 +212,23 @@ def _rename(tree: ast.AST) -> None:
                 fixed.update(name for statement in body for name in _binds_deep(statement))
             case ast.Import(names=[ast.alias(name=name, asname=None)]) if "." in name:
                 fixed.add(name.partition(".")[0])
+    top = {name for node in tree.body for name in _binds_above(node)}
+    if not top & {"solution", "answer"}:  # a module whose functions are called from outside
+        fixed |= top
     numbers: dict[str, str] = {}
     for name in _binds_deep(tree):
         if name not in fixed and not name.startswith("__"):
             numbers.setdefault(name, f"${len(numbers)}")
     for node in list(ast.walk(tree)):
         _renumber(node, numbers)
+
+
+def _binds_above(node: ast.AST) -> Iterator[str]:
+    """Yield what `node` binds in the scope in which it stands."""
+    yield from _binds(node)
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.comprehension)
+    for child in () if isinstance(node, inner) else ast.iter_child_nodes(node):
+        yield from _binds_above(child)
 
 
 def _binds_deep(node: ast.AST) -> Iterator[str]:
@@ -239,6 +291,11 @@ def execute(args: dict[str, Any]) -> Any:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     namespace |= {name: importlib.import_module(name) for name in args["imports"]}
     exec(compile(args["program"], "<program>", "exec"), namespace)  # noqa: S102 - this is the sandbox
+    if "function" in args:
+        function = namespace.get(args["function"])
+        if not callable(function):
+            raise NameError(f"the program defines no function {args['function']}")
+        return ["list", [_encode_result(function(*ast.literal_eval(f"[{call}]"))) for call in args["calls"]]]
     if callable(namespace.get("solution")):
         return _encode(namespace["solution"]())
     if "answer" not in namespace:
@@ -272,6 +329,20 @@ def _encode(value: Any, depth: int = 0) -> list[Any]:  # noqa: PLR0911 - one ret
     if type(value).__module__ in ("decimal", "datetime"):
         return ["float" if hasattr(value, "as_tuple") else "str", str(value)]
     raise TypeError(f"the answer has type {type(value).__name__}; expected a number, string, bool, list or expression")
+
+
+def _encode_result(value: Any, depth: int = 0) -> list[Any]:
+    """Return what a function gave, tagged; containers by their kind, which counts here."""
+    if depth > MAX_DEPTH:
+        raise TypeError("the result is nested too deeply")
+    for kind, name in ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "set")):
+        if isinstance(value, kind):
+            return [name, [_encode_result(v, depth + 1) for v in value]]
+    if isinstance(value, dict):
+        return ["dict", [[_encode_result(k, depth + 1), _encode_result(v, depth + 1)] for k, v in value.items()]]
+    if isinstance(value, bytes | complex):
+        return [type(value).__name__, repr(value)]
+    return _encode(value)
 
 
 def _encode_sympy(value: Any, depth: int) -> list[Any]:
@@ -406,6 +477,59 @@ def _matches(value: Any, gold: Any, same: Callable[[str, str], bool]) -> bool:  
     is_expression = re.search("[A-Za-z]", gold) and re.search(r"[\d+*/^()]", gold)
     tried = isinstance(value, _Expression) or is_expression
     return bool(tried and EXPRESSION.fullmatch(text) and EXPRESSION.fullmatch(gold) and same(text, gold))
+
+
+class _NoValue(Exception):
+    """What came back from the child is no value."""
+
+
+def _plain(tagged: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - a return a kind
+    """Return a result of a function as a Python value; _NoValue if it is malformed."""
+    match tagged:
+        case ["none", None]:
+            return None
+        case ["bytes" | "complex", str(text)] if len(text) < 4000:
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                return ast.literal_eval(text)
+        case ["float", "nan" | "inf" | "-inf" as text]:
+            return float(text)
+        case ["list" | "tuple" | "set" as kind, list(items)] if depth <= MAX_DEPTH:
+            parts = [_plain(item, depth + 1) for item in items]
+            with contextlib.suppress(TypeError):
+                return parts if kind == "list" else tuple(parts) if kind == "tuple" else set(parts)
+        case ["dict", list(items)] if depth <= MAX_DEPTH and all(isinstance(i, list) and len(i) == 2 for i in items):
+            with contextlib.suppress(TypeError):
+                return {_plain(key, depth + 1): _plain(value, depth + 1) for key, value in items}
+        case _:
+            value = _decode(tagged)
+            if value is not None:
+                return value.text if isinstance(value, _Expression) else value
+    raise _NoValue("the function's result is no value that can be compared")
+
+
+def _equals(found: Any, wanted: Any) -> bool:
+    """Return whether two values are equal as `==` has it, but floats within 1e-6 of each other."""
+    if isinstance(found, float | Fraction) and isinstance(wanted, int | float):
+        if isinstance(wanted, int) and isinstance(found, Fraction):
+            return found == wanted
+        return _as_float(Fraction(wanted) if isinstance(wanted, int) else found) == wanted or math.isclose(
+            _as_float(found) if isinstance(found, Fraction) else found,
+            _as_float(Fraction(wanted)),
+            rel_tol=1e-6,
+            abs_tol=1e-9,
+        )
+    if isinstance(found, list | tuple) and type(found) is type(wanted):
+        return len(found) == len(wanted) and all(map(_equals, found, wanted))
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(_equals(found[key], wanted[key]) for key in wanted)
+    return bool(found == wanted)
+
+
+def _show_results(tagged: Any) -> str:
+    try:
+        return ", ".join(map(_show, _plain(tagged)))
+    except (_NoValue, TypeError):
+        return "no values"
 
 
 def _folded(text: str) -> str:

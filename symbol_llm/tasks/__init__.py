@@ -6,17 +6,20 @@ judge (`verify.py`) and does not split or de-duplicate (`collect.py`).
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 import random
+import re
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from symbol_llm.errors import InvalidInput
-from symbol_llm.files import read_records
+from symbol_llm.files import Fault, read_records
 from symbol_llm.records import GeneralItem, Problem, Split
 
 Reader = Callable[[Path], Iterator[Problem]]
@@ -52,10 +55,19 @@ class Task(NamedTuple):
     """`<group>/<data set>` under a source directory; None if the task is only generated."""
     read: Reader | None = None
     generate: Generator | None = None
+    language: str = "en"
+    """Of the questions, as an ISO 639-1 code."""
     published: Published | None = None
     """None: not one of the 34."""
     evaluation_only: bool = False
     """Its rows are test rows, whatever file they come from: a set to show transfer on, never to train on."""
+
+
+class Chosen(NamedTuple):
+    """A task, and the folder it is read from; None: it is generated."""
+
+    task: Task
+    folder: Path | None
 
 
 class Row(BaseModel):
@@ -68,11 +80,39 @@ R = TypeVar("R", bound=Row)
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 
+_on_fault: ContextVar[Fault | None] = ContextVar("on_fault", default=None)
+
+
+@contextlib.contextmanager
+def tolerating(on_fault: Fault) -> Iterator[None]:
+    """Have readers hand malformed rows to `on_fault` and go on, as long as the block lasts."""
+    token = _on_fault.set(on_fault)
+    try:
+        yield
+    finally:
+        _on_fault.reset(token)
+
+
 def read_rows(folder: Path, kind: type[R]) -> Iterator[tuple[Split, R]]:
-    """Yield split and row of `train.jsonl`, then `test.jsonl`; InvalidInput names file, line and field."""
-    for split in SPLITS:
-        for row in read_records(folder / f"{split}.jsonl", kind):
+    """Yield split and row of `train.jsonl`, then `test.jsonl`, of which one may be absent.
+
+    InvalidInput names file, line and field; see `tolerating`.
+    """
+    files = {split: folder / f"{split}.jsonl" for split in SPLITS}
+    there = [split for split, path in files.items() if path.is_file()]
+    for split in there or SPLITS:
+        for row in read_records(files[split], kind, _on_fault.get()):
             yield split, row
+
+
+COMMERCIAL = re.compile(r"(?:MIT|Apache-2\.0|BSD|CC0|CC BY(?:-SA)? \d|GPL)", re.IGNORECASE)
+"""How licences begin that allow commercial use, on their own terms; share-alike and copyleft do."""
+RESERVED = re.compile(r"\bNC\b|non-commercial|LDC|not stated|unknown", re.IGNORECASE)
+
+
+def commercial(licence: str) -> bool:
+    """Say whether `licence`, as a task words it, allows commercial use; what is not known does not."""
+    return bool(COMMERCIAL.match(licence)) and not RESERVED.search(licence)
 
 
 class GeneralSource(NamedTuple):
@@ -91,7 +131,9 @@ def domains() -> list[str]:
 
 
 def in_domain(domain: str) -> tuple[Task, ...]:
-    """Return the tasks of `domain`."""
+    """Return the tasks of `domain`; InvalidInput lists what there is."""
+    if domain not in domains():
+        raise InvalidInput(f"unknown domain {domain!r}; have {', '.join(domains())}")
     tasks: tuple[Task, ...] = importlib.import_module(f"{__name__}.{domain}").TASKS
     return tasks
 
@@ -99,6 +141,11 @@ def in_domain(domain: str) -> tuple[Task, ...]:
 def all_tasks() -> dict[str, Task]:
     """Return every task by name, in the order of domains."""
     return {task.name: task for domain in domains() for task in in_domain(domain)}
+
+
+def published_first(task: Task) -> tuple[int, str]:
+    """Return the sort key that puts Symbol-LLM's 34 first, in the paper's order."""
+    return (task.published.number if task.published else PUBLISHED + 1, task.name)
 
 
 def domain_of() -> dict[str, str]:

@@ -1,24 +1,35 @@
-"""Word problems to small Python programs that set `answer`.
+"""Mathematics in words to small Python programs that set `answer`.
 
-Seven public sets are read; `generate` writes one- and two-step problems from templates. Programs made from a source's
-own formula are kept only if `run`, which knows arithmetic and nothing else, finds the source's answer.
+Fourteen public sets are read. Programs made from a source's own formulas are kept only if `run`, which knows arithmetic
+and nothing else, finds the source's answer. The options of a multiple choice are not shown unless the question speaks
+of them: a program that names one of five numbers has computed nothing.
+
+Problems are generated from the templates of `math.yaml` (their answers by `run` or by ANSWERS, not by the program) and
+as stories, told sentence by sentence beside the program.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
+import math
 import operator
 import random
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from importlib import resources
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import yaml
 from pydantic import BeforeValidator
 
 from symbol_llm.errors import InvalidInput
+from symbol_llm.files import read_records
 from symbol_llm.records import Problem
-from symbol_llm.tasks import Row, Task, read_rows
+from symbol_llm.tasks import Generator, Published, Row, Task, read_rows
 
 Number = int | float
 
@@ -88,61 +99,247 @@ def _as_number(value: object) -> Number:
     return _tidy(value)
 
 
-class Gsm8kRow(Row):
-    """A row of GSM8K; its steps are not kept."""
+class Parts(NamedTuple):
+    """What a row gives of a problem."""
 
-    id: str
     question: str
-    answer: Annotated[int | float, BeforeValidator(_after_hashes)]
-
-    def parts(self) -> tuple[str, Number | None, str | None]:
-        """Return question, answer and formula."""
-        return self.question, self.answer, None
+    answer: Any
+    program: str | None = None
+    context: str = ""
 
 
-class SvampRow(Row):
+class MathRow(Row):
+    """What the rows of all sets here share."""
+
+    id: str = ""
+
+    def parts(self) -> Parts:
+        """Return what the row gives of a problem."""
+        raise NotImplementedError
+
+
+class Gsm8kRow(MathRow):
+    """A row of GSM8K; its calculations, which stand between << and >>, make the program."""
+
+    question: str
+    answer: Annotated[tuple[str, int | float], BeforeValidator(lambda text: (text, _after_hashes(text)))]
+
+    def parts(self) -> Parts:
+        """Return what the row gives of a problem."""
+        text, answer = self.answer
+        return Parts(self.question, answer, program_of_steps(text, answer))
+
+
+class GsmHardRow(MathRow):
+    """A row of GSM-Hard."""
+
+    input: str
+    code: str
+    target: Annotated[int | float, BeforeValidator(_as_number)]
+
+    def parts(self) -> Parts:
+        """Return what the row gives of a problem."""
+        return Parts(self.input, self.target, self.code.strip())
+
+
+class SvampRow(MathRow):
     """A row of SVAMP."""
 
-    id: str
     Body: str
     Question: str
     Equation: str
     Answer: Annotated[int | float, BeforeValidator(_as_number)]
 
-    def parts(self) -> tuple[str, Number | None, str | None]:
-        """Return question, answer and formula."""
+    def parts(self) -> Parts:
+        """Return what the row gives of a problem."""
         body = self.Body.strip()
         joint = " " if body.endswith((".", "?", "!", ",")) else ", " if self.Question[:1].islower() else ". "
-        return f"{body}{joint}{self.Question.strip()}", self.Answer, self.Equation
+        return _computed(f"{body}{joint}{self.Question.strip()}", self.Answer, self.Equation)
 
 
-class AsdivRow(Row):
+class AsdivRow(MathRow):
     """A row of ASDiv."""
 
-    id: str
     Body: str
     Question: str
     Answer: str
     Formula: str
 
-    def parts(self) -> tuple[str, Number | None, str | None]:
-        """Return question, answer (None where it is not one number: a name, a time, a ratio, several) and formula."""
+    def parts(self) -> Parts:
+        """Return the parts; no answer where it is not one number: a name, a time, a ratio, several."""
         found = re.fullmatch(r"(-?[\d,]*\.?\d+)(?:/(\d+))?(?: ?\([^()]*\))?", self.Answer.strip())
         answer = _tidy(float(found[1].replace(",", "")) / float(found[2] or 1)) if found else None
         without_units = re.sub(r"\([^()]*[a-z][^()]*\)", "", self.Formula)
-        return f"{self.Body.strip()} {self.Question.strip()}", answer, without_units.partition("=")[0]
+        return _computed(f"{self.Body.strip()} {self.Question.strip()}", answer, without_units.partition("=")[0])
 
 
-class MawpsRow(Row):
+class MawpsRow(MathRow):
     """A row of the four MAWPS parts."""
 
-    id: str
     input: str
     target: Annotated[int | float, BeforeValidator(_as_number)]
 
-    def parts(self) -> tuple[str, Number | None, str | None]:
-        """Return question, answer and formula."""
-        return self.input, self.target, None
+    def parts(self) -> Parts:
+        """Return what the row gives of a problem."""
+        return Parts(self.input, self.target)
+
+
+class AquaRow(MathRow):
+    """A row of AQuA-RAT: options such as `C)15 km`, of which `correct` names one."""
+
+    question: str
+    options: list[str]
+    correct: str
+
+    def parts(self) -> Parts:
+        """Return the parts; the answer is the right option where that is a number."""
+        return _of_options(self.question, self.options, self.correct)
+
+
+class AquaCotRow(MathRow):
+    """A row of AQuA-RAT as FLAN has it, the options in the question after a backslash and an n."""
+
+    question: str
+    answer: str
+
+    def parts(self) -> Parts:
+        """Return the parts; the answer is the right option where that is a number."""
+        question, _, options = self.question.partition("\\nOptions:")
+        shown = [option.lstrip("( ") for option in options.split("\\n") if option.strip()]
+        return _of_options(question, shown, self.answer.strip("()"))
+
+
+class MathqaRow(MathRow):
+    """A row of MathQA in Python; the answer stands in its test."""
+
+    description: str
+    canonical_solution: str
+    test: str
+
+    def parts(self) -> Parts:
+        """Return the parts; the body of the source's function becomes the program."""
+        found = re.search(r"compare\(candidate\(\), (.+)\)", self.test)
+        program = re.sub(r"\n?return answer\s*$", "", textwrap.dedent(self.canonical_solution)).strip()
+        return Parts(self.description, _tidy(float(found[1])) if found else None, program)
+
+
+class TheoremqaRow(MathRow):
+    """A row of TheoremQA: the answer is a number, a bool, a list of numbers, or the letter of an option."""
+
+    Question: str
+    Answer: int | float | bool | str | list[int | float]
+
+    def parts(self) -> Parts:
+        """Return what the row gives of a problem."""
+        return Parts(self.Question, self.Answer)
+
+
+class CompetitionRow(MathRow):
+    """A row of MATH; the answer stands in the last box of its solution."""
+
+    problem: str
+    solution: str
+
+    def parts(self) -> Parts:
+        """Return the parts; no answer where the box holds what no program could return."""
+        return Parts(self.problem, value_of_latex(_boxed(self.solution)))
+
+
+def _computed(question: str, answer: Number | None, formula: str) -> Parts:
+    return Parts(question, answer, program_of(formula, answer) if formula and answer is not None else None)
+
+
+NEEDS_OPTIONS = re.compile(r"\b(following|options?|choices?|which one|which among|except|cannot be|could be)\b", re.I)
+
+
+def _of_options(question: str, options: list[str], correct: str) -> Parts:
+    right = next((option for option in options if option.lstrip().startswith(correct)), "")
+    context = f"Options: {'; '.join(options)}" if NEEDS_OPTIONS.search(question) else ""
+    return Parts(question.strip(), number_of(re.sub(r"^\s*[A-E]\s*\)\s*", "", right)), context=context)
+
+
+AMOUNT = re.compile(
+    r"(?:Rs\.?|\$|€|£|[xn]\s*=)?\s*(?P<sign>[-–]?)\s*(?:(?P<whole>\d+)\s+(?=\d+/\d))?"
+    r"(?P<number>\d{1,3}(?:,\d{2,3})+(?:\.\d+)?|\d*\.?\d+)(?:/(?P<under>[1-9]\d*))?\s*(?P<unit>[a-zA-Z%°$./ ]*)"
+)
+SCALES = re.compile(r"\b(?:thousand|million|billion|lakh|crore|pi|dozen|am|pm|and|or|to|sqrt|roots?)\b|\bsqr?\d*", re.I)
+
+
+def number_of(text: str) -> Number | None:
+    """Return the one number in `text`, without currency and unit; None where it is more or less than that."""
+    found = AMOUNT.fullmatch(text.strip().rstrip("."))
+    if not found or SCALES.search(found["unit"]) or re.fullmatch(r"/.*|[^mhsg%°$]", found["unit"]):
+        return None
+    value = float(found["whole"] or 0) + float(found["number"].replace(",", "")) / float(found["under"] or 1)
+    return _tidy(-value if found["sign"] else value)
+
+
+def _boxed(solution: str) -> str:
+    start = solution.rfind("\\boxed")
+    if start < 0:
+        return ""
+    text, depth = solution[start + len("\\boxed") :], 0
+    for n, sign in enumerate(text):
+        depth += (sign == "{") - (sign == "}")
+        if depth == 0 and sign == "}":
+            return text[1:n]
+    return text.split()[0].strip("$.{") if text.split() else ""
+
+
+LATEX = (
+    (r"\\(?:left|right|displaystyle|!|,|;|:| )|\\?\$|\\?%|\^\{?\\circ\}?", ""),
+    (r"\\(?:text|mbox|mathrm|textbf)\{\s*(?:and|or)\s*\}", ","),
+    (r"(?<=[\d})])\s*\\(?:text|mbox|mathrm)\{[^{}]*\}(?:\^\d)?$", ""),
+    (r"\\(?:text|mbox|mathrm|textbf)\{([^{}]*)\}", r"\1"),
+    (r"\\[dt]frac", r"\\frac"),
+    (r"\\frac(\d)(\d)", r"((\1)/(\2))"),
+    (r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"((\1)/(\2))"),
+    (r"\\sqrt\s*(\d|[a-z])", r"sqrt(\1)"),
+    (r"\\sqrt\{([^{}]*)\}", r"sqrt(\1)"),
+    (r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"((\1)/(\2))"),
+    (r"\\cdot|\\times", "*"),
+    (r"\\pi", " pi "),
+    (r"^[a-zA-Z]\s*(?:=|\\in)", ""),
+)
+"""Patterns with what stands for them in an expression; whatever keeps a backslash after these is none."""
+
+
+def value_of_latex(text: str) -> int | float | str | list[Any] | None:
+    """Return a LaTeX answer as a number, an expression, a word or a list of such; None where it is none of these."""
+    for pattern, replacement in LATEX:
+        text = re.sub(pattern, replacement, text)
+    text = text.replace("{", "(").replace("}", ")").strip().rstrip(".")
+    if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?|-?\d*\.?\d+", text):
+        return _tidy(float(text.replace(",", "")))
+    if found := re.fullmatch(r"(-?)\(\((-?\d+)\)/\((\d+)\)\)", text):
+        return f"{found[1]}{found[2]}/{found[3]}"
+    if "," in text and re.fullmatch(r"\(.*\)|[^()]*", text):
+        items = [value_of_latex(item) for item in text.removeprefix("(").removesuffix(")").split(",")]
+        return None if None in items else items
+    if re.fullmatch(r"\(?[A-Za-z][A-Za-z ]*\)?", text):
+        return text.strip("() ")
+    text = re.sub(r"(?<=[\d)])\s*(?=[a-z(])|(?<=[a-z])\s+(?=[a-z(\d])|(?<=\bpi)(?=[(\d])", "*", text)
+    return text if text and re.fullmatch(r"[\w\s+\-*/^().]{1,200}", text) else None
+
+
+def program_of_steps(text: str, answer: Number) -> str | None:
+    """Return a line for each calculation `<<formula=result>>`, earlier results by name; None unless they give `answer`."""
+    steps = re.findall(r"<<([^=<>]+)=([^<>]+)>>", text)
+    lines: list[str] = []
+    names: dict[str, str] = {}
+    for n, (formula, result) in enumerate(steps):
+        named = re.sub(r"(?<![\w.])[\d.]+(?![\w.])", lambda found: names.get(found[0], found[0]), formula)
+        names[result.strip()] = f"step{n + 1}"
+        try:
+            right = ast.unparse(ast.parse(named.strip(), mode="eval"))
+        except SyntaxError:
+            return None
+        lines.append(f"{'answer' if n + 1 == len(steps) else f'step{n + 1}'} = {right}")
+    try:
+        found = run("\n".join(lines))["answer"] if lines else None
+    except (InvalidInput, KeyError):
+        return None
+    return "\n".join(lines) if found is not None and abs(found - answer) <= TOLERANCE else None
 
 
 def program_of(formula: str, answer: Number) -> str | None:
@@ -157,24 +354,47 @@ def program_of(formula: str, answer: Number) -> str | None:
 
 
 def _public(
-    name: str, kind: type[Gsm8kRow] | type[SvampRow] | type[AsdivRow] | type[MawpsRow], licence: str, citation: str
+    name: str,
+    kind: type[MathRow],
+    licence: str,
+    citation: str,
+    *,
+    folder: str | None = None,
+    generate: Generator | None = None,
+    published: Published | None = None,
+    evaluation_only: bool = False,
 ) -> Task:
     def read(folder: Path) -> Iterator[Problem]:
-        for split, row in read_rows(folder, kind):
-            question, answer, formula = row.parts()
+        files = [folder / f"{split}.jsonl" for split in ("train", "test")]
+        tests = ((None, row) for file in files if file.is_file() for row in read_records(file, kind))
+        for n, (split, row) in enumerate(tests if evaluation_only else read_rows(folder, kind)):
+            parts = row.parts()
             yield Problem.of(
                 task=name,
                 family=FAMILY,
-                split=split,
+                split=split or "test",
                 instruction=INSTRUCTION,
-                question=question,
-                answer=answer,
-                program=program_of(formula, answer) if formula and answer is not None else None,
-                source=f"{name} {row.id}",
+                context=parts.context,
+                question=parts.question,
+                answer=parts.answer,
+                program=parts.program,
+                source=f"{name} {row.id or n}",
                 licence=licence,
             )
 
-    return Task(name, FAMILY, INSTRUCTION, SHOTS, licence, citation, folder=f"math/{name}", read=read)
+    return Task(
+        name,
+        FAMILY,
+        INSTRUCTION,
+        SHOTS,
+        licence,
+        citation,
+        folder=folder or f"math/{name}",
+        read=read,
+        generate=generate,
+        published=published,
+        evaluation_only=evaluation_only,
+    )
 
 
 # --- generated problems --------------------------------------------------------------------------------------------
@@ -189,353 +409,68 @@ class Template(NamedTuple):
     """Lines split by `;` over the quantities; the last sets `answer`."""
     texts: tuple[str, ...]
     """Wordings; `{quantity}`, `{name}`, `{other}`, `{things}`, `{place}` are filled in."""
+    level: int
 
 
-NAMES = (
-    "Ada Ben Cora Dan Ella Finn Gina Hugo Iris Jack Kim Leo Mia Nora Omar Pia Quinn Rosa Sam Tara Uma Vera Will".split()
-)
-THINGS = "apples marbles stickers books pencils coins shells cards stamps buttons cookies flowers eggs beads".split()
-PLACES = "school shop garden library market farm station museum".split()
-ASIDES = (
-    "It is {aside} degrees outside.",
-    "The next bus has the number {aside}.",
-    "There are {aside} houses in the street.",
-    "It has been raining for {aside} minutes.",
-)
+def _template(row: Mapping[str, Any]) -> Template:
+    level = row.get("level") or min(len(re.findall(r" [-+*/] ", row["solution"])), 3)
+    return Template(row["draw"], row["solution"], tuple(row["texts"]), level)
+
+
+_DATA = yaml.safe_load(resources.files("symbol_llm.tasks").joinpath("math.yaml").read_text(encoding="utf-8"))
+NAMES, THINGS, PLACES = (_DATA[key].split() for key in ("names", "things", "places"))
+TEMPLATES = tuple(_template(row) for row in _DATA["word_problems"])
+"""Their level is how many operators the solution has, 3 if it has more."""
+AQUA = tuple(_template(row) for row in _DATA["aqua"])
 ASIDE_SHARE = 0.15
-
-TEMPLATES = (
-    Template(
-        "left=3..40 eaten=2..25 total=left+eaten",
-        "answer = total - eaten",
-        (
-            "{name} has {total} cookies and eats {eaten} of them. How many cookies are left?",
-            "There were {total} plums in a bowl. {name} ate {eaten}. How many plums are still in the bowl?",
-        ),
-    ),
-    Template(
-        "first=3..60 second=3..60",
-        "answer = first + second",
-        (
-            "{name} has {first} {things} and {other} has {second}. How many {things} do they have together?",
-            "On Monday {name} found {first} {things}, and on Tuesday {second} more. How many {things} is that in all?",
-            "A box holds {first} red {things} and {second} blue ones. How many {things} are in the box?",
-        ),
-    ),
-    Template(
-        "groups=2..12 each=2..15",
-        "answer = groups * each",
-        (
-            "{name} fills {groups} bags with {each} {things} each. How many {things} is that?",
-            "There are {groups} boxes. Every box holds {each} {things}. How many {things} are there?",
-            "{name} buys {groups} packs of {things}. A pack has {each} {things}. How many {things} does {name} buy?",
-        ),
-    ),
-    Template(
-        "groups=2..9 share=2..15 total=groups*share",
-        "answer = total / groups",
-        (
-            "{groups} friends share {total} {things} equally. How many {things} does each friend get?",
-            "{name} puts {total} {things} into {groups} equal piles. How many {things} are in a pile?",
-        ),
-    ),
-    Template(
-        "small=3..40 more=2..30",
-        "answer = small + more",
-        (
-            "{name} has {small} {things}. {other} has {more} more than {name}. How many {things} does {other} have?",
-            "{other} owns {more} {things} more than {name}, who owns {small}. How many {things} does {other} own?",
-        ),
-    ),
-    Template(
-        "fewer=2..20 rest=2..40 large=fewer+rest",
-        "answer = large - fewer",
-        (
-            "{name} has {large} {things}. {other} has {fewer} fewer. How many {things} does {other} have?",
-            "{name} read {large} pages and {other} read {fewer} pages less. How many pages did {other} read?",
-        ),
-    ),
-    Template(
-        "low=5..60 gap=2..40 high=low+gap",
-        "answer = high - low",
-        (
-            "{name} has {high} {things} and {other} has {low}. How many more {things} does {name} have?",
-            "A red rope is {high} m long, a blue rope {low} m. How much longer is the red rope?",
-        ),
-    ),
-    Template(
-        "amount=2..40",
-        "answer = 2 * amount",
-        (
-            "{name} has {amount} {things}. {other} has twice as many. How many {things} does {other} have?",
-            "Yesterday {name} sold {amount} {things}, today twice that number. How many {things} were sold today?",
-        ),
-    ),
-    Template(
-        "half=2..40 total=half*2",
-        "answer = total / 2",
-        (
-            "{name} gives half of {total} {things} to {other}. How many {things} does {other} get?",
-            "Half of the {total} children at the {place} are girls. How many girls are there?",
-        ),
-    ),
-    Template(
-        "start=10..50 lost=2..9 found=2..20",
-        "answer = start - lost + found",
-        (
-            "{name} had {start} {things}, lost {lost} and then found {found}. How many {things} does {name} have now?",
-            "A bus leaves with {start} people. {lost} get off and {found} get on. How many people are on the bus?",
-        ),
-    ),
-    Template(
-        "price=2..20 count=2..12",
-        "answer = price * count",
-        (
-            "One ticket costs {price} dollars. How much do {count} tickets cost?",
-            "{name} buys {count} hats for {price} dollars each. How many dollars does {name} pay?",
-        ),
-    ),
-    Template(
-        "price=2..9 count=2..9 change=1..20 paid=price*count+change",
-        "cost = price * count; answer = paid - cost",
-        (
-            "{name} buys {count} pens for {price} dollars each and pays {paid} dollars. How much change is due?",
-            "A cake costs {price} dollars. {name} has {paid} dollars and buys {count}. How many dollars are left?",
-        ),
-    ),
-    Template(
-        "speed=20..90 hours=2..9",
-        "answer = speed * hours",
-        (
-            "A train goes {speed} km an hour. How many km does it go in {hours} hours?",
-            "{name} drives for {hours} hours at {speed} km per hour. How far does {name} drive?",
-        ),
-    ),
-    Template(
-        "speed=10..80 hours=2..8 distance=speed*hours",
-        "answer = distance / speed",
-        (
-            "The {place} is {distance} km away. How many hours does it take at {speed} km an hour?",
-            "A boat covers {speed} km an hour. How many hours does it need for {distance} km?",
-        ),
-    ),
-    Template(
-        "weeks=2..12 extra=2..6",
-        "answer = weeks * 7 + extra",
-        (
-            "A trip lasts {weeks} weeks and {extra} days. How many days is that?",
-            "{name} waits for {weeks} weeks and {extra} more days. How many days does {name} wait?",
-        ),
-    ),
-    Template(
-        "hours=2..9 minutes=5..55",
-        "answer = hours * 60 + minutes",
-        (
-            "A film lasts {hours} hours and {minutes} minutes. How many minutes is that?",
-            "{name} works for {hours} hours and {minutes} minutes. How many minutes does {name} work?",
-        ),
-    ),
-    Template(
-        "dozens=2..12 broken=2..11",
-        "answer = dozens * 12 - broken",
-        (
-            "{name} buys {dozens} dozen eggs, but {broken} are broken. How many good eggs are there?",
-            "A baker makes {dozens} dozen rolls and burns {broken} of them. How many rolls are fine?",
-        ),
-    ),
-    Template(
-        "width=2..20 length=2..30",
-        "answer = length * width",
-        (
-            "A garden is {width} m wide and {length} m long. What is its area in square metres?",
-            "What is the area of a room of {length} m by {width} m in square metres?",
-        ),
-    ),
-    Template(
-        "width=2..20 length=2..30",
-        "answer = 2 * width + 2 * length",
-        (
-            "A field is {width} m wide and {length} m long. How long is a fence all around it?",
-            "{name} walks once around a square block {length} m by {width} m. How many metres is that?",
-        ),
-    ),
-    Template(
-        "groups=2..9 each=3..12 taken=2..5",
-        "total = groups * each; answer = total - taken",
-        (
-            "{name} packs {groups} boxes of {each} {things} and sells {taken} {things}. How many {things} are left?",
-            "There are {groups} shelves with {each} {things} each. {taken} {things} are taken away. How many remain?",
-        ),
-    ),
-    Template(
-        "groups=2..9 each=2..9 single=2..20",
-        "grouped = groups * each; answer = grouped + single",
-        (
-            "{name} has {groups} bags with {each} {things} in each, and {single} loose {things}. How many in all?",
-            "There are {groups} tables for {each} people and {single} single chairs. How many people can sit?",
-        ),
-    ),
-    Template(
-        "groups=2..8 share=2..9 kept=2..9 total=groups*share+kept",
-        "rest = total - kept; answer = rest / groups",
-        (
-            "{name} has {total} {things}, keeps {kept} and shares the rest among {groups} friends. How many each?",
-            "Of {total} {things}, {kept} are broken. The others go into {groups} equal boxes. How many per box?",
-        ),
-    ),
-    Template(
-        "first=2..20 second=2..20 groups=2..6",
-        "each = first + second; answer = each * groups",
-        (
-            "Each of {groups} teams has {first} girls and {second} boys. How many players are there?",
-            "There are {groups} jars with {first} green and {second} red beads each. How many beads is that?",
-        ),
-    ),
-    Template(
-        "first=2..40 second=2..40 third=2..40",
-        "answer = first + second + third",
-        (
-            "{name} picks {first} pears, {second} plums and {third} figs. How many fruits is that?",
-            "A {place} had {first} visitors on Friday, {second} on Saturday and {third} on Sunday. How many in all?",
-        ),
-    ),
-    Template(
-        "used=2..15 spilled=2..15 left=2..30 total=used+spilled+left",
-        "answer = total - used - spilled",
-        (
-            "A tank has {total} litres. {used} litres are used and {spilled} are lost. How many litres are left?",
-            "{name} has {total} {things}, gives {used} to {other} and loses {spilled}. How many are left?",
-        ),
-    ),
-    Template(
-        "small=2..20 times=2..6",
-        "large = small * times; answer = small + large",
-        (
-            "{name} has {small} {things}. {other} has {times} times as many. How many do they have together?",
-            "A hen house has {small} cocks and {times} times as many hens. How many birds are there?",
-        ),
-    ),
-    Template(
-        "small=2..20 times=2..6",
-        "large = small * times; answer = large - small",
-        (
-            "{name} has {small} {things} and {other} has {times} times as many. How many more does {other} have?",
-            "A rope of {small} m and one {times} times as long are compared. How much longer is the second?",
-        ),
-    ),
-    Template(
-        "now=8..60 years=2..20",
-        "answer = now + years",
-        (
-            "{name} is {now} years old. How old will {name} be in {years} years?",
-            "A tree is {now} years old. What is its age {years} years from now?",
-        ),
-    ),
-    Template(
-        "young=4..30 gap=2..20 years=2..12",
-        "older = young + gap; answer = older + years",
-        (
-            "{name} is {young} and {other} is {gap} years older. How old will {other} be in {years} years?",
-            "{other} is {gap} years older than {name}, who is {young}. What is the age of {other} in {years} years?",
-        ),
-    ),
-    Template(
-        "quarters=5..38 price=quarters/4 count=2..9",
-        "answer = price * count",
-        (
-            "One pear costs {price} dollars. How much do {count} pears cost?",
-            "{name} buys {count} rolls at {price} dollars each. How many dollars is that?",
-        ),
-    ),
-    Template(
-        "tenths=12..95 first=tenths/10 more=12..80 second=more/10",
-        "answer = first + second",
-        (
-            "{name} runs {first} km and then {second} km. How many km does {name} run?",
-            "A bag of rice weighs {first} kg and a bag of salt {second} kg. What do they weigh together?",
-        ),
-    ),
-    Template(
-        "tenths=11..60 cut=tenths/10 more=12..60 left=more/10 total=cut+left",
-        "answer = total - cut",
-        (
-            "A rope is {total} m long. {name} cuts off {cut} m. How many metres are left?",
-            "A jug holds {total} litres of milk. {name} pours out {cut} litres. How much milk is left?",
-        ),
-    ),
-    Template(
-        "rate=5..25 hours=3..9 bonus=5..40",
-        "wage = rate * hours; answer = wage + bonus",
-        (
-            "{name} earns {rate} dollars an hour, works {hours} hours and gets {bonus} dollars extra. How much is it?",
-            "A worker gets {rate} dollars per hour for {hours} hours and a gift of {bonus} dollars. How much in all?",
-        ),
-    ),
-    Template(
-        "daily=2..20 days=3..14 done=2..9 left=daily*days total=left+done",
-        "rest = total - done; answer = rest / daily",
-        (
-            "A book has {total} pages. {name} has read {done} and now reads {daily} a day. How many days remain?",
-            "{name} needs {total} {things}, has {done} and gets {daily} every day. How many days does it take?",
-        ),
-    ),
-    Template(
-        "cars=2..15 bikes=2..15",
-        "answer = cars * 4 + bikes * 2",
-        (
-            "There are {cars} cars and {bikes} bicycles at the {place}. How many wheels is that?",
-            "{name} washes {cars} cars and {bikes} bicycles. How many wheels do they have?",
-        ),
-    ),
-    Template(
-        "cows=2..15 hens=2..15",
-        "answer = cows * 4 + hens * 2",
-        (
-            "{name} counts {cows} cows and {hens} hens on a farm. How many legs do they have?",
-            "A farm has {hens} hens and {cows} cows. How many legs is that?",
-        ),
-    ),
-    Template(
-        "rate=1..9 price=1..9 percent=rate*10 full=price*10",
-        "answer = full * percent / 100",
-        (
-            "How much is {percent} percent of {full} dollars?",
-            "{name} saves {percent} percent of {full} dollars. How many dollars does {name} save?",
-        ),
-    ),
-)
-
-
-def level_of(template: Template) -> int:
-    """Return 1, 2 or 3: how many operators the solution has."""
-    return min(len(re.findall(r" [-+*/] ", template.solution)), 3)
 
 
 def generate(rng: random.Random, level: int) -> Problem:
-    """Return one word problem; some open with a number that does not matter."""
-    template = rng.choice([template for template in TEMPLATES if level_of(template) == level])
-    quantities = _draw(template.draw, rng)
-    name, other = rng.sample(NAMES, 2)
-    words = {"name": name, "other": other, "things": rng.choice(THINGS), "place": rng.choice(PLACES)}
-    text = rng.choice(template.texts)
+    """Return one word problem, at level 3 mostly a chain of events; some open with a number that does not matter."""
+    if level == 3 and rng.random() < 0.7:
+        question, program, answer = _chain(rng)
+        return _generated("word_problems", question, program, answer)
+    question, program, result = _fill([template for template in TEMPLATES if template.level == level], rng)
     if rng.random() < ASIDE_SHARE:
-        text = f"{rng.choice(ASIDES)} {text}"
-    solution = template.solution.replace("; ", "\n")
-    program = re.sub(r"[a-z]\w*", lambda found: str(quantities.get(found[0], found[0])), solution)
+        question = f"{rng.choice(_DATA['asides']).format(aside=rng.randint(5, 30))} {question}"
+    return _generated("word_problems", question, program, result)
+
+
+def generate_aqua(rng: random.Random, level: int) -> Problem:
+    """Return a problem on percentages, ratios, speed, work, interest, mixtures or averages."""
+    return _generated("aqua", *_fill([template for template in AQUA if template.level == level], rng))
+
+
+def _generated(task: str, question: str, program: str, answer: Any) -> Problem:
     return Problem.of(
-        task="word_problems",
+        task=task,
         family=FAMILY,
         split="train",
         instruction=INSTRUCTION,
-        question=text.format(**quantities, **words, aside=rng.randint(5, 30)),
-        answer=run(program)["answer"],
+        question=question,
+        answer=answer,
         program=program,
         source="generated",
         licence="Apache-2.0",
     )
 
 
-def _draw(text: str, rng: random.Random) -> dict[str, Number]:
+def _words(rng: random.Random) -> dict[str, str]:
+    name, other = rng.sample(NAMES, 2)
+    return {"name": name, "other": other, "things": rng.choice(THINGS), "place": rng.choice(PLACES)}
+
+
+def _fill(templates: list[Template], rng: random.Random) -> tuple[str, str, Number]:
+    """Return question, program and answer of one of `templates`."""
+    template = rng.choice(templates)
+    quantities = draw(template.draw, rng)
+    solution = template.solution.replace("; ", "\n")
+    program = re.sub(r"[a-z]\w*", lambda found: str(quantities.get(found[0], found[0])), solution)
+    return rng.choice(template.texts).format(**quantities, **_words(rng)), program, run(program)["answer"]
+
+
+def draw(text: str, rng: random.Random) -> dict[str, Number]:
+    """Return a value for each quantity of a template's `draw`."""
     values: dict[str, Number] = {}
     for item in text.split():
         name, _, how = item.partition("=")
@@ -543,6 +478,291 @@ def _draw(text: str, rng: random.Random) -> dict[str, Number]:
         values[name] = rng.randint(int(low), int(high)) if is_range else run(item, values)[name]
     return values
 
+
+def _chain(rng: random.Random) -> tuple[str, str, int]:
+    """Return a story of four to six events that change how many things somebody has."""
+    words, amount = _words(rng), rng.randint(10, 60)
+    texts, formula = [rng.choice(_DATA["starts"]).format(x=amount, **words)], str(amount)
+    loose = False
+    for _ in range(rng.randint(4, 6)):
+        event = rng.choice(_DATA["events"])
+        sign = event["sign"]
+        sizes = [x for x in range(2, min(40, amount)) if sign in "+-" or (x <= 6 and (sign == "*" or amount % x == 0))]
+        if not sizes or (sign == "*" and amount > 200):
+            continue
+        x = rng.choice(sizes)
+        formula = f"({formula}) {sign} {x}" if loose and sign in "*/" else f"{formula} {sign} {x}"
+        loose = sign in "+-"
+        amount = {"+": amount + x, "-": amount - x, "*": amount * x, "/": amount // x}[sign]
+        texts.append(rng.choice(event["texts"]).format(x=x, **words))
+    question = " ".join([*texts, rng.choice(_DATA["ends"]).format(**words)])
+    return (question, f"answer = {formula}", amount) if len(texts) > 4 else _chain(rng)
+
+
+# --- stories with a name for every quantity, as in GSM8K ------------------------------------------------------------
+
+
+class Story:
+    """Sentences, and beside them the lines of a program with the value of each name, kept by plain arithmetic."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.texts: list[str] = []
+        self.lines: list[str] = []
+        self.value = 0
+
+    def say(self, *wordings: str) -> None:
+        """Add one of the wordings."""
+        self.texts.append(self.rng.choice(wordings))
+
+    def let(self, name: str, formula: str, value: int) -> int:
+        """Add a line to the program; the last one added is the answer."""
+        self.lines.append(f"{name} = {formula}")
+        self.value = value
+        return value
+
+    def problem(self) -> Problem:
+        """Return the problem; the name on the last line becomes `answer`."""
+        last = self.lines[-1].partition(" = ")[2]
+        return _generated("gsm8k", " ".join(self.texts), "\n".join([*self.lines[:-1], f"answer = {last}"]), self.value)
+
+
+def generate_gsm8k(rng: random.Random, level: int) -> Problem:
+    """Return a story of one or two steps at level 1, three or four at 2, five or more at 3."""
+    story = Story(rng)
+    rng.choice((_compare, _shop, _farm, _wages, _trip, _parts))(story, level)
+    return story.problem()
+
+
+def _compare(story: Story, level: int) -> None:
+    """Tell how many things each of some people has, each compared with the one before."""
+    rng = story.rng
+    people, things = rng.sample(NAMES, level + 1), rng.choice(THINGS)
+    amounts = [story.let(people[0].lower(), str(n := 2 * rng.randint(3, 20)), n)]
+    story.say(f"{people[0]} has {n} {things}.", f"{people[0]} collects {things} and owns {n}.")
+    for before, person in itertools.pairwise(people):
+        k, have = rng.randint(2, 4), amounts[-1]
+        x = rng.randint(1, have - 1) if have > 1 else 1
+        text, formula, value = rng.choice(
+            (
+                (f"{x} more {things} than {before}", f"{{}} + {x}", have + x),
+                (f"{k} times as many {things} as {before}", f"{k} * {{}}", k * have),
+                *[(f"half as many {things} as {before}", "{} / 2", have // 2)] * (have % 2 == 0),
+                *[(f"{x} fewer {things} than {before}", f"{{}} - {x}", have - x)] * (have > 1),
+            )
+        )
+        story.say(f"{person} has {text}.", f"{person} owns {text}.")
+        amounts.append(story.let(person.lower(), formula.format(before.lower()), value))
+    if level == 1:
+        story.say(f"How many {things} does {people[-1]} have?")
+        return
+    total = story.let("total", " + ".join(person.lower() for person in people), sum(amounts))
+    if level == 2:
+        story.say(f"How many {things} do they have in all?", f"How many {things} is that together?")
+        return
+    price = rng.randint(2, 9)
+    story.say(f"They sell all their {things} for {price} dollars each. How many dollars do they get?")
+    story.let("money", f"total * {price}", total * price)
+
+
+def _shop(story: Story, level: int) -> None:
+    """Buy things; from level 2 pay with a note, at level 3 with a discount."""
+    rng = story.rng
+    name, bought, total = rng.choice(NAMES), [], 0
+    things = rng.sample(THINGS, level)
+    for thing in things:
+        n, price = rng.randint(2, 12), rng.randint(2, 15)
+        bought.append(f"{n} {thing} at {price} dollars each")
+        total += story.let(thing, f"{n} * {price}", n * price)
+    story.say(f"{name} buys {' and '.join(bought)}.", f"In a shop, {name} takes {' and '.join(bought)}.")
+    if level == 1:
+        story.say("How many dollars is that?", f"How much does {name} pay?")
+        return
+    story.let("total", " + ".join(things), total)
+    if level == 3:
+        off = rng.randint(2, total // 2)
+        story.say(f"A coupon takes {off} dollars off the bill.", f"The seller lowers the bill by {off} dollars.")
+        total = story.let("bill", f"total - {off}", total - off)
+    paid = (total // 50 + 1) * 50
+    story.say(f"{name} pays with {paid} dollars. How much change is due?", f"How much is left of {paid} dollars?")
+    story.let("change", f"{paid} - {'bill' if level == 3 else 'total'}", paid - total)
+
+
+def _farm(story: Story, level: int) -> None:
+    """Make things every day, use some, sell the rest."""
+    rng = story.rng
+    name, goods = rng.choice(NAMES), rng.choice("loaves pies cakes baskets vases lamps chairs scarves".split())
+    workers, each = rng.randint(2, 9), rng.randint(3, 15)
+    story.say(f"{name} has {workers} workers who make {each} {goods} each a day.")
+    made = story.let("made", f"{workers} * {each}", workers * each)
+    if level == 1:
+        story.say(f"How many {goods} are made in a day?", f"How many {goods} a day is that?")
+        return
+    kept, price = rng.randint(1, made - 1), rng.randint(2, 12)
+    story.say(f"{kept} of them are given away and the others sold for {price} dollars each.")
+    sold = story.let("sold", f"made - {kept}", made - kept)
+    money = story.let("money", f"sold * {price}", sold * price)
+    if level == 2:
+        story.say("How many dollars come in a day?", f"How many dollars does {name} take in every day?")
+        return
+    days = rng.randint(3, 30)
+    rent = rng.randint(5, money * days)
+    story.say(f"The workshop costs {rent} dollars of rent. How many dollars remain after {days} days?")
+    gained = story.let("income", f"money * {days}", money * days)
+    story.let("left", f"income - {rent}", gained - rent)
+
+
+def _wages(story: Story, level: int) -> None:
+    """Earn by the hour, spend, save."""
+    rng = story.rng
+    name, hours, rate = rng.choice(NAMES), rng.randint(3, 9), rng.randint(8, 30)
+    work = rng.choice(("paints fences", "drives a taxi", "teaches piano", "washes cars", "mends shoes", "cuts hair"))
+    story.say(f"{name} {work} for {hours} hours a day at {rate} dollars an hour.")
+    daily = story.let("daily", f"{hours} * {rate}", hours * rate)
+    days = rng.randint(2, 6)
+    weekly = story.let("weekly", f"daily * {days}", daily * days)
+    if level == 1:
+        story.say(f"How many dollars is that in {days} days?", f"What does {name} earn in {days} days?")
+        return
+    food = rng.randint(5, weekly // 2)
+    story.say(f"{name} works {days} days a week and spends {food} dollars a week on food.")
+    saved = story.let("saved", f"weekly - {food}", weekly - food)
+    weeks = rng.randint(2, 12)
+    total = story.let("total", f"saved * {weeks}", saved * weeks)
+    if level == 2:
+        story.say(f"How many dollars are left after {weeks} weeks?")
+        return
+    gift, missing = rng.randint(1, 9), rng.randint(10, 500)
+    given = story.let("given", f"{gift} * {weeks}", gift * weeks)
+    price = total + given + missing
+    story.let("missing", f"{price} - total - given", missing)
+    story.say(
+        f"An uncle adds {gift} dollars a week. A boat costs {price} dollars. How many are missing after {weeks} weeks?"
+    )
+
+
+def _trip(story: Story, level: int) -> None:
+    """Travel in stages, each at its own speed."""
+    rng = story.rng
+    name, ways = rng.choice(NAMES), rng.sample(("cycles", "drives", "sails", "rides a bus", "takes a train"), level)
+    legs = []
+    for n, way in enumerate(ways):
+        hours, speed = rng.randint(2, 6), rng.randint(12, 90)
+        story.say(f"{f'Then {name}' if n else name} {way} for {hours} hours at {speed} km an hour.")
+        legs.append(story.let(f"leg{n + 1}", f"{hours} * {speed}", hours * speed))
+    if level > 1:
+        story.let("way", " + ".join(f"leg{n + 1}" for n in range(level)), sum(legs))
+    if level < 3:
+        story.say("How many km is that in all?", f"How far does {name} travel?")
+        return
+    pause, back = rng.randint(1, min(legs)), rng.randint(2, 5)
+    story.say(f"The way home is {pause} km shorter, and {name} makes the whole round trip {back} times.")
+    home = story.let("home", f"way - {pause}", sum(legs) - pause)
+    story.say("How many km does that add up to?")
+    story.let("all_trips", f"(way + home) * {back}", (sum(legs) + home) * back)
+
+
+def _parts(story: Story, level: int) -> None:
+    """Take a part of something, then a part of the rest."""
+    rng = story.rng
+    place, people = rng.choice(PLACES), rng.choice("children guests visitors workers runners singers".split())
+    parts = [rng.randint(2, 5) for _ in range(level)]
+    rest = total = math.prod(parts) * rng.randint(2, 15)
+    story.say(f"There are {total} {people} at the {place}.", f"{total} {people} come to the {place}.")
+    before, acts = str(total), rng.sample(("leaves by bus", "goes home", "walks away", "is picked up by car"), level)
+    for n, (part, act) in enumerate(zip(parts, acts, strict=True)):
+        story.say(f"One in {part} of {'the rest' if n else 'them'} {act}.")
+        gone = story.let(f"gone{n + 1}", f"{before} / {part}", rest // part)
+        rest, before = story.let(f"rest{n + 1}", f"{before} - gone{n + 1}", rest - gone), f"rest{n + 1}"
+    story.say(f"How many {people} are left?", f"How many {people} remain?")
+
+
+# --- mathematics, as in MATH -----------------------------------------------------------------------------------------
+
+
+class Kind(NamedTuple):
+    """One kind of mathematical problem: as a template, but with a whole program, which `kind` answers in ANSWERS."""
+
+    kind: str
+    level: int
+    draw: str
+    program: str
+    texts: list[str]
+
+
+MATH = tuple(Kind(**row) for row in _DATA["math"])
+
+
+def generate_math(rng: random.Random, level: int) -> Problem:
+    """Return a problem of algebra, number theory, counting or geometry; programs of level 3 mostly loop."""
+    kind = rng.choice([kind for kind in MATH if kind.level == level])
+    v = draw(kind.draw, rng)
+    return _generated("math", rng.choice(kind.texts).format(**v), kind.program.format(**v), ANSWERS[kind.kind](**v))
+
+
+def _choices(n: int, k: int) -> int:
+    return math.prod(range(n - k + 1, n + 1)) // math.factorial(k)
+
+
+def _in_base(n: int, base: int) -> str:
+    return _in_base(n // base, base) + str(n % base) if n else ""
+
+
+def _halvings(n: int) -> int:
+    return 0 if n == 1 else 1 + _halvings(3 * n + 1 if n % 2 else n // 2)
+
+
+def _walks(w: int, h: int, x: int, y: int) -> int:
+    ways = {(0, 0): 1}
+    for i, j in itertools.product(range(w + 1), range(h + 1)):
+        ways[i, j] = 0 if (i, j) == (x, y) else ways.get((i - 1, j), 0) + ways.get((i, j - 1), 0) + (i == j == 0)
+    return ways[w, h]
+
+
+ANSWERS: Mapping[str, Callable[..., Any]] = {
+    "value": lambda a, x, b: sum([x] * a, b),
+    "x": lambda x, **_: x,
+    "s": lambda s, **_: s,
+    "remainder": lambda n, d: n - d * (n // d),
+    "factorial": lambda n: math.prod(range(1, n + 1)),
+    "choose": _choices,
+    "gcd": lambda a, b, **_: max(d for d in range(1, a + 1) if a % d == b % d == 0),
+    "lcm": lambda a, b: next(m for m in range(a, a * b + 1, a) if m % b == 0),
+    "sum_to": lambda n: n * (n + 1) // 2,
+    "root": lambda r, **_: r,
+    "triangle": lambda a, b: 180 - (a + b),
+    "polygon": lambda n: n * 180 - 360,
+    "product": lambda a, b, c: len(list(itertools.product(range(a), range(b), range(c)))),
+    "power": lambda a, n: math.prod([a] * n),
+    "nth": lambda a, d, n: list(itertools.islice(itertools.count(a, d), n))[-1],
+    "series": lambda a, d, n: sum(itertools.islice(itertools.count(a, d), n)),
+    "committee": lambda a, b, m, n: _choices(a, m) * _choices(b, n),
+    "repeats": lambda n, k, **_: math.prod(range(k + 1, n + 1)),
+    "power_mod": lambda a, n, m: a**n % m,
+    "geometric": lambda a, r, n: a * (r**n - 1) // (r - 1),
+    "distance": lambda dx, dy, **_: _tidy(math.hypot(dx, dy)),
+    "both_red": lambda r, t, **_: str(Fraction(_choices(r, 2), _choices(t, 2))),
+    "coefficient": lambda n, k, a: _choices(n, k) * a**k,
+    "nested": lambda a, b, c, x: a * (x * x + c) - b,
+    "multiples": lambda n, a, b: n // a + n // b - n // math.lcm(a, b),
+    "primes": lambda n: sum(set(range(2, n)) - {i * j for i in range(2, n) for j in range(2, n // i + 1)}),
+    "divisors": lambda n, **_: sum(1 + (d * d < n) for d in range(1, math.isqrt(n) + 1) if n % d == 0),
+    "congruent": lambda a, b, n, **_: n % math.lcm(a, b) or math.lcm(a, b),
+    "digit_sum": lambda a, n: sum(map(int, str(a**n))),
+    "solutions": lambda a, b, n: sum((n - a * x) % b == 0 for x in range(1, (n - 1) // a + 1)),
+    "recurrence": lambda x, a, b, n: a ** (n - 1) * x + b * (a ** (n - 1) - 1) // (a - 1),
+    "digits": lambda s: sum(1 <= s - i - j <= 9 for i in range(10) for j in range(10)),
+    "dice": lambda n, s: max(0, min(s - 1, 2 * n + 1 - s)),
+    "zeros": lambda n: sum(n // 5**k for k in range(1, 6)),
+    "base": lambda n, b: sum(map(int, _in_base(n, b))),
+    "paths": lambda w, h, x, y, **_: _walks(w, h, x, y),
+    "coprime": lambda n, m: sum(not any(i % d == m % d == 0 for d in range(2, m + 1)) for i in range(1, n + 1)),
+    "halving": _halvings,
+    "subsets": lambda n, s: sum(
+        sum(some) == s for k in range(n + 1) for some in itertools.combinations(range(1, n + 1), k)
+    ),
+}
+"""The answer of each kind from its quantities, by another way than its program goes."""
 
 SHOTS = (
     ("", "Paul has 14 pens. He buys 9 more. How many pens does he have?", "answer = 14 + 9"),
@@ -561,7 +781,35 @@ MAWPS_LICENCE = "Apache-2.0 (repository); problems of MAWPS"
 
 TASKS = (
     Task("word_problems", FAMILY, INSTRUCTION, SHOTS, "Apache-2.0", "written for this project", generate=generate),
-    _public("gsm8k", Gsm8kRow, "MIT", "Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems"),
+    _public(
+        "gsm8k",
+        Gsm8kRow,
+        "MIT",
+        "Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems",
+        generate=generate_gsm8k,
+        published=Published(31, "BLEU", 8453, 100),
+    ),
+    _public(
+        "aqua",
+        AquaRow,
+        "Apache-2.0",
+        "Ling et al. 2017, Program Induction by Rationale Generation",
+        folder="math/aqua_rat",
+        generate=generate_aqua,
+        published=Published(32, "BLEU", 31144, 100),
+    ),
+    _public(
+        "math",
+        CompetitionRow,
+        "MIT (code; the problems' rights are disputed)",
+        "Hendrycks et al. 2021, Measuring Mathematical Problem Solving With the MATH Dataset",
+        generate=generate_math,
+        published=Published(33, "BLEU", 4426, 100),
+    ),
+    _public("aqua_cot", AquaCotRow, "Apache-2.0", "Ling et al. 2017; in the form of FLAN, Longpre et al. 2023"),
+    _public("gsm_hard", GsmHardRow, "Apache-2.0; questions of GSM8K, MIT", PAL, evaluation_only=True),
+    _public("mathqa_python", MathqaRow, "CC BY 4.0", "Amini et al. 2019, MathQA; Athiwaratkun et al. 2023, MXEval"),
+    _public("theoremqa", TheoremqaRow, "MIT", "Chen et al. 2023, TheoremQA", evaluation_only=True),
     _public(
         "svamp", SvampRow, "MIT", "Patel et al. 2021, Are NLP Models really able to Solve Simple Math Word Problems?"
     ),
