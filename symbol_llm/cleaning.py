@@ -6,6 +6,7 @@ that its own verifier refuses. What is dropped is kept in `Cleaner.dropped` with
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 import time
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from symbol_llm.copies import Copies, text_of, words
+from symbol_llm.copies import Copies, Text, text_of, words
 from symbol_llm.errors import InvalidInput
 from symbol_llm.evolve import evolved
 from symbol_llm.files import Ledger
@@ -106,22 +107,22 @@ class Cleaner:
         self.dropped.append(Dropped(**fields, reason=reason, detail=detail))
 
     def _is_clean(self, row: Problem) -> bool:
-        fault = self._fault(row)
+        text = text_of(row)
+        fault = self._fault(row, text)
         if fault:
             self._drop(row, *fault)
-        elif row.split == "train" and self._copies.but_for_numbers(text_of(row)):
+        elif row.split == "train" and self._copies.but_for_numbers(text):
             self.numbers["n_numbers_only"] += 1
         return not fault
 
-    def _fault(self, row: Problem) -> tuple[str, str] | None:
+    def _fault(self, row: Problem, text: Text) -> tuple[str, str] | None:
         """Return (reason, detail) if `row` is to be dropped for what it says; note its text as seen.
 
         A training text counts once in its family, since a problem may stand in several sets; a test text once in its task.
         """
         if row.answer is None and row.program is None:
             return "without a usable answer", "the source gives none that a program could be held to"
-        text = text_of(row)
-        place = _place(f"test {row.task}" if row.split == "test" else f"train {row.family}", *text[1:])
+        place = _place(f"test {row.task}" if row.split == "test" else f"train {row.family}", text)
         if place in self._seen:
             return "repeated", f"same words as {self._seen[place]}"
         self._seen[place] = text.name
@@ -181,17 +182,19 @@ class Cleaner:
             return None
 
 
-def _place(scope: str, *texts: tuple[str, ...]) -> str:
-    return content_id(scope, *texts)
+def _place(scope: str, text: Text) -> bytes:
+    """Return a hash of what is compared of a row, small since millions of them are kept."""
+    whole = "\n".join((scope, " ".join(text.context), " ".join(text.question)))
+    return hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _worked_examples(names: Iterable[str]) -> dict[str, str]:
+def _worked_examples(names: Iterable[str]) -> dict[bytes, str]:
     """Return the texts shown in few-shot prompts as texts that have been seen already."""
     seen = {}
     for task in map(get, names):
         for context, question, _ in task.shots:
             for scope in (f"test {task.name}", f"train {task.family}"):
-                seen[_place(scope, words(context), words(question))] = "a worked example"
+                seen[_place(scope, Text("", words(context), words(question)))] = "a worked example"
     return seen
 
 

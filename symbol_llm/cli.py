@@ -240,6 +240,26 @@ def evaluate(
 
 
 @main.command()
+@click.argument("collection", type=Existing)
+@click.argument("checkpoint", type=Existing)
+@click.argument("out", type=Folder)
+@click.option("--source", type=Existing, help="Folder of real data sets with general/mmlu and general/bbh.")
+@click.pass_context
+def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, source: Path | None) -> None:
+    """Put CHECKPOINT to the suites symbolic-34 and delegation, and with --source to general; a table each in OUT.
+
+    Tables hold the tasks that COLLECTION has test problems of, in the paper's order, beside what the paper printed.
+    """
+    from symbol_llm import stages
+
+    paths = {"collection": collection, "checkpoint": checkpoint, "out": out, "source": source}
+    _stage(ctx, stages.suite, "suite", params=_params(ctx).evaluate, **paths)
+    if not ctx.obj["json"]:
+        for name in sorted(out.glob("*.md")):
+            click.echo(f"\n{name.read_text()}")
+
+
+@main.command()
 @click.argument("checkpoint", type=Existing)
 @click.argument("report", type=Existing)
 @click.argument("original", type=Existing)

@@ -15,6 +15,9 @@ MIN_WORDS = 12
 Words = tuple[str, ...]
 
 
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?'\"]")
+
+
 class Text(NamedTuple):
     """What is compared of a row: a question may be asked of many contexts, a context may carry many questions."""
 
@@ -25,7 +28,7 @@ class Text(NamedTuple):
 
 def words(text: str) -> Words:
     """Return the words, numbers and operators of `text` in lower case; other punctuation does not count."""
-    return tuple(re.findall(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?'\"]", text.lower()))
+    return tuple(_WORD.findall(text.lower())) if text else ()
 
 
 def text_of(row: Problem | GeneralItem) -> Text:

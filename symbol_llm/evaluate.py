@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import NormalDist, fmean
 
-from symbol_llm import prompts, tasks, verify
+from symbol_llm import metrics, prompts, tasks, verify
 from symbol_llm.errors import InvalidInput
 from symbol_llm.explore import check_unscored
 from symbol_llm.models import Engine
@@ -112,7 +112,7 @@ def _candidate(problem: Problem, index: int, reply: str) -> Candidate:
 
 def scores(verdicts: Sequence[Verdict], samples: Sequence[Sequence[Verdict]] = ()) -> Scores:
     """Return counts by status, accuracy with its interval, and pass@k for k = 1 and the number of samples."""
-    scored = [v.score or 0.0 for v in verdicts if v.status != "unscored"]
+    scored = [float(v.status == "accepted") for v in verdicts if v.status != "unscored"]
     by_status = Counter(v.status for v in verdicts)
     found: dict[str, list[float]] = defaultdict(list)
     for row in samples:
@@ -141,6 +141,20 @@ def grouped(
         name: scores([verdicts[i] for i in ids], [samples[i] for i in ids if i in samples])
         for name, ids in sorted(groups.items())
     }
+
+
+def by_task(
+    problems: Sequence[Problem], verdicts: dict[str, Verdict], samples: dict[str, list[Verdict]]
+) -> dict[str, Scores]:
+    """Return the scores of each task, with the paper's metric where it is one of Symbol-LLM's 34."""
+    out = grouped(problems, verdicts, samples, lambda p: p.task)
+    for name in out:
+        published = tasks.get(name).published
+        if published:
+            values = [metrics.paper(published.metric, p, verdicts[p.id]) for p in problems if p.task == name]
+            mean = metrics.bootstrapped([v for v in values if v is not None])
+            out[name] = out[name].model_copy(update={"metric": published.metric, "paper": mean})
+    return out
 
 
 def general(items: Sequence[GeneralItem], engine: Engine, n: int) -> General:

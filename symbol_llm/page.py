@@ -184,11 +184,12 @@ TEMPLATE = """<!doctype html>
  <td class="n">{% if s.general.perplexity %}{{ "%.1f"|format(s.general.perplexity) }}{% endif %}</td>
  <td class="muted">{{ s.checkpoint[:10] }}</td></tr>{% endfor %}</table>
 <h2 style="margin-top:1.5rem">Tasks, at the end</h2>
-<table><tr><th>task</th><th class="n">n</th><th class="n">accuracy, %</th><th class="n">95 % interval</th>
+<table><tr><th>task</th><th class="n">n</th><th class="n">accuracy, %</th><th class="n">95 % interval</th><th class="n">as in the paper</th>
  {% for status in colours %}<th class="n">{{ status }}</th>{% endfor %}</tr>
 {% for name, s in last.tasks.items() %}<tr><td>{{ name }}</td><td class="n">{{ s.accuracy.n }}</td>
  <td class="n">{{ "%.1f"|format(100 * s.accuracy.mean) }}</td>
  <td class="n">{{ "%.1f"|format(100 * s.accuracy.low) }}–{{ "%.1f"|format(100 * s.accuracy.high) }}</td>
+ <td class="n">{% if s.paper %}{{ s.metric }} {{ "%.1f"|format(100 * s.paper.mean) }}{% endif %}</td>
  {% for status in colours %}<td class="n">{{ s[status] }}</td>{% endfor %}</tr>{% endfor %}</table>
 <h2 style="margin-top:1.5rem">Ten held-out problems</h2>
 <table><tr><th>task</th><th>question</th><th>program</th><th>gave</th><th>verdict</th></tr>

@@ -121,6 +121,8 @@ class Verdict(Record):
     status: Status
     score: float | None = Field(default=None, ge=0, le=1)
     """None where unscored."""
+    measure: float | None = Field(default=None, ge=0, le=1)
+    """What the field prints of the notation where that is softer than `score`: Smatch, F1, LE ..."""
     program: str | None = None
     """The program text taken from the reply."""
     canonical: str | None = None
@@ -172,7 +174,7 @@ class Interval(Record):
 
 
 class Scores(Record):
-    """Verdicts of one task, family or domain. `unscored` ones are counted and left out of `accuracy`."""
+    """Verdicts of one task, family or domain. `accuracy` is the share accepted; `unscored` ones are left out of it."""
 
     accuracy: Interval
     accepted: int = 0
@@ -181,6 +183,10 @@ class Scores(Record):
     timeout: int = 0
     resource: int = 0
     unscored: int = 0
+    metric: str | None = None
+    """Of a task among Symbol-LLM's 34: what the paper prints of it."""
+    paper: Interval | None = None
+    """Mean of `metric`, with a bootstrap interval."""
     pass_at: dict[str, float] = Field(default_factory=dict)
     """pass@k by k, unbiased (Chen et al. 2021), where samples were drawn."""
 

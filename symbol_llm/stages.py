@@ -187,7 +187,7 @@ def evaluate(
         stage=stage,
         checkpoint=files.hash_path(checkpoint),
         overall=whole.accuracy,
-        tasks=evaluating.grouped(problems, verdicts, samples, lambda p: p.task),
+        tasks=evaluating.by_task(problems, verdicts, samples),
         families=evaluating.grouped(problems, verdicts, samples, lambda p: p.family),
         domains=evaluating.grouped(problems, verdicts, samples, lambda p: domain[p.task]),
         general=evaluating.general(items, engine, params.n_general),
@@ -197,7 +197,7 @@ def evaluate(
     report = Report(
         summary=summary,
         history=(*earlier.history, earlier.summary) if earlier else (),
-        outcomes={p: v.score or 0.0 for p, v in sorted(verdicts.items()) if v.status != "unscored"},
+        outcomes={p: float(v.status == "accepted") for p, v in sorted(verdicts.items()) if v.status != "unscored"},
         samples=evaluating.show(problems, verdicts, params.seed),
     )
     numbers = _numbers(report)
@@ -205,6 +205,25 @@ def evaluate(
         files.write_json(draft / "report.json", report.model_dump(mode="json"))
         inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous}
         files.write_manifest(draft, stage="evaluate", inputs=inputs, params=params, metrics=numbers)
+    return numbers
+
+
+def suite(collection: Path, checkpoint: Path, out: Path, params: Evaluate, source: Path | None = None) -> Numbers:
+    """Evaluate `checkpoint` on `collection` and write each suite's table to `out`; `general` needs the folder `source`."""
+    from symbol_llm import suites
+
+    with files.building(out) as draft:
+        numbers = evaluate(collection, checkpoint, draft / "report", params, stage="suite")
+        summary = read_report(draft / "report").summary
+        tables = [suites.table("symbolic-34", summary), suites.table("delegation", summary)]
+        if source:
+            tables.append(suites.general(checkpoint, source, params.n))
+        for found in tables:
+            files.write_text(draft / f"{found.suite}.md", suites.markdown(found))
+            numbers |= {f"{found.suite}_{line.task}": line.accepted.mean for line in found.lines}
+        files.write_json(draft / "suites.json", [found.model_dump(mode="json") for found in tables])
+        inputs = {"collection": collection, "checkpoint": checkpoint, "source": source and source / "general"}
+        files.write_manifest(draft, stage="suite", inputs=inputs, params=params, metrics=numbers)
     return numbers
 
 

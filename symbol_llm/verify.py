@@ -104,6 +104,7 @@ def _judge(problem: Problem, reply: str, limits: Limits, found: dict[str, Any]) 
     result = family.score(program, problem, limits)
     accepted = result.score >= 1.0
     found |= {"status": "accepted" if accepted else "rejected", "score": min(1.0, max(0.0, result.score))}
+    found["measure"] = result.score if result.measure is None else result.measure
     found |= {"value": result.value and result.value[:MAX_TEXT], "isolation": result.isolation}
 
 

@@ -80,7 +80,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
         raise InvalidInput(f"problem {problem.id}: gold graph: {e}") from e
     graph = _parse(program)
     f1 = 1.0 if _print(graph) == _print(gold) else smatch(graph, gold)
-    return Result(1.0 if f1 >= threshold else f1, f"Smatch {f1:.4f}")
+    return Result(1.0 if f1 >= threshold else f1, f"Smatch {f1:.4f}", measure=f1)
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:

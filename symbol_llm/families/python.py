@@ -502,6 +502,8 @@ def _plain(tagged: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - a return a ki
                 return {_plain(key, depth + 1): _plain(value, depth + 1) for key, value in items}
         case _:
             value = _decode(tagged)
+            if isinstance(value, Fraction) and value.denominator == 1:
+                return int(value)
             if value is not None:
                 return value.text if isinstance(value, _Expression) else value
     raise _NoValue("the function's result is no value that can be compared")
@@ -509,15 +511,9 @@ def _plain(tagged: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - a return a ki
 
 def _equals(found: Any, wanted: Any) -> bool:
     """Return whether two values are equal as `==` has it, but floats within 1e-6 of each other."""
-    if isinstance(found, float | Fraction) and isinstance(wanted, int | float):
-        if isinstance(wanted, int) and isinstance(found, Fraction):
-            return found == wanted
-        return _as_float(Fraction(wanted) if isinstance(wanted, int) else found) == wanted or math.isclose(
-            _as_float(found) if isinstance(found, Fraction) else found,
-            _as_float(Fraction(wanted)),
-            rel_tol=1e-6,
-            abs_tol=1e-9,
-        )
+    if isinstance(found, float) or isinstance(wanted, float):
+        are_numbers = isinstance(found, int | float | Fraction) and isinstance(wanted, int | float)
+        return are_numbers and math.isclose(_as_float(found), _as_float(wanted), rel_tol=1e-6, abs_tol=1e-9)
     if isinstance(found, list | tuple) and type(found) is type(wanted):
         return len(found) == len(wanted) and all(map(_equals, found, wanted))
     if isinstance(found, dict) and isinstance(wanted, dict):
@@ -526,10 +522,27 @@ def _equals(found: Any, wanted: Any) -> bool:
 
 
 def _show_results(tagged: Any) -> str:
+    """Return what the calls gave, equal values as equal text."""
     try:
-        return ", ".join(map(_show, _plain(tagged)))
+        return ", ".join(map(_show_result, _plain(tagged)))
     except (_NoValue, TypeError):
         return "no values"
+
+
+def _show_result(value: Any) -> str:
+    match value:
+        case float():
+            return _show(value)
+        case list():
+            return f"[{', '.join(map(_show_result, value))}]"
+        case tuple():
+            return f"({', '.join(map(_show_result, value))})"
+        case set():
+            return f"{{{', '.join(sorted(map(_show_result, value)))}}}"
+        case dict():
+            return f"{{{', '.join(sorted(f'{_show_result(k)}: {_show_result(v)}' for k, v in value.items()))}}}"
+        case _:
+            return repr(value)
 
 
 def _folded(text: str) -> str:
@@ -561,10 +574,10 @@ def _show(value: Any) -> str:
             return str(value)
 
 
-def _example(name: str, answer: Any, program: str, score: float | None) -> Example:
+def _example(name: str, answer: Any, program: str, score: float | None, **environment: Any) -> Example:
     problem = Problem.of(
         task="example", family="python", split="train", instruction="Write Python.", question=f"What gives {answer!r}?",
-        answer=answer, program=program, source="generated", licence="Apache-2.0",
+        answer=answer, program=program, source="generated", licence="Apache-2.0", environment=environment,
     )  # fmt: skip
     return Example(name, problem, program, score)
 
@@ -580,4 +593,10 @@ EXAMPLES = (
     _example("no answer", 17, "x = 17", 0.0),
     _example("crash", 17, "answer = 1 / 0", 0.0),
     _example("ill-formed", 17, "answer = (3 * 4", None),
+    _example(
+        "function", ["(1, 2)"], "def ends(xs):\n    return xs[0], xs[-1]", 1.0, function="ends", calls=["[1, 3, 2]"]
+    ),
+    _example(
+        "function of another name", ["1"], "def first(xs):\n    return xs[0]", 0.0, function="head", calls=["[1]"]
+    ),
 )

@@ -209,9 +209,12 @@ def _run(query: str, problem: Problem, limits: Limits) -> tuple[list[Rows] | str
     if database is not None and not Path(database).is_file():
         raise InvalidInput(f"problem {problem.id}: no database {database!r}")
     readable = [Path(database)] if database is not None else []
-    constants = [pair for gold in _gold_queries(problem) for pair in _constants(gold)] if schema is not None else []
+    golds = _gold_queries(problem) if schema is not None else []
+    constants = [pair for gold in golds for pair in _constants(gold)]
+    equated = {name.lower() for gold in golds for pair in _EQUATED.findall(gold) for name in pair}
     database = database and str(Path(database).resolve())
     args = {"query": query, "database": database, "script": script, "schema": schema, "constants": constants}
+    args["equated"] = sorted(equated)
     outcome = sandbox.run(f"{__name__}:select", args, limits, readable=readable)
     outcome.check_limits()
     if re.search("syntax error|unrecognized token|incomplete input", outcome.detail):
@@ -233,10 +236,11 @@ def select(args: dict[str, Any]) -> dict[str, Any]:
             return {"broken": str(e)}
         return {"results": [_select(connection, query)]}
     results = []
-    for seed, size in enumerate(FILLING_SIZES):
+    groups = [6 * value for name, value in args["constants"] if name == "count" and value in range(2, 100)]
+    for seed, size in enumerate((*FILLING_SIZES, *groups[:1])):
         try:
             connection = _open(None, args["schema"])
-            _fill(connection, args["constants"], size, random.Random(seed))
+            _fill(connection, args["constants"], args["equated"], size, seed)
         except sqlite3.Error as e:
             return {"broken": str(e)}
         rows, reads = _select(connection, query)
@@ -289,6 +293,7 @@ def _cell(value: Any) -> Any:
 
 FILLING_SIZES = (4, 6, 8, 10, 12, 16, 20, 24)
 """Most rows of a table, by filling."""
+_EQUATED = re.compile(r"\b(?:\w+\s*\.\s*)?([^\W\d]\w*)\s*=\s*(?:\w+\s*\.\s*)?([^\W\d]\w*)\b(?!\s*[.(])")
 _WORDS = "amber birch cedar delta ember fjord grove haven".split()
 Constant = tuple[str, Any]
 """A column's name in lower case, and a text or number which gold compares it with."""
@@ -305,13 +310,17 @@ def _constants(query: str) -> Iterator[Constant]:
             case "number" if not text.lower().startswith("0x"):
                 yield column, float(text) if re.search("[.eE]", text) else int(text)
             case "text" | "name" if text[0] in "'\"":
-                yield column, text[1:-1]
+                yield column, text[1:-1].replace(text[0] * 2, text[0])
             case "name":
                 column = text[1:-1].lower()
 
 
-def _fill(connection: sqlite3.Connection, constants: list[Constant], size: int, rng: random.Random) -> None:
-    """Put rows into every table, those that others refer to first."""
+def _fill(connection: sqlite3.Connection, constants: list[Constant], equated: list[str], size: int, seed: int) -> None:
+    """Put rows into every table, those that others refer to first; columns `equated` share a few numbers.
+
+    With an even seed cells are of few values, so that groups are large; with an odd one of many, so that ties are rare.
+    """
+    rng, n_values = random.Random(seed), 3 * size if seed % 2 else 4
     names = [n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     links: dict[str, dict[str, tuple[str, str]]] = {
         name: {
@@ -331,10 +340,16 @@ def _fill(connection: sqlite3.Connection, constants: list[Constant], size: int, 
             known = made.get(links[table].get(column.lower(), ("", "")))
             if known:
                 n_known = min(n_rows, len(known))
-                cells = rng.sample(known, n_known) if key == 1 else rng.choices(known, k=n_rows)
+                cells = rng.sample(known, n_known) if key == 1 else rng.choices(known[:n_values], k=n_rows)
             else:
-                drawn = (_made_up(kind, mine, [value for _, value in constants], size, rng) for _ in range(4 * n_rows))
-                cells = list(dict.fromkeys(drawn))[:n_rows] if key == 1 else list(drawn)[:n_rows]
+                few = max(3, n_rows if key == 1 else size // 3) if column.lower() in equated else 0
+                drawn = [
+                    rng.randint(1, few)
+                    if few and (not mine or rng.random() < 0.4)
+                    else _made_up(kind, mine, [value for _, value in constants], max(n_values, 3 * n_rows * key), rng)
+                    for _ in range(4 * n_rows)
+                ]
+                cells = (list(dict.fromkeys(drawn)) if key == 1 else drawn)[:n_rows]
             made[table.lower(), column.lower()] = cells
             filled.append(cells)
         marks = ", ".join("?" * len(filled))
@@ -342,24 +357,21 @@ def _fill(connection: sqlite3.Connection, constants: list[Constant], size: int, 
         connection.executemany(f'INSERT OR IGNORE INTO "{table}" VALUES ({marks})', rows)  # noqa: S608 - our schema
 
 
-def _made_up(kind: str, mine: list[Any], constants: list[Any], size: int, rng: random.Random) -> Any:
+def _made_up(kind: str, mine: list[Any], constants: list[Any], n_values: int, rng: random.Random) -> Any:
     """Return a cell for a column of SQL type `kind`: every other one is near a constant, its own if it has any."""
     near = mine or constants
     value = rng.choice(near) if near and rng.random() < (0.6 if mine else 0.2) else None
+    n = rng.randint(1, n_values)
     if re.search("INT|NUM|REAL|FLOA|DOUB|DEC", kind.upper()):
-        return (
-            value + rng.choice((-1, 0, 0, 1)) if isinstance(value, int | float) else value or rng.randint(0, 3 * size)
-        )
+        if isinstance(value, int | float):
+            return value + rng.choice((-9, -1, 0, 0, 0, 0, 1, 9))
+        return value or n
     if value is not None:
         plain = str(value).strip("%").replace("%", " ")
         return rng.choice((plain, plain, f"{plain}s", f"x{plain}")) if plain != str(value) else plain
     if re.search("DATE|TIME", kind.upper()):
-        return f"{rng.randint(1990, 2020)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
-    return (
-        rng.choice(("T", "F"))
-        if "BOOL" in kind.upper()
-        else f"{rng.choice(_WORDS)}{rng.choice(('', '', rng.randint(1, 9)))}"
-    )
+        return f"{2000 + n}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+    return "TF"[n % 2] if "BOOL" in kind.upper() else f"{_WORDS[n % len(_WORDS)]}{n // len(_WORDS) or ''}"
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------

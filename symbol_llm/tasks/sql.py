@@ -148,7 +148,8 @@ class Tables(Row):
                 if n in links:
                     other = self.table_names_original[self.column_names_original[links[n]][0]]
                     columns[place] += f" REFERENCES {_name(other)}({self._column(links[n])})"
-            key = [self._column(n) for n in mine if n in keys]
+            # Of a key of several columns the file has the first alone; one that refers to another table is such.
+            key = [self._column(n) for n in mine if n in keys and n not in links]
             columns += [f"PRIMARY KEY ({', '.join(key)})"] if key else []
             lines.append(f"CREATE TABLE {_name(name)} ({', '.join(columns)});")
         return "\n".join(lines)
@@ -204,6 +205,7 @@ def _public(
     *,
     generate: Generator | None = None,
     published: Published | None = None,
+    language: str = "en",
 ) -> Task:
     in_turns = issubclass(kind, DialogueRow)
 
@@ -237,6 +239,7 @@ def _public(
         read=read,
         generate=generate,
         published=published,
+        language=language,
     )
 
 
@@ -356,7 +359,8 @@ def read_wikisql(folder: Path) -> Iterator[Problem]:
 
 
 def _column(name: str) -> str:
-    return _name(re.sub(r"\W+", "_", name.lower()).strip("_"))
+    plain = re.sub(r"\W+", "_", name.lower()).strip("_")
+    return _name(f"in_{plain}" if plain[:1].isdigit() else plain)
 
 
 def _wikisql_query(
@@ -373,6 +377,8 @@ def _wikisql_query(
 def _constant(value: int | str) -> str:
     """Return `value` as SQL: a number bare, a text in quotes."""
     text = str(value)
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", text):
+        text = text.replace(",", "")
     return text if re.fullmatch(r"-?\d+(\.\d+)?", text) else "'{}'".format(text.replace("'", "''"))
 
 
@@ -954,9 +960,7 @@ def _narrow(query: Query, maker: Maker) -> Change | None:
     if len(query.where) > 2 or query.limit:
         return None
     condition = maker.condition(query.table, but=tuple(condition.column for condition in query.where))
-    text = maker.rng.choice(("Only those {}.", "Keep just the ones {}.", "Which of these are {}?", "And {}?"))
-    if text.startswith("Which"):
-        text = "Of these, take only the ones {}."
+    text = maker.rng.choice(("Only those {}.", "Keep just the ones {}.", "Of these, take only the ones {}.", "And {}?"))
     return query._replace(where=(*query.where, condition)), text.format(condition.words)
 
 
@@ -1030,25 +1034,25 @@ def _swap(query: Query, maker: Maker) -> Change | None:
     )
 
 
-CHANGES = (_narrow, _narrow, _widen, _widen, _reselect, _count, _summarise, _sort, _cut, _split, _swap)
+CHANGES = (_narrow, _narrow, _reselect, _count, _summarise, _sort, _cut, _split, _swap, _widen, _widen)
 GREETINGS = ("Hi, I have some questions about {}.", "Hello! Can you help me with {}?", "I want to know more about {}.")
 REPLIES = ("Here is what I found.", "Here you are.", "There are {} rows.", "This is the result, {} in all.")
 CLARIFIED = (("Do you want all columns?", "No, just what I asked for."), ("Shall I start?", "Yes, please."))
 
 
-def _talk(rng: random.Random, n_changes: int) -> tuple[Maker, list[tuple[str, Query, list[list[Any]]]]]:
-    """Return tables and a conversation about them: questions, each with its query and rows."""
+def _talk(rng: random.Random, level: int) -> tuple[Maker, list[tuple[str, Query, list[list[Any]]]]]:
+    """Return tables and `level` + 1 questions about them, each with its query and rows; at level 1 of one table."""
     maker = Maker(rng)
     query, rows = _settled(maker.plain, maker.data)
     turns = [(asked(query, rng), query, rows)]
     for _ in range(40):
-        if len(turns) > n_changes:
+        if len(turns) > level:
             return maker, turns
-        change = rng.choice(CHANGES)(turns[-1][1], maker)
+        change = rng.choice(CHANGES[: -2 if level == 1 else None])(turns[-1][1], maker)
         found = evaluate(change[0], maker.data) if change else None
         if change and found and found not in ([[0]], turns[-1][2]):
             turns.append((change[1], change[0], found))
-    return _talk(rng, n_changes)
+    return _talk(rng, level)
 
 
 def generate_sparc(rng: random.Random, level: int) -> Problem:
@@ -1148,6 +1152,7 @@ TASKS = (
         SpiderRow,
         "CC BY-SA 4.0 (Spider; copied from an Apache-2.0 repository)",
         "Yu et al. 2018, Spider; German by MachineSpider",
+        language="de",
     ),
     _public("defog_sql_eval", DefogRow, "Apache-2.0", "Defog.ai 2023, SQL-Eval"),
     Task(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symbol_llm.errors import Unparsable
+from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families.python import canonical, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
@@ -197,6 +197,99 @@ def test_ill_formed_programs_are_refused_with_the_place(program: str, detail: st
 
 def test_odd_escapes_are_not_errors() -> None:
     assert accepts("import re\nanswer = len(re.findall('\\d', 'a1b2'))", 2)
+
+
+def function_problem(calls: list[str], results: list[str]) -> Problem:
+    return problem(results, function="f", calls=calls)
+
+
+@pytest.mark.parametrize(
+    ("body", "calls", "results", "right"),
+    [
+        ("return xs[::-1]", ["[1, 2]", "[]", "'ab'"], ["[2, 1]", "[]", "'ba'"], True),
+        ("return xs[::-1]", ["[1, 2]", "[1]"], ["[2, 1]", "[2]"], False),
+        ("return tuple(xs)", ["[1, 2]"], ["[1, 2]"], False),
+        ("return {x: len(x) for x in xs}", ["['a', 'bc']"], ["{'bc': 2, 'a': 1}"], True),
+        ("return {(x, 1) for x in xs}", ["[3, 4]"], ["{(4, 1), (3, 1)}"], True),
+        ("return sum(xs) / 3", ["[1]", "[0.1, 0.2]"], ["0.3333333", "0.1"], True),
+        ("return sum(xs)", ["[1, 2]"], ["3.0"], True),
+        ("return 10**30 + xs", ["1"], ["1000000000000000000000000000000"], False),
+        ("return 'Ab'", ["1"], ["'ab'"], False),
+        ("return '3'", ["1"], ["3"], False),
+        ("return None", ["1"], ["None"], True),
+        ("return", ["1"], ["0"], False),
+        ("return xs > 1", ["1", "2"], ["False", "True"], True),
+        ("return 1 / xs", ["1", "0"], ["1.0", "0"], False),
+        ("return float('nan')", ["1"], ["0.0"], False),
+        ("return object()", ["1"], ["1"], False),
+        ("return [[]] * 2", ["1"], ["[[], []]"], True),
+    ],
+)
+def test_functions_are_judged_by_what_their_calls_give(
+    body: str, calls: list[str], results: list[str], right: bool
+) -> None:
+    assert score(f"def f(xs):\n    {body}", function_problem(calls, results), LIMITS).score == float(right)
+
+
+def test_a_function_of_two_arguments_and_of_none() -> None:
+    assert score("def f(a, b):\n    return a - b", function_problem(["5, 3"], ["2"]), LIMITS).score == 1.0
+    assert score("def f():\n    return 2", function_problem([""], ["2"]), LIMITS).score == 1.0
+
+
+def test_a_call_cannot_spoil_the_arguments_of_the_next() -> None:
+    program = "def f(xs):\n    xs.append(1)\n    return xs"
+    assert score(program, function_problem(["[]", "[]"], ["[1]", "[1]"]), LIMITS).score == 1.0
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        # Nothing in the child knows the results, so that the best a program can do is to look for them, or to guess.
+        "import sys\nwanted = sys._getframe(1).f_locals['args'].get('answer')\ndef f(x): return int(wanted[0])",
+        "import gc\nfound = [o for o in gc.get_objects() if isinstance(o, list) and '1764' in o]\n"
+        "def f(x): return int(found[0][0])",
+        "class Any:\n    def __eq__(self, other): return True\n    def __call__(self, x): return self\nf = Any()",
+        "import symbol_llm.families.python as family\nfamily._encode_result = lambda value, depth=0: ['any', 1]\n"
+        "def f(x): return 0",
+        "import symbol_llm.families.python as family\nfamily._equals = lambda a, b: True\ndef f(x): return 0",
+        'import os\nos.write(0, b\'{"status": "ok", "stdout": "", "value": true}\\n\')\ndef f(x): return 0',
+        "def f(x):\n    raise SystemExit(0)",
+    ],
+)
+def test_forged_results_of_calls_are_rejected(program: str) -> None:
+    assert score(program, function_problem(["42"], ["1764"]), LIMITS).score == 0.0
+
+
+@pytest.mark.parametrize("value", ['["dict", [1]]', '["set", [["list", []]]]', '["bytes", "f()"]', '["tuple", 3]', "7"])
+def test_a_malformed_result_is_no_value(value: str) -> None:
+    forged = f'{{"status": "ok", "stdout": "", "value": ["list", [{value}]]}}\n'
+    program = f"import os\nos.write(0, {forged.encode()!r})\ndef f(x): return 1"
+    assert score(program, function_problem(["42"], ["2"]), LIMITS).score == 0.0
+
+
+@pytest.mark.parametrize(("calls", "results"), [(["1"], []), ([], []), (["1"], ["f()"])])
+def test_a_function_problem_without_matching_results_is_ours_to_mend(calls: list[str], results: list[str]) -> None:
+    with pytest.raises(InvalidInput):
+        score("def f(x): return x", function_problem(calls, results), LIMITS)
+
+
+def test_running_a_function_shows_its_results() -> None:
+    ran = run("def f(x):\n    return [x, None]", function_problem(["1", "'a'"], ["0", "0"]), LIMITS)
+    assert ran.value == "[1, None], ['a', None]"
+
+
+def test_names_that_a_module_offers_count() -> None:
+    assert canonical("def f(a):\n    return a") == canonical("def f(b):\n    return b")
+    assert canonical("def f(a):\n    return a") != canonical("def g(a):\n    return a")
+    assert canonical("f = len") != canonical("g = len")
+
+
+def test_form_is_compared_where_there_is_no_test() -> None:
+    gold = make("python", program="def f(a):\n    'Add.'\n    return a + 1", environment={"compare": "form"})
+    assert score("def f(x):  # same\n    return x + 1", gold, LIMITS).score == 1.0
+    assert score("def f(x):\n    return 1 + x", gold, LIMITS).score == 0.0
+    with pytest.raises(InvalidInput, match="gold"):
+        score("def f(x): return x", make("python", program="def", environment={"compare": "form"}), LIMITS)
 
 
 @settings(max_examples=60, deadline=None)
