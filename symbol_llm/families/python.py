@@ -90,6 +90,12 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     outcome = _run(program, problem, limits)
     if outcome.status != "ok":
         return Result(0.0, outcome.detail, outcome.isolation)
+    value = _decode(outcome.value)
+    return Result(float(same_answer(value, problem.answer, limits)), _show(value), outcome.isolation)
+
+
+def same_answer(value: Any, gold: Any, limits: Limits) -> bool:
+    """Say whether `value` equals the JSON value `gold`; expressions are compared in a sandbox child, within `limits`."""
 
     def same(left: str, right: str) -> bool:
         texts = {"left": left, "right": right}
@@ -97,8 +103,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
         compared.check_limits()
         return compared.value is True
 
-    value = _decode(outcome.value)
-    return Result(float(_matches(value, problem.answer, same)), _show(value), outcome.isolation)
+    return _matches(value, gold, same)
 
 
 def _gold_form(problem: Problem) -> str:

@@ -15,10 +15,11 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from symbol_llm.errors import InvalidInput
 from symbol_llm.records import Problem
 from symbol_llm.tasks import Row, Task, read_rows
 
@@ -100,7 +101,173 @@ def _public(
     return Task(name, FAMILY, INSTRUCTION, SHOTS, licence, citation, folder=f"logic/{folder or name}", read=read)
 
 
-# --- generated problems --------------------------------------------------------------------------------------------
+class OrderRow(Row):
+    """A row of BIG-bench's logical deduction as Logic-LM gives it: the answer is the letter of an option."""
+
+    id: str
+    context: str
+    question: str
+    options: list[str]
+    answer: str
+
+
+def _orders(folder: Path) -> Iterator[Problem]:
+    for split, row in read_rows(folder, OrderRow):
+        text = row.context.rpartition("\n\n")[2]
+        yield _order(
+            text,
+            row.options,
+            row.answer,
+            n_constraints=max(1, text.count(". ")),
+            split=split,
+            source=f"{ORDERS} {row.id}",
+            licence=ORDERS_LICENCE,
+        )
+
+
+class RuleTakerRow(Row):
+    """A theory in the form of RuleTaker's open-world release (ProofWriter): questions with True, False or Unknown."""
+
+    id: str
+    theory: str
+    questions: dict[str, dict[str, Any]]
+
+
+def _ruletaker(folder: Path) -> Iterator[Problem]:
+    for _, row in read_rows(folder, RuleTakerRow):
+        sentences = [sentence for sentence in re.split(r"(?<=\.)\s+", row.theory.strip()) if sentence]
+        for i, asked in enumerate(row.questions.values()):
+            label = str(asked.get("answer"))
+            if label not in LABELS:
+                raise InvalidInput(f"{folder}: row {row.id!r}: answer {label!r}; expected true, false or Unknown")
+            yield Problem.of(
+                task="ruletaker",
+                family=FAMILY,
+                split="test",
+                instruction=INSTRUCTION,
+                context=" ".join(sentences),
+                question=QUESTION.format(asked.get("question", "")),
+                answer=label,
+                environment={"n_premises": len(set(sentences))},
+                source=f"ruletaker {row.id}#{i}",
+                licence=RULETAKER_LICENCE,
+            )
+
+
+# --- generated orders ----------------------------------------------------------------------------------------------
+
+ORDERS = "logical_deduction"
+ORDERS_LICENCE = "MIT (repository); BIG-bench Apache-2.0"
+RULETAKER_LICENCE = "CC BY 4.0"
+ORDER_INSTRUCTION = (
+    "Write the order as a constraint problem: Domain, Variables, Constraints, one a line, then Query with the options."
+)
+ORDER_QUESTION = "Which is true? {}"
+SCENES = (
+    ("On a shelf stand", ("red book", "blue book", "green book", "black book", "white book", "grey book", "brown book"), "left"),
+    ("On a branch sit", ("wren", "crow", "hawk", "dove", "finch", "stork", "robin"), "left"),
+    ("In a race run", ("Ada", "Ben", "Cora", "Dan", "Ella", "Finn", "Gina"), "ahead"),
+    ("At a fair are sold", ("apples", "pears", "plums", "figs", "limes", "dates", "grapes"), "cheaper"),
+    ("In a yard stand", ("bus", "tram", "truck", "van", "jeep", "sedan", "coupe"), "older"),
+)  # fmt: skip
+WORDINGS = {
+    "left": ("{} is left of {}", "{} is right of {}", "{} is {} from the left", "1 is the leftmost"),
+    "ahead": ("{} is ahead of {}", "{} is behind {}", "{} is {}", "1 is the winner"),
+    "cheaper": ("{} cost less than {}", "{} cost more than {}", "{} are {} in price, counted from the cheapest", "1 is the cheapest"),
+    "older": ("{} is older than {}", "{} is newer than {}", "{} is {} in age, counted from the oldest", "1 is the oldest"),
+}  # fmt: skip
+RANKS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+SIZES = {1: 3, 2: 5, 3: 7}
+
+
+class Clue(NamedTuple):
+    """A sentence about an order, its constraint, and whether it holds of a placing (name to rank, from 1)."""
+
+    text: str
+    constraint: str
+    holds: Callable[[dict[str, int]], bool]
+
+
+def generate_order(rng: random.Random, level: int) -> Problem:
+    """Return an order of three, five or seven things that its clues leave no doubt about, and who stands where."""
+    opening, things, how = rng.choice(SCENES)
+    names = rng.sample(things, SIZES[level])
+    order = {name: rank for rank, name in enumerate(rng.sample(names, len(names)), 1)}
+    clues = _clues(rng, names, order, WORDINGS[how])
+    rank = rng.randint(1, len(names))
+    options = [(name, f"{'ABCDEFG'[i]}) {_said(WORDINGS[how][2], name, rank)}") for i, name in enumerate(names)]
+    answer = next(option[0] for name, option in options if order[name] == rank)
+    program = [
+        f"Domain: 1..{len(names)}  # {WORDINGS[how][3]}",
+        f"Variables: {', '.join(map(_variable, names))}",
+        "Constraints:",
+        f"all_different({', '.join(map(_variable, names))})",
+        *(clue.constraint for clue in clues),
+        "Query:",
+        *(f"{option[0]}) {_variable(name)} == {rank}" for name, option in options),
+    ]
+    text = " ".join([f"{opening} {', '.join(names[:-1])} and {names[-1]}.", *(f"{clue.text}." for clue in clues)])
+    made = {"program": "\n".join(program), "split": "train", "source": "generated", "licence": "Apache-2.0"}
+    return _order(text, [option for _, option in options], answer, n_constraints=len(clues) + 1, **made)
+
+
+def _clues(rng: random.Random, names: list[str], order: dict[str, int], words: tuple[str, ...]) -> list[Clue]:
+    """Return clues that only `order` meets, none of which could be left out."""
+    found = [_clue(rng, one, other, order, words) for one, other in itertools.permutations(names, 2)]
+    placings = [dict(zip(names, ranks, strict=True)) for ranks in itertools.permutations(range(1, len(names) + 1))]
+    rng.shuffle(found)
+    chosen: list[Clue] = []
+    for clue in found:
+        left = [placing for placing in placings if clue.holds(placing)]
+        if len(left) < len(placings):
+            placings = left
+            chosen.append(clue)
+        if len(placings) == 1:
+            break
+    return chosen
+
+
+def _clue(rng: random.Random, one: str, other: str, order: dict[str, int], words: tuple[str, ...]) -> Clue:
+    a, b = _variable(one), _variable(other)
+    if rng.random() < 0.2:
+        rank = order[one]
+        return Clue(_said(words[2], one, rank), f"{a} == {rank}", lambda placing: placing[one] == rank)
+    if order[one] < order[other]:
+        return Clue(_upper(words[0].format(_the(one), _the(other))), f"{a} < {b}", lambda p: p[one] < p[other])
+    return Clue(_upper(words[1].format(_the(one), _the(other))), f"{a} > {b}", lambda p: p[one] > p[other])
+
+
+def _said(words: str, name: str, rank: int) -> str:
+    return _upper(words.format(_the(name), RANKS[rank - 1]))
+
+
+def _the(name: str) -> str:
+    return name if name[0].isupper() else f"the {name}"
+
+
+def _upper(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _variable(name: str) -> str:
+    return name.lower().replace(" ", "_")
+
+
+def _order(text: str, options: list[str], answer: str, *, n_constraints: int, **fields: Any) -> Problem:
+    letters = [option.partition(")")[0] for option in options]
+    return Problem.of(
+        task=ORDERS,
+        family="csp",
+        instruction=ORDER_INSTRUCTION,
+        context=text,
+        question=ORDER_QUESTION.format(" ".join(options)),
+        answer=answer,
+        environment={"options": letters, "n_constraints": n_constraints},
+        **fields,
+    )
+
+
+# --- generated theories --------------------------------------------------------------------------------------------
 
 World = frozenset[str]
 """The words that hold of the one person a theory speaks about."""
@@ -243,9 +410,40 @@ SHOTS = (
     ),
 )
 
+ORDER_SHOTS = (
+    (
+        "On a wall hang a map, a clock and a mirror. The clock is left of the map. The mirror is third from the left.",
+        ORDER_QUESTION.format("A) The map is first from the left B) The clock is first from the left"),
+        "Domain: 1..3  # 1 is the leftmost\nVariables: map, clock, mirror\nConstraints:\nall_different(map, clock, mirror)\n"
+        "clock < map\nmirror == 3\nQuery:\nA) map == 1\nB) clock == 1",
+    ),
+)
+
 TASKS = (
     Task("rule_theories", FAMILY, INSTRUCTION, SHOTS, "Apache-2.0", "written for this project", generate=generate),
     _public("proofwriter", OptionsRow, "CC BY 4.0 (copied from an MIT repository)", "Tafjord et al. 2021, ProofWriter"),
     _public("prontoqa", OptionsRow, "Apache-2.0 (copied from an MIT repository)", "Saparov and He 2023, PrOntoQA"),
     _public("folio_stories", FolioRow, "CC BY-SA 4.0", "Han et al. 2022, FOLIO", folder="folio"),
+    Task(
+        ORDERS,
+        "csp",
+        ORDER_INSTRUCTION,
+        ORDER_SHOTS,
+        ORDERS_LICENCE,
+        "Srivastava et al. 2022, BIG-bench",
+        folder=f"logic/{ORDERS}",
+        read=_orders,
+        generate=generate_order,
+    ),
+    Task(
+        "ruletaker",
+        FAMILY,
+        INSTRUCTION,
+        SHOTS,
+        RULETAKER_LICENCE,
+        "Clark et al. 2020, RuleTaker; Tafjord et al. 2021, ProofWriter",
+        folder="logic/ruletaker",
+        read=_ruletaker,
+        evaluation_only=True,
+    ),
 )

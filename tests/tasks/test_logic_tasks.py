@@ -9,7 +9,7 @@ import pytest
 
 from symbol_llm.errors import InvalidInput
 from symbol_llm.tasks import get
-from symbol_llm.tasks.logic import generate
+from symbol_llm.tasks.logic import generate, generate_order
 
 THREE = ["A) True", "B) False", "C) Unknown"]
 
@@ -117,3 +117,49 @@ def test_generated_statement_is_never_a_premise():
 
 def test_worked_examples_show_every_answer():
     assert [label_of(program) for _, _, program in get("rule_theories").shots] == ["True", "False", "Unknown", "False"]
+
+
+# --- orders --------------------------------------------------------------------------------------------------------
+
+
+def solutions(program):
+    """Return the options that hold in every order which the constraints leave."""
+    lines = [line.partition("  #")[0] for line in program.splitlines()]
+    names = lines[1].removeprefix("Variables: ").split(", ")
+    query = lines.index("Query:")
+    places = (dict(zip(names, ranks, strict=True)) for ranks in itertools.permutations(range(1, len(names) + 1)))
+    left = [p for p in places if all(eval(line, {}, dict(p)) for line in lines[4:query])]  # our own templates
+    return len(left), [line[0] for line in lines[query + 1 :] if all(eval(line[3:], {}, dict(p)) for p in left)]
+
+
+def test_generated_clues_leave_one_order_and_its_option():
+    for i in range(40):
+        problem = generate_order(random.Random(i), 1 + i % 2)
+        assert solutions(problem.program) == (1, [problem.answer]), problem
+        assert problem.environment["n_constraints"] == problem.context.count(".")
+
+
+def test_logical_deduction_row_keeps_its_last_paragraph(data_set):
+    row = {
+        "id": "o",
+        "context": "The following holds.\n\nHere are a cup, a pot. The cup is first.",
+        "question": "Which?",
+    }
+    row |= {"options": ["A) The cup is first.", "B) The pot is first."], "answer": "A"}
+    (problem,) = get("logical_deduction").read(data_set([row], []))
+    assert problem.context == "Here are a cup, a pot. The cup is first."
+    assert problem.question == "Which is true? A) The cup is first. B) The pot is first."
+    assert (problem.answer, problem.environment) == ("A", {"options": ["A", "B"], "n_constraints": 1})
+
+
+def test_ruletaker_gives_a_problem_for_each_question_and_only_to_test_on(data_set):
+    asked = {"Q1": {"question": "Kai is glad.", "answer": True}, "Q2": {"question": "Kai is sad.", "answer": "Unknown"}}
+    row = {"id": "t", "theory": "Kai is glad. Kai is big.", "questions": asked}
+    problems = list(get("ruletaker").read(data_set([row], [])))
+    assert [(p.question, p.answer, p.split) for p in problems] == [
+        ("Is this true? Kai is glad.", "True", "test"),
+        ("Is this true? Kai is sad.", "Unknown", "test"),
+    ]
+    asked["Q1"]["answer"] = "maybe"
+    with pytest.raises(InvalidInput, match="row 't': answer 'maybe'; expected true, false or Unknown"):
+        list(get("ruletaker").read(data_set([row], [])))

