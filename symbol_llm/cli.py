@@ -150,6 +150,20 @@ def collect(  # noqa: PLR0913 - one a click option
 
 @main.command()
 @click.argument("collection", type=Existing)
+@click.argument("out", type=Folder)
+@click.pass_context
+def write(ctx: click.Context, collection: Path, out: Path) -> None:
+    """Have a stronger model write programs for training problems that have none; keep those the verifier accepts.
+
+    The model is the one behind OPENAI_BASE_URL. Its programs join a collection by --set collect.written=OUT.
+    """
+    from symbol_llm import stages
+
+    _stage(ctx, stages.write, "write", collection=collection, out=out, params=_params(ctx).write)
+
+
+@main.command()
+@click.argument("collection", type=Existing)
 @click.argument("checkpoint", type=Existing)
 @click.argument("out", type=Folder)
 @click.pass_context

@@ -93,7 +93,7 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
         _check_splits(chosen, rows, kept, cleaner)
         numbers = _write(draft, kept, rows.shelf, params) | _write_rest(draft, general_items, cleaner)
         write_card(draft, chosen, numbers)
-        inputs = {one.task.name: one.folder for one in chosen} | _general_folders(params)
+        inputs = {one.task.name: one.folder for one in chosen} | _general_folders(params) | {"written": params.written}
         write_manifest(draft, stage="collect", inputs=inputs, params=params, metrics=numbers)
     path.unlink()
     return numbers
@@ -224,6 +224,7 @@ class Kept(NamedTuple):
 
 def _read(chosen: Iterable[Chosen], shelf: Shelf, cleaner: Cleaner, params: Collect) -> Rows:
     rows = Rows(defaultdict(list), defaultdict(list), shelf)
+    written = _written(params.written)
     for one in track(list(chosen), "reading"):
         name = one.task.name
         faults: list[InvalidInput] = []
@@ -232,13 +233,21 @@ def _read(chosen: Iterable[Chosen], shelf: Shelf, cleaner: Cleaner, params: Coll
                 if row.split == "test":
                     rows.test[name].append(row)
                 else:
-                    rows.train[name].append(shelf.put(row))
+                    rows.train[name].append(
+                        shelf.put(row.model_copy(update=written.get(row.id)) if row.program is None else row)
+                    )
         n = len(rows.test[name]) + len(rows.train[name]) + len(faults)
         if len(faults) > params.max_malformed * n:
             raise InvalidInput(f"{faults[0]}; {len(faults)} of {n} rows: see `collect.max_malformed`")
         for fault in faults:
             cleaner.malformed(name, str(fault))
     return rows
+
+
+def _written(folder: Path | None) -> dict[str, dict[str, str | None]]:
+    """Return program and source of the rows that `symbol-llm write` completed, by id; they are judged like any gold."""
+    rows = read_records(folder / "written.jsonl", Problem) if folder else ()
+    return {row.id: {"program": row.program, "source": row.source} for row in rows}
 
 
 def _problems(one: Chosen, params: Collect) -> Iterable[Problem]:

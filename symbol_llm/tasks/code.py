@@ -287,64 +287,22 @@ def _pick(rng: random.Random, key: str) -> str:
 
 
 def _plain_command(rng: random.Random) -> Said:
-    file, other = rng.sample(_DATA["files"], 2)
-    folder, target = rng.sample(_DATA["dirs"], 2)
-    n, word, glob, mode = (
-        rng.randint(2, 60),
-        _pick(rng, "needles"),
-        _pick(rng, "globs"),
-        rng.choice(("644", "755", "600", "700")),
-    )
+    (file, other), (folder, target) = rng.sample(_DATA["files"], 2), rng.sample(_DATA["dirs"], 2)
     old, new = rng.choice(_DATA["swaps"])
-    flag, how = rng.choice(
-        (
-            ("-i", "ignoring case"),
-            ("-n", "with line numbers"),
-            ("-c", "and give only how many"),
-            ("-w", "as a whole word"),
-        )
-    )
+    flag, how = rng.choice((("-i", "ignoring case"), ("-n", "with line numbers"), ("-c", "and give only how many"),
+                            ("-w", "as a whole word")))  # fmt: skip
     order, sorting = rng.choice((("S", "by size"), ("t", "by time of change")))
-    options = (
-        (("list {d} {s}", "show what is in {d}, sorted {s}"), f"ls -l{order} {folder}"),
-        (("count the lines of {f}", "how many lines does {f} have"), f"wc -l {file}"),
-        (("count the words in {f}", "how many words are in {f}"), f"wc -w {file}"),
-        (("show the first {n} lines of {f}", "print the top {n} lines of {f}"), f"head -n {n} {file}"),
-        (("show the last {n} lines of {f}", "print the final {n} lines of {f}"), f"tail -n {n} {file}"),
-        (("find files named {g} in {d}", "search {d} for names like {g}"), f'find {folder} -name "{glob}"'),
-        (("find the lines of {f} that contain {w}, {h}", "search {f} for {w}, {h}"), f"grep {flag} {word} {file}"),
-        (("print the lines of {f} without {w}", "leave out the lines of {f} that contain {w}"), f"grep -v {word} {file}"),
-        (("search {d} and all below it for {w}", "grep {w} in all files under {d}"), f"grep -r {word} {folder}"),
-        (("make the folder {d}/{w} with its parents", "create {d}/{w}, and what is missing above it"), f"mkdir -p {folder}/{word}"),
-        (("delete the folder {d}/{w} with all in it", "remove {d}/{w} recursively"), f"rm -r {folder}/{word}"),
-        (("copy the folder {d} to {t}", "make a copy of all of {d} in {t}"), f"cp -r {folder} {target}"),
-        (("move {f} to {d}", "put {f} into {d}"), f"mv {file} {folder}"),
-        (("rename {f} to {o}", "give {f} the name {o}"), f"mv {file} {other}"),
-        (("set the permissions of {f} to {m}", "change the mode of {f} to {m}"), f"chmod {mode} {file}"),
-        (("sort {f} numerically", "print {f} sorted by number"), f"sort -n {file}"),
-        (("sort {f} in reverse", "print {f} in descending order"), f"sort -r {file}"),
-        (("sort {f} without duplicates", "print each line of {f} once, in order"), f"sort -u {file}"),
-        (("replace each {a} by {b} in {f}", "print {f} with {a} changed to {b} everywhere"), f"sed 's/{old}/{new}/g' {file}"),
-        (("show the total size of {d}, for people", "how big is {d}, in readable units"), f"du -sh {folder}"),
-        (("pack {d} into {w}.tar.gz", "make the compressed archive {w}.tar.gz of {d}"), f"tar -czf {word}.tar.gz {folder}"),
-        (("show how {f} and {o} differ", "compare {f} with {o}"), f"diff {file} {other}"),
-        (("print column {n} of {f}, separated by commas", "cut field {n} out of the comma-separated {f}"), f"cut -d, -f{n} {file}"),
-        (("make a symbolic link {o} to {f}", "let {o} point to {f} by a soft link"), f"ln -s {file} {other}"),
-    )  # fmt: skip
-    wordings, command = rng.choice(options)
-    values = {
-        "d": folder,
-        "t": target,
-        "f": file,
-        "o": other,
-        "n": n,
-        "w": word,
-        "g": glob,
-        "m": mode,
-        "a": old,
-        "b": new,
+    values = {"f": file, "o": other, "d": folder, "t": target, "a": old, "b": new, "h": how, "s": sorting}
+    values |= {
+        "flag": flag,
+        "order": order,
+        "n": rng.randint(2, 60),
+        "w": _pick(rng, "needles"),
+        "g": _pick(rng, "globs"),
     }
-    return rng.choice(wordings).format(**values, h=how, s=sorting), command
+    values["m"] = rng.choice(("644", "755", "600", "700"))
+    command, *wordings = rng.choice(_DATA["commands"])
+    return rng.choice(wordings).format(**values), command.format(**values)
 
 
 def _search(rng: random.Random, n_tests: int, acting: bool) -> Said:
@@ -488,24 +446,23 @@ def _regex_problem(name: str, question: str, program: str, **fields: Any) -> Pro
 
 def generate_nl2rx(rng: random.Random, level: int) -> Problem:
     """Level 1 has one condition, 2 two, 3 three, joined by and, or and not; no two of one kind, so that some text fits."""
-    kinds = rng.sample(("start", "end", "hold", "follow", "often"), level)
     words = rng.sample(_DATA["strings"], 6)
     parts = []
-    for kind in kinds:
+    for kind in rng.sample(("start", "end", "hold", "follow", "often"), level):
         said, text = _condition(rng, kind, [words.pop(), words.pop()])
-        parts.append(
-            (f"do not {said}", f"~({text})") if level > 1 and rng.random() < 0.25 and "'" in said else (said, text)
-        )
+        denied = level > 1 and rng.random() < 0.25 and "'" in said
+        parts.append((f"do not {said}", f"~({text})") if denied else (said, text))
     said, text = parts[0]
     if level == 1 and rng.random() < 0.3:
         said, text = _whole(rng)
     for n, (other, more) in enumerate(parts[1:]):
-        sign, joint = rng.choice((("&", "and"), ("|", "or")))
+        # A word denied or a class of its letters allowed is every line.
+        may_be_all = "~" in text + more and "[" in text + more
+        sign, joint = ("&", "and") if may_be_all or rng.random() < 0.5 else ("|", "or")
         said = f"{said}, {'and moreover' if joint == 'and' else 'or else'} {other}" if n else f"{said} {joint} {other}"
         text = f"({text}){sign}({more})"
-    return _regex_problem(
-        "nl2rx", f"{rng.choice(('lines that', 'find lines which', 'all lines that'))} {said}", text, **OWN
-    )
+    opening = rng.choice(("lines that", "find lines which", "all lines that"))
+    return _regex_problem("nl2rx", f"{opening} {said}", text, **OWN)
 
 
 def _thing(rng: random.Random, word: str) -> Said:
@@ -564,7 +521,7 @@ def _tested_task(name: str, language: Language, licence: str, citation: str, *, 
         name,
         language,
         INSTRUCTIONS[language].partition(" Loop")[0],
-        shots=(),
+        shots=_shots({"python": "mbpp", "java": "mbjp", "go": "mbgp"}[language]),
         licence=licence,
         citation=citation,
         folder=f"code/{name}",

@@ -468,21 +468,10 @@ def _linked(w: World, link: Link, x: str, back: bool) -> list[str]:
 
 # --- English ----------------------------------------------------------------------------------------------------------
 
-WHICH = (
-    "Which {0} {1}?",
-    "Name the {0} that {1}.",
-    "List all {0} that {1}.",
-    "Find {0} that {1}.",
-    "I look for {0} that {1}.",
-)
-OF = ("What are the {0} of {1}?", "Give the {0} of {1}.", "Tell me the {0} of {1}.")
-ASK = {
-    "count": ("How many {0} that {1} are there?", "Count the {0} that {1}.", "What is the number of {0} that {1}?"),
-    "most": ("Of the {0} that {1}, which has the highest {2}?", "Which of the {0} that {1} is first by {2}?"),
-    "least": ("Of the {0} that {1}, which has the lowest {2}?", "Which of the {0} that {1} is last by {2}?"),
-    "mean": ("What is the average {2} of {0} that {1}?", "Give the mean {2} of the {0} that {1}."),
-}
-VALUE = ("What is the {0} of {1}?", "Give the {0} of {1}.", "I need the {0} of {1}.")
+WHICH: Sequence[str] = _DATA["which"]
+OF: Sequence[str] = _DATA["of"]
+ASK: Mapping[str, Sequence[str]] = _DATA["ask"]
+VALUE: Sequence[str] = _DATA["value"]
 
 
 def english(rng: random.Random, w: World, query: Query) -> str:
@@ -752,42 +741,11 @@ def _schema(w: World) -> tuple[str, list[str]]:
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
-_VILLAGE = """Relations: farm.farmer.neighbour (farmer, farmer), farm.farmer.owns (farmer, animal), farm.animal.age (animal, number)
-Entities: m.0a1 = Bella, m.0b2 = Anton"""
-_ANIMALS = f"{_VILLAGE}\nClasses: farm.animal, farm.farmer"
-_PASTURE = "Nodes: (:Farmer {name}) (:Animal {name, age})\nEdges: (:Farmer)-[:OWNS]->(:Animal) (:Farmer)-[:NEIGHBOUR]->(:Farmer)"
-_ASKED = (
     "Which animals does Anton own?",
     "Who owns animals and has Anton as a neighbour?",
     "What is the oldest animal of Anton's neighbours?",
 )
-_SHOTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
-    "webqsp": (
-        (_VILLAGE, _ASKED[0], "(JOIN (R farm.farmer.owns) m.0b2)"),
-        (_VILLAGE, "Who owns Bella and has Anton as a neighbour?", "(AND (JOIN farm.farmer.owns m.0a1) (JOIN farm.farmer.neighbour m.0b2))"),
-        (_VILLAGE, _ASKED[2], "(ARGMAX (JOIN (R farm.farmer.owns) (JOIN (R farm.farmer.neighbour) m.0b2)) farm.animal.age)"),
-    ),
-    "grailqa": (
-        (_ANIMALS, _ASKED[0], "(AND farm.animal (JOIN (R farm.farmer.owns) m.0b2))"),
-        (_ANIMALS, "How many farmers own an animal that is older than 5?", "(COUNT (AND farm.farmer (JOIN farm.farmer.owns (gt farm.animal.age 5^^xsd:integer))))"),
-        (_ANIMALS, _ASKED[2], "(ARGMAX (AND farm.animal (JOIN (R farm.farmer.owns) (JOIN (R farm.farmer.neighbour) m.0b2))) farm.animal.age)"),
-    ),
-    "compwebq": (
-        (_VILLAGE, _ASKED[0], "SELECT DISTINCT ?x WHERE { ns:m.0b2 ns:farm.farmer.owns ?x . }"),
-        (_VILLAGE, "Which farmers own animals older than 5?", "SELECT DISTINCT ?x WHERE { ?x ns:farm.farmer.owns ?y . ?y ns:farm.animal.age ?n . FILTER(?n > 5) }"),
-        (_VILLAGE, _ASKED[2], "SELECT DISTINCT ?x WHERE { ns:m.0b2 ns:farm.farmer.neighbour ?y . ?y ns:farm.farmer.owns ?x . ?x ns:farm.animal.age ?n . } ORDER BY DESC(?n) LIMIT 1"),
-    ),
-    "graph_questions": (
-        (_PASTURE, _ASKED[0], "MATCH (x:Animal)<-[:OWNS]-(:Farmer {name: 'Anton'}) RETURN DISTINCT x.name"),
-        (_PASTURE, "How many farmers own an animal that is older than 5?", "MATCH (x:Farmer)-[:OWNS]->(y:Animal) WHERE y.age > 5 RETURN count(DISTINCT x)"),
-        (_PASTURE, _ASKED[2], "MATCH (x:Animal)<-[:OWNS]-(y:Farmer), (y)<-[:NEIGHBOUR]-(:Farmer {name: 'Anton'}) RETURN x.name ORDER BY x.age DESC LIMIT 1"),
-    ),
-    "dbpedia": (
-        ("Terms: dbo:author, dbo:pages, dbr:The_Mill", "Who wrote The Mill?", "SELECT DISTINCT ?uri WHERE { dbr:The_Mill dbo:author ?uri }"),
-        ("Terms: dbo:author, dbo:birthPlace, dbr:Graz", "Which books are by people from Graz?", "SELECT DISTINCT ?uri WHERE { ?uri dbo:author ?x . ?x dbo:birthPlace dbr:Graz }"),
-        ("Terms: dbo:pages, dbo:river, dbr:Elbe", "Does the Elbe flow through Graz?", "ASK WHERE { dbr:Graz dbo:river dbr:Elbe }"),
-    ),
-}  # fmt: skip
+_SHOTS: Mapping[str, Sequence[tuple[str, str, str]]] = _DATA["shots"]
 
 
 def _public(

@@ -939,7 +939,7 @@ def _two_tables(task: str, maker: Maker, question: str, query: Query, rows: list
         question=question,
         answer=rows,
         program=written(query),
-        environment={"script": f"{creates}\n{inserts}"},
+        environment={"script": f"{creates}\n{inserts}", "schema": creates},
         source="generated",
         licence="Apache-2.0",
     )

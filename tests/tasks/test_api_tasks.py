@@ -7,9 +7,10 @@ import re
 
 import pytest
 
+from symbol_llm import families
 from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Limits
-from symbol_llm.tasks import get
+from symbol_llm.tasks import get, in_domain
 from symbol_llm.tasks.api import KINDS
 from symbol_llm.verify import judge
 
@@ -17,7 +18,8 @@ LEVELS = (1, 2, 3)
 
 
 def draws(name, level, n=60):
-    return [get(name).generate(random.Random(f"{name} {i}"), level) for i in range(n)]
+    generate = get(name).generate
+    return [generate(random.Random(f"{name} {i}"), level) for i in range(n)]
 
 
 def mtop_row(**changes):
@@ -218,3 +220,10 @@ def test_changed_argument_is_rejected():
     wrong = problem.program.replace(f"{name}={value}", f"{name}='elsewhere'")
     assert judge(problem, problem.program, Limits()).status == "accepted"
     assert judge(problem, wrong, Limits()).status == "rejected"
+
+
+@pytest.mark.parametrize("task", in_domain("api"), ids=lambda task: task.name)
+def test_worked_examples_are_programs_of_their_notation(task):
+    assert len(task.shots) >= 3
+    for _, _, program in task.shots:
+        assert families.get(task.family).canonical(program)

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from symbol_llm import families
 from symbol_llm.errors import InvalidInput
 from symbol_llm.families.python import mutants
 from symbol_llm.params import Limits
-from symbol_llm.tasks import get
+from symbol_llm.tasks import get, in_domain
 from symbol_llm.tasks.code import CLASSES
 from symbol_llm.verify import judge
 
@@ -18,7 +19,8 @@ LIMITS = Limits(timeout_s=10)
 
 
 def draws(name, level, n=100):
-    return [get(name).generate(random.Random(f"{name} {i}"), level) for i in range(n)]
+    generate = get(name).generate
+    return [generate(random.Random(f"{name} {i}"), level) for i in range(n)]
 
 
 # --- readers ----------------------------------------------------------------------------------------------------------
@@ -228,9 +230,9 @@ BOTH = ((r"\}", ""), (r"(\w+)\+\+", r"\1 += 1"), (r"&&", "and"), (r"!\(", "not (
 @pytest.mark.parametrize("level", LEVELS)
 def test_java_and_go_do_what_python_does(name, rules, level):
     """The same draw in Python has the calls; the program is turned into Python line by line."""
+    generate, in_python = get(name).generate, get("nl2python").generate
     for i in range(150):
-        problem = get(name).generate(random.Random(i), level)
-        python = get("nl2python").generate(random.Random(i), level)
+        problem, python = generate(random.Random(i), level), in_python(random.Random(i), level)
         source = problem.program
         for pattern, new in (*rules, *BOTH):
             source = re.sub(pattern, new, source)
@@ -348,3 +350,10 @@ def test_another_option_is_rejected_and_bundled_options_are_accepted():
     problem = next(row for row in draws("nl2bash", 1, 300) if row.program.startswith("ls -lt"))
     assert judge(problem, problem.program.replace("-lt", "-t -l"), LIMITS).status == "accepted"
     assert judge(problem, problem.program.replace("-lt", "-lS"), LIMITS).status == "rejected"
+
+
+@pytest.mark.parametrize("task", in_domain("code"), ids=lambda task: task.name)
+def test_worked_examples_are_programs_of_their_notation(task):
+    assert len(task.shots) >= 3
+    for _, _, program in task.shots:
+        assert families.get(task.family).canonical(program)

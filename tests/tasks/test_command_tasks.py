@@ -7,7 +7,7 @@ import pytest
 
 from symbol_llm.errors import InvalidInput
 from symbol_llm.tasks import get
-from symbol_llm.tasks.command import LENGTHS, VOCABULARY, generate, meaning
+from symbol_llm.tasks.command import VOCABULARY, generate, meaning
 
 LEFT, RIGHT, WALK, RUN, JUMP, LOOK = "I_TURN_LEFT", "I_TURN_RIGHT", "I_WALK", "I_RUN", "I_JUMP", "I_LOOK"
 

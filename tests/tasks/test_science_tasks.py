@@ -27,7 +27,7 @@ def canonical(smiles):
 
 
 def draws(level, n=150):
-    return [get("chebi20").generate(random.Random(f"m {i}"), level) for i in range(n)]
+    return [science.generate(random.Random(f"m {i}"), level) for i in range(n)]
 
 
 def test_reader_undoes_doubled_backslashes(data_set):

@@ -1,12 +1,13 @@
 """Questions about tables: readers, generator."""
 
+import contextlib
 import json
 import random
 import sqlite3
 
 import pytest
 
-from symbol_llm.errors import InvalidInput
+from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families import sql
 from symbol_llm.params import Limits
 from symbol_llm.tasks import get
@@ -274,3 +275,22 @@ def test_names_of_tables_and_columns_are_no_words_of_sql():
         connection.execute(f"SELECT {', '.join(columns)} FROM {theme.table}")
     connection.close()
     assert len({theme.table for theme in THEMES}) == len(THEMES) == 36
+
+
+@pytest.mark.parametrize("name", ["spider", "sparc", "cosql"])
+def test_generated_problems_tell_near_misses_apart(name):
+    """They are judged on their own rows and on fillings; an aggregate of one row may still be its sum and its mean."""
+    passed = 0
+    for i in range(20):
+        problem = get(name).generate(random.Random(f"miss {i}"), 1 + i % 3)
+        mutant = next(sql.mutants(problem.program, random.Random(i)))
+        with contextlib.suppress(Unparsable):
+            passed += sql.score(mutant, problem, Limits()).score == 1.0
+    assert passed <= 2
+
+
+def test_an_answer_that_gold_does_not_give_is_no_problem():
+    problem = get("spider").generate(random.Random(1), 2)
+    wrong = problem.model_copy(update={"answer": [*problem.answer, problem.answer[0]]})
+    with pytest.raises(InvalidInput, match="not the answer"):
+        sql.score(problem.program, wrong, Limits())
