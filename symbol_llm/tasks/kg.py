@@ -49,7 +49,6 @@ class Parts(NamedTuple):
     entities: Mapping[str, str] = {}
     """Names by identifier; "" where the source tells none."""
     context: str = ""
-    answer: Any = None
 
 
 class KgRow(Row):
@@ -86,7 +85,6 @@ class Graph(Row):
 class GrailRow(KgRow):
     """A row of GrailQA."""
 
-    id: str = Field(validation_alias="id")
     question: str
     s_expression: str
     graph_query: Graph
@@ -264,7 +262,6 @@ def _read(task: Task, kind: type[KgRow], folder: Path) -> Iterator[Problem]:
             or _vocabulary(relations, classes, parts.entities, "Relations" if freebase else "Terms"),
             question=parts.question,
             program=parts.program,
-            answer=parts.answer if parts.program else None,
             symbols=tuple(dict.fromkeys([*relations, *classes])) if freebase else (),
             source=f"{task.name} {id_}",
             licence=task.licence,
@@ -741,10 +738,6 @@ def _schema(w: World) -> tuple[str, list[str]]:
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
-    "Which animals does Anton own?",
-    "Who owns animals and has Anton as a neighbour?",
-    "What is the oldest animal of Anton's neighbours?",
-)
 _SHOTS: Mapping[str, Sequence[tuple[str, str, str]]] = _DATA["shots"]
 
 

@@ -220,6 +220,8 @@ class MathqaRow(MathRow):
         """Return the parts; the body of the source's function becomes the program."""
         found = re.search(r"compare\(candidate\(\), (.+)\)", self.test)
         program = re.sub(r"\n?return answer\s*$", "", textwrap.dedent(self.canonical_solution)).strip()
+        if re.search(r"scipy\.(gcd|lcm)\b", program):  # gone from SciPy, and the same in math
+            program = re.sub(r"\bscipy\b", "math", program)
         return Parts(self.description, _tidy(float(found[1])) if found else None, program)
 
 

@@ -379,7 +379,7 @@ def steps(operations: Sequence[Operation]) -> str:
     free: list[int] = []
     texts = []
     for n, one in enumerate(operations):
-        argument = re.sub(r"\s*\([\d, -]*\)$", "", one.argument)  # numbers of objects
+        argument = re.sub(r"\s*\([\d, -]*\)\s*$|^\?$", "", one.argument.strip()).strip()  # numbers of objects
         text = f"{one.operation}: {argument}" if argument else one.operation
         needed = one.dependencies
         if needed and free[len(free) - len(needed) :] != needed:
