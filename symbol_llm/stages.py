@@ -13,7 +13,7 @@ from pathlib import Path
 
 from symbol_llm import __version__, files
 from symbol_llm.errors import InvalidInput
-from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune, Write
+from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
 from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Report, Summary, TrainingRow, Verdict
 
 Numbers = dict[str, float]
@@ -42,21 +42,6 @@ def collect(out: Path, params: Collect) -> Numbers:
     from symbol_llm.collect import collect as build
 
     return build(out, params)
-
-
-def write(collection: Path, out: Path, params: Write) -> Numbers:
-    """Have the endpoint of OPENAI_BASE_URL write programs for training problems without one; keep the accepted in `out`."""
-    from symbol_llm.collect import read_problems
-    from symbol_llm.models.openai import connect
-    from symbol_llm.write import written
-
-    problems = read_problems(collection, "train")
-    engine = connect(batch=params.batch)
-    with files.building(out) as draft:
-        n = files.write_records(draft / "written.jsonl", written(problems, engine, engine.model, params))
-        numbers = {"n_problems": float(sum(p.program is None for p in problems)), "n_written": float(n)}
-        files.write_manifest(draft, stage="write", inputs={"collection": collection}, params=params, metrics=numbers)
-    return numbers
 
 
 def replay(collection: Path, checkpoint: Path, out: Path, params: Replay) -> Numbers:
@@ -220,25 +205,6 @@ def evaluate(
         files.write_json(draft / "report.json", report.model_dump(mode="json"))
         inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous}
         files.write_manifest(draft, stage="evaluate", inputs=inputs, params=params, metrics=numbers)
-    return numbers
-
-
-def suite(collection: Path, checkpoint: Path, out: Path, params: Evaluate, source: Path | None = None) -> Numbers:
-    """Evaluate `checkpoint` on `collection` and write each suite's table to `out`; `general` needs the folder `source`."""
-    from symbol_llm import suites
-
-    with files.building(out) as draft:
-        numbers = evaluate(collection, checkpoint, draft / "report", params, stage="suite")
-        summary = read_report(draft / "report").summary
-        tables = [suites.table("symbolic-34", summary), suites.table("delegation", summary)]
-        if source:
-            tables.append(suites.general(checkpoint, source, params.n))
-        for found in tables:
-            files.write_text(draft / f"{found.suite}.md", suites.markdown(found))
-            numbers |= {f"{found.suite}_{line.task}": line.accepted.mean for line in found.lines}
-        files.write_json(draft / "suites.json", [found.model_dump(mode="json") for found in tables])
-        inputs = {"collection": collection, "checkpoint": checkpoint, "source": source and source / "general"}
-        files.write_manifest(draft, stage="suite", inputs=inputs, params=params, metrics=numbers)
     return numbers
 
 

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import yaml
 
+from symbol_llm import files, stages
 from symbol_llm.errors import InvalidInput, MissingDependency
-from symbol_llm.files import read_json_lines
+from symbol_llm.params import Evaluate
 from symbol_llm.records import Interval, Record, Scores, Summary
 
 Suite = Literal["symbolic-34", "delegation", "general"]
@@ -45,6 +46,25 @@ class Table(Record):
     systems: tuple[str, ...]
     lines: tuple[Line, ...]
     absent: tuple[str, ...]
+
+
+def evaluate_on_suites(
+    collection: Path, checkpoint: Path, out: Path, params: Evaluate, source: Path | None = None
+) -> dict[str, float]:
+    """Evaluate `checkpoint` on `collection` and write each suite's table to `out`; `general` needs the folder `source`."""
+    with files.building(out) as draft:
+        numbers = stages.evaluate(collection, checkpoint, draft / "report", params, stage="suite")
+        summary = stages.read_report(draft / "report").summary
+        tables = [table("symbolic-34", summary), table("delegation", summary)]
+        if source:
+            tables.append(general(checkpoint, source, params.n))
+        for found in tables:
+            files.write_text(draft / f"{found.suite}.md", markdown(found))
+            numbers |= {f"{found.suite}_{line.task}": line.accepted.mean for line in found.lines}
+        files.write_json(draft / "suites.json", [found.model_dump(mode="json") for found in tables])
+        inputs = {"collection": collection, "checkpoint": checkpoint, "source": source and source / "general"}
+        files.write_manifest(draft, stage="suite", inputs=inputs, params=params, metrics=numbers)
+    return numbers
 
 
 def table(suite: Literal["symbolic-34", "delegation"], summary: Summary) -> Table:
@@ -152,10 +172,10 @@ def _configs(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _files(folder: Path) -> dict[str, Any]:
     """Return where the harness finds the rows; each file is read once here, so that a fault is told with its line."""
-    files = {split: folder / f"{split}.jsonl" for split in ("train", "test")}
-    there = {split: path for split, path in files.items() if path.is_file()}
+    places = {split: folder / f"{split}.jsonl" for split in ("train", "test")}
+    there = {split: path for split, path in places.items() if path.is_file()}
     for path in there.values():
-        for _ in read_json_lines(path):
+        for _ in files.read_json_lines(path):
             pass
     splits = {"test_split": "test"} | ({"fewshot_split": "train"} if "train" in there else {})
     data_files = {split: str(path.absolute()) for split, path in there.items()}

@@ -97,7 +97,7 @@ def test_program_that_is_no_text_is_no_program() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("judge", "--task", "riddles", "--answer", "4"), "unknown task 'riddles'; have scan, "),
+        (("judge", "--task", "riddles", "--answer", "4"), "unknown task 'riddles'; have "),
         (("judge", "--family", "riddles", "--answer", "4"), "unknown family 'riddles'; have "),
         (("judge", "--answer", "4"), "expected either --task or --family"),
         (("judge", "--task", "scan", "--family", "commands", "--answer", "4"), "expected either --task or --family"),
@@ -131,7 +131,7 @@ def test_option_that_is_not_there_and_missing_file_are_exit_code_2() -> None:
 def test_families_are_listed_with_version_and_metric() -> None:
     rows = answer("families")
     assert [row["family"] for row in rows] == families.names()
-    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (1, None)
+    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (2, None)
     assert all(row["metric"] for row in rows if row["missing"] is None)
     lines = call("families").stdout.splitlines()
     assert lines[0].split() == ["family", "version", "metric", "missing"]
@@ -147,11 +147,12 @@ def test_tasks_are_listed_with_domain_family_and_licence() -> None:
     assert (found["domain"], found["family"], found["generator"], found["reader"], found["licence"]) == (
         "math",
         "python",
-        False,
+        True,
         "math/gsm8k",
         "MIT",
     )
-    assert rows["scan"]["generator"] is True
+    assert (found["number"], found["metric"], rows["svamp"]["number"]) == (31, "BLEU", None)
+    assert (rows["svamp"]["generator"], rows["humaneval"]["evaluation_only"]) == (False, True)
 
 
 def test_history_without_a_decision_is_empty(home: Path) -> None:

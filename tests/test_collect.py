@@ -388,7 +388,8 @@ def test_a_stopped_build_goes_on_from_its_verdicts_and_ends_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         gather(tmp_path, "out", **params)
     monkeypatch.setattr(
-        "symbol_llm.cleaning.judge_all", lambda rows, limits: (judged.append("again") or v for v in verify.judge_all(rows, limits))
+        "symbol_llm.cleaning.judge_all",
+        lambda rows, limits: (judged.append("again") or v for v in verify.judge_all(rows, limits)),
     )
     gather(tmp_path, "out", **params)
     assert (whole / "manifest.json").read_bytes() == first

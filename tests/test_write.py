@@ -7,6 +7,7 @@ from symbol_llm.collect import read_problems
 from symbol_llm.files import read_records
 from symbol_llm.params import Collect, Write
 from symbol_llm.records import TrainingRow
+from symbol_llm.write import write
 from tests.endpoint import choice
 
 
@@ -36,7 +37,7 @@ def test_accepted_programs_become_gold_with_their_writer(tmp_path, home, endpoin
 
     endpoint.route = route
     monkeypatch.setenv("OPENAI_BASE_URL", endpoint.url)
-    numbers = stages.write(collection, tmp_path / "written", Write(k=2))
+    numbers = write(collection, tmp_path / "written", Write(k=2))
     assert numbers == {"n_problems": 3.0, "n_written": 1.0}
 
     stages.collect(collection, params.model_copy(update={"written": tmp_path / "written"}))

@@ -58,7 +58,9 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     found = _normal(_parse(program, _relations(problem)))
     n_right = len(found & gold)
     f1 = 2 * n_right / (len(found) + len(gold))
-    return Result(1.0 if f1 >= threshold else f1, f"F1 {f1:.4f}: {n_right} of {len(found)} right, {len(gold)} in gold", measure=f1)
+    return Result(
+        1.0 if f1 >= threshold else f1, f"F1 {f1:.4f}: {n_right} of {len(found)} right, {len(gold)} in gold", measure=f1
+    )
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.families import Result
 from symbol_llm.families.csp import canonical, mutants, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
@@ -84,7 +85,7 @@ def test_sections_may_be_laid_out_in_several_ways(program: str) -> None:
 def test_what_proves_nothing_has_no_letter(program: str, detail: str) -> None:
     ran = run(program, problem(), LIMITS)
     assert (ran.value, ran.detail) == (None, detail)
-    assert score(program, problem("B"), LIMITS) == (0.0, detail, ran.isolation)
+    assert score(program, problem("B"), LIMITS) == Result(0.0, detail, ran.isolation)
 
 
 def test_letters_of_the_question_and_number_of_constraints_may_be_asked_for() -> None:

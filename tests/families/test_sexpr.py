@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.families import Result
 from symbol_llm.families.sexpr import canonical, mutants, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
@@ -107,7 +108,7 @@ def test_now_is_given_by_the_problem() -> None:
 
 def test_agreement_on_one_graph_is_not_enough() -> None:
     gold = problem("(AND person (JOIN owns.pet cat))", answer=["ann"], graph=GRAPH)
-    assert score("(AND (JOIN owns.pet cat) person)", gold, Limits()) == (1.0, '["ann"]', "none")
+    assert score("(AND (JOIN owns.pet cat) person)", gold, Limits()) == Result(1.0, '["ann"]', "none")
     assert score("(JOIN owns.pet (AND cat cat))", gold, Limits()).score < 1.0
     for program in ("(ARGMIN person has.birthday)", "(JOIN (R knows.who) bob)", "(AND ann ann)"):
         accident = score(program, gold, Limits())

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symbol_llm.errors import InvalidInput, Unparsable
+from symbol_llm.families import Result
 from symbol_llm.families.triples import canonical, mutants, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
@@ -63,7 +64,9 @@ def test_the_score_is_the_f1_of_the_sets() -> None:
 
 def test_a_problem_may_accept_less_than_equality() -> None:
     one = "capital(France, Paris)"
-    assert score(one, problem(threshold=0.6), Limits()) == (1.0, "F1 0.6667: 1 of 1 right, 2 in gold", "none")
+    assert score(one, problem(threshold=0.6), Limits()) == Result(
+        1.0, "F1 0.6667: 1 of 1 right, 2 in gold", "none", measure=2 / 3
+    )
     assert score(one, problem(threshold=0.7), Limits()).score == pytest.approx(2 / 3)
     with pytest.raises(InvalidInput, match=r"threshold 2; expected a number in \(0, 1\]"):
         score(one, problem(threshold=2), Limits())

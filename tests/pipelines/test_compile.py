@@ -288,7 +288,7 @@ def test_source_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("profile", "override", "message"),
     [
-        ("maths", "", "unknown profile 'maths'; have math, or name a YAML file"),
+        ("maths", "", "unknown profile 'maths'; have math, symbolic-34, or name a YAML file"),
         ("none.yaml", "", "unknown profile 'none.yaml'"),
         ("", "explore.kk=5", "explore.kk: extra inputs are not permitted"),
         ("", "rounds.n=0", "rounds.n: input should be greater than or equal to 1"),

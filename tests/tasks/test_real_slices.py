@@ -1,4 +1,4 @@
-"""General sources and what is special to a set, on the real slices; `test_contract.py` reads every row of every task."""
+"""General sources and what is special to a set, on the real slices; `test_task_contract.py` reads every row of every task."""
 
 import json
 

@@ -1,7 +1,6 @@
 """Questions about tables: readers, generator."""
 
 import contextlib
-import json
 import random
 import sqlite3
 
@@ -11,26 +10,12 @@ from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families import sql
 from symbol_llm.params import Limits
 from symbol_llm.tasks import get
-from symbol_llm.tasks.sql import TEMPLATES, THEMES, declared, generate, schema
-
-
-def database(path):
-    path.parent.mkdir(exist_ok=True)
-    with sqlite3.connect(path) as connection:
-        connection.executescript("CREATE TABLE boot (\n  id INT,\n\t name TEXT\n);\nCREATE TABLE hafen (ort TEXT);")
-    connection.close()
+from symbol_llm.tasks.sql import TEMPLATES, THEMES, generate
+from tests.test_schemas import STATEMENTS, database, only_declared
 
 
 def spider_row(**changes):
     return {"id": "d-0", "db_id": "see", "match": "How many?", "question": "Wie viele?", "query": "SELECT 1;"} | changes
-
-
-def test_schema_has_one_line_a_table(tmp_path):
-    database(tmp_path / "db" / "see.sqlite")
-    assert (
-        schema(tmp_path / "db" / "see.sqlite")
-        == "CREATE TABLE boot ( id INT, name TEXT );\nCREATE TABLE hafen (ort TEXT);"
-    )
 
 
 def test_spider_row_gets_schema_and_database(data_set, tmp_path):
@@ -44,12 +29,6 @@ def test_spider_row_gets_schema_and_database(data_set, tmp_path):
 def test_missing_database_is_named(data_set):
     with pytest.raises(InvalidInput, match=r"see\.sqlite: no such database"):
         list(get("spider_de").read(data_set([spider_row()], [])))
-
-
-def test_file_that_is_no_database_is_refused(tmp_path):
-    (tmp_path / "x.sqlite").write_text("not a database, just some words")
-    with pytest.raises(InvalidInput, match="not an SQLite database"):
-        schema(tmp_path / "x.sqlite")
 
 
 def test_defog_answers_are_split_and_instructions_follow_the_question(data_set, tmp_path):
@@ -122,37 +101,6 @@ def test_worked_examples_run_on_their_tables():
         connection.executescript(create)
         connection.execute(query)
         connection.close()
-
-
-TABLES = {
-    "db_id": "see",
-    "table_names_original": ["harbor", "boat"],
-    "column_names_original": [[-1, "*"], [0, "id"], [0, "Town"], [1, "boat id"], [1, "harbor_id"], [1, "order"]],
-    "column_types": ["text", "number", "text", "number", "number", "time"],
-    "primary_keys": [1, 3],
-    "foreign_keys": [[4, 1]],
-    "column_names": [],
-    "table_names": [],
-}
-STATEMENTS = (
-    "CREATE TABLE harbor (id NUMBER, Town TEXT, PRIMARY KEY (id));\n"
-    'CREATE TABLE boat ("boat id" NUMBER, harbor_id NUMBER REFERENCES harbor(id), "order" TIME, PRIMARY KEY ("boat id"));'
-)
-
-
-def only_declared(folder):
-    (folder / "tables.json").write_text(json.dumps([TABLES]))
-
-
-def test_tables_file_becomes_statements_that_quote_what_they_must(tmp_path):
-    only_declared(tmp_path)
-    assert declared(tmp_path / "tables.json") == {"see": STATEMENTS}
-
-
-def test_tables_file_with_a_fault_is_named(tmp_path):
-    (tmp_path / "tables.json").write_text(json.dumps([{**TABLES, "foreign_keys": [[4]]}]))
-    with pytest.raises(InvalidInput, match=r"tables\.json: 0\.foreign_keys\.0"):
-        declared(tmp_path / "tables.json")
 
 
 def test_spider_row_without_database_is_judged_on_its_schema(data_set, tmp_path):

@@ -1,0 +1,88 @@
+"""Names for variables that neither their old names nor any order touches, by colour refinement.
+
+Variables of one colour look alike. Each is coloured anew by what it looks like among the colours of the others, until that
+tells no more apart. Of those still alike, `number` singles one out, which is fast; `least_text` tries each, which is exact.
+Missed by `number`: two equal graphs so regular that it matters which one was singled out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Edges = Sequence[tuple[str, bool, str]]
+"""Of one variable: (label, whether the edge comes in, the variable at the other end)."""
+
+
+def number(own: Mapping[str, Any], around: Mapping[str, Edges], key: Callable[[str], Any]) -> dict[str, int]:
+    """Number the variables of a graph from 0, by what is said of each alone (sortable) and by the edges around it.
+
+    Of variables that can not be told apart, the least by `key` is singled out.
+    """
+    colours = _rank(own)
+    while (before := len(set(colours.values()))) < len(colours):
+        colours = _rank({v: (colours[v], tuple(sorted((e, i, colours[o]) for e, i, o in around[v]))) for v in colours})
+        if len(set(colours.values())) == before:
+            values = list(colours.values())
+            tied = min(colour for colour in values if values.count(colour) > 1)
+            chosen = min((v for v in colours if colours[v] == tied), key=key)
+            colours = _rank({v: (colour, v != chosen) for v, colour in colours.items()})
+    return colours
+
+
+def _rank(keys: Mapping[str, Any]) -> dict[str, int]:
+    """Replace the keys by their places in sorted order, equal keys by the same place."""
+    ranks = {key: n for n, key in enumerate(sorted(set(keys.values())))}
+    return {variable: ranks[key] for variable, key in keys.items()}
+
+
+class _TooManyError(Exception):
+    """More texts were asked for than allowed."""
+
+
+def least_text(
+    variables: Sequence[str],
+    show: Callable[[Mapping[str, str]], str],
+    name: Callable[[Sequence[str]], Mapping[str, str]],
+    *,
+    max_shown: int,
+) -> str | None:
+    """Return the least text over all namings of the variables that refinement leaves, None if that takes too many texts.
+
+    `show` prints what the variables are of under a naming, which need not tell them apart; `name` gives each its final
+    name by its place.
+    """
+    n_shown = 0
+
+    def shown(naming: Mapping[str, str]) -> str:
+        nonlocal n_shown
+        n_shown += 1
+        if n_shown > max_shown:
+            raise _TooManyError
+        return show(naming)
+
+    def refine(colours: dict[str, int]) -> dict[str, int]:
+        """Tell variables apart by how the text looks from each, until that tells no more apart."""
+        while True:
+            looks = {
+                v: (colours[v], shown({o: "" if o == v else f"c{colour:03}" for o, colour in colours.items()}))
+                for v in variables
+            }
+            refined = _rank(looks)
+            if len(set(refined.values())) == len(set(colours.values())):
+                return colours
+            colours = refined
+
+    def least(colours: dict[str, int]) -> str:
+        colours = refine(colours)
+        tied = min((colour for colour, n in Counter(colours.values()).items() if n > 1), default=None)
+        if tied is None:
+            return shown(name(sorted(variables, key=colours.__getitem__)))
+        chosen = (v for v in variables if colours[v] == tied)
+        return min(least({v: 2 * c + (c == tied and v != first) for v, c in colours.items()}) for first in chosen)
+
+    try:
+        return least(dict.fromkeys(variables, 0))
+    except _TooManyError:
+        return None
