@@ -43,6 +43,7 @@ class Row(Record):
     n_gold: int
     gold_accepted: float | None
     n_mutants: int
+    """Those that could be judged: a form that differs from gold's says nothing where tests cannot be run."""
     mutants_refused: float | None
     """The mutation score."""
     n_equivalents: int | None = None
@@ -167,7 +168,7 @@ def _equivalents(family: str, limits: Limits) -> list[Verdict]:
 
 def _row(tried: list[_Tried], family: str | None, equivalents: list[Verdict] | None) -> Row:
     golds = [verdict for one in tried for verdict in one.golds]
-    mutants = [verdict for one in tried for verdict in one.mutants]
+    mutants = [verdict for one in tried for verdict in one.mutants if verdict.status != "unscored"]
     times = sorted(verdict.seconds for verdict in golds + mutants)
     seconds = sum(one.seconds for one in tried)
     return Row(
@@ -186,8 +187,5 @@ def _row(tried: list[_Tried], family: str | None, equivalents: list[Verdict] | N
 
 
 def _share(verdicts: list[Verdict], *, accepted: bool) -> float | None:
-    """Return the share of `verdicts` that are accepted, or refused; an unscored one is neither."""
-    if not verdicts:
-        return None
-    hits = [v.status == "accepted" if accepted else v.status not in ("accepted", "unscored") for v in verdicts]
-    return sum(hits) / len(hits)
+    """Return the share of `verdicts` that are accepted, or that are not."""
+    return sum((v.status == "accepted") == accepted for v in verdicts) / len(verdicts) if verdicts else None

@@ -178,7 +178,7 @@ def test_parameter_is_accepted(override: str) -> None:
 
 def test_keys_named_alone_exist() -> None:
     keys = [s for s in spans() if re.fullmatch(r"[a-z_]+\.[a-z_]+", s) and s.split(".")[0] in Parameters.model_fields]
-    assert {"rounds.n", "explore.k", "tune.batch"} <= set(keys)
+    assert {"rounds.n", "collect.levels", "explore.problems"} <= set(keys)
     for key in keys:
         section, _, name = key.partition(".")
         assert name in Parameters.model_fields[section].annotation.model_fields, key  # type: ignore[union-attr]
