@@ -7,6 +7,7 @@ Training rows wait on disk, so that memory holds only an id and a few hashes of 
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import shutil
@@ -45,6 +46,9 @@ SPARE = 1.1
 MAX_DRAWS = 20
 """Draws for each distinct problem wanted before a generator counts as exhausted."""
 DATABASES = "databases"
+
+
+logger = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
@@ -90,7 +94,7 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
         general_items = _general(params)
         cleaner.hold_against([*(row for one in rows.test.values() for row in one), *general_items["test"]])
         kept = {one.task.name: _kept(one, rows, cleaner, params) for one in track(chosen, "cleaning and checking")}
-        _check_splits(chosen, rows, kept, cleaner)
+        chosen = _whole(chosen, rows, kept, cleaner, params)
         numbers = _write(draft, kept, rows.shelf, params) | _write_rest(draft, general_items, cleaner)
         write_card(draft, chosen, numbers)
         inputs = {one.task.name: one.folder for one in chosen} | _general_folders(params) | {"written": params.written}
@@ -271,8 +275,18 @@ def _kept(one: Chosen, rows: Rows, cleaner: Cleaner, params: Collect) -> Kept:
     return Kept(test, train, list(cleaner.evolved(golds, math.ceil(params.evolved_share * len(train)))))
 
 
-def _check_splits(chosen: Iterable[Chosen], rows: Rows, kept: dict[str, Kept], cleaner: Cleaner) -> None:
-    """Raise InvalidInput if a task lacks test problems, or training problems though it is one to train on."""
+def _whole(chosen: list[Chosen], rows: Rows, kept: dict[str, Kept], cleaner: Cleaner, params: Collect) -> list[Chosen]:
+    """Return the tasks that have problems; all must have them in both splits if they were asked for by name.
+
+    InvalidInput if one has not, or none is left. A task to be evaluated only needs no training problems.
+    """
+    if not params.tasks:
+        left = [one for one in chosen if kept[one.task.name].train or kept[one.task.name].test]
+        for one in chosen:
+            if one not in left:
+                logger.warning("task %s is left out: all its rows were dropped, see dropped.jsonl", one.task.name)
+        if any(kept[one.task.name].test for one in left):
+            return left
     for task, _ in chosen:
         here = {"train": kept[task.name].train or task.evaluation_only, "test": kept[task.name].test}
         n_read = {"train": len(rows.train[task.name]), "test": len(rows.test[task.name])}
@@ -281,6 +295,7 @@ def _check_splits(chosen: Iterable[Chosen], rows: Rows, kept: dict[str, Kept], c
             reasons = Counter(row.reason for row in cleaner.dropped if (row.task, row.split) == place)
             why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none dropped"
             raise InvalidInput(f"task {task.name!r} has no {split} problems: {n_read[split]} read; {why}")
+    return chosen
 
 
 # --- writing -------------------------------------------------------------------------------------------------------

@@ -355,6 +355,17 @@ def asdiv(answer: str) -> dict:
     return {"id": f"a-{answer}", "Answer": answer} | rest
 
 
+def test_a_set_without_a_usable_row_is_left_out_unless_it_was_asked_for(tmp_path):
+    source = put(tmp_path / "in", "math/asdiv", [asdiv("Yes")], [asdiv("No")])
+    put(source, "math/addsub", sums(COUNTS), sums(["test a"], 100))
+    out = gather(tmp_path, source=source)
+    assert {row.task for row in read_problems(out, "train")} == {"addsub"}
+    assert set(dropped(out).values()) == {"without a usable answer"}
+    assert "| asdiv |" not in (out / "card.md").read_text()
+    with pytest.raises(InvalidInput, match="task 'asdiv' has no train problems: 1 read; 1 without a usable answer"):
+        gather(tmp_path, "named", source=source, tasks=("addsub", "asdiv"))
+
+
 def test_malformed_rows_are_listed_and_the_rest_is_built(tmp_path):
     source = put(tmp_path / "in", "math/addsub", sums(COUNTS * 2), sums(["test a", "test b"]))
     with (source / "math/addsub/train.jsonl").open("ab") as out:
