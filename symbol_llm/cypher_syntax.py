@@ -1,6 +1,8 @@
-"""Text of Cypher to a tree, by the grammar of openCypher 9. What names mean and which queries are equal is not known here.
+"""Text of Cypher to a tree. What a name stands for and which queries are equal is not known here.
 
-Refused: subqueries in braces, FOREACH, LOAD CSV, EXPLAIN, schema commands.
+The grammar is openCypher 9; the parsers on PyPI are either large (ANTLR at run time), bound to one vendor, or no longer
+maintained, and a tree with errors in it would be of no use here. Refused: subqueries in braces, FOREACH, LOAD CSV, EXPLAIN,
+schema commands.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ MAX_TOKENS = 4000
 MAX_DEPTH = 30
 
 Tree = list[Any]
-"""A tree whose first element says what it is, see the printer in `families/cypher.py`; labels are a tuple, lest they look like one."""
+"""A tree whose first element says what it is, see `families/cypher.py`; labels are a tuple, lest they look like one."""
 
 TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)

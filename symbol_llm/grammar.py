@@ -6,6 +6,7 @@ reads hostile text, so all but `normal_forms` is called in a sandbox child alone
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -68,6 +69,22 @@ def first_fault(root: Node) -> str:
         stack += reversed(inside)
     last = root.children[-1] if root.children else root  # what is missing is hidden: the end of a line
     return f"{place(last)}: unexpected {text_of(last)[:40]!r}"
+
+
+def first_stray(root: Node, text: str, stray: re.Pattern[str]) -> str:
+    """Return the place of what `stray` finds in `text` between two tokens or in a comment; empty if it finds nothing.
+
+    To a grammar all sorts of signs are blanks, and comments say nothing; the languages know better.
+    """
+    source = text.encode(errors="replace")
+    tokens = sorted((leaf.start_byte, leaf.end_byte) for leaf in leaves(root, ()))
+    at = 0
+    for start, end in [*tokens, (len(source), len(source))]:
+        if found := stray.search(source[at:start].decode(errors="replace")):
+            row = source[:at].count(b"\n") + found.string[: found.start()].count("\n")
+            return f"line {row + 1}: {found[0][:40]!r} means something there"
+        at = max(at, end)
+    return ""
 
 
 def is_too_deep(root: Node) -> bool:

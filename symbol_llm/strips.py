@@ -245,6 +245,7 @@ class Names:
         self._domain = domain
         self._objects = {**domain.constants, **objects} if domain else dict(objects)
         self._arities: dict[str, int] = {}
+        self._n_bound = 0
 
     def fact(self, node: Node, bound: Mapping[str, Types]) -> tuple[str, ...]:
         """Return (predicate, term ...)."""
@@ -286,7 +287,11 @@ class Names:
                 return ("=", *self._terms(node, parts[1:], None, bound))
             case "forall" | "exists" as quantifier if len(parts) == 3:
                 inner = variables(parts[1])
+                self._n_bound += len(inner)
+                if self._n_bound > MAX_DEPTH:
+                    raise expected(node, f"at most {MAX_DEPTH} variables bound at once")
                 body = self.formula(parts[2], {**bound, **dict(inner)})
+                self._n_bound -= len(inner)
                 for variable, types in reversed(inner):
                     body = (quantifier, variable, types, body)
                 return body

@@ -20,12 +20,13 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import penman  # type: ignore[import-untyped]
 from penman.models.amr import model as AMR  # type: ignore[import-untyped]
 
+from symbol_llm import refinement
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
@@ -143,7 +144,8 @@ def _parse(program: str) -> Graph:
     if len(concepts) > MAX_VARIABLES:
         raise LimitExceeded(f"the graph has {len(concepts)} variables; at most {MAX_VARIABLES} are compared")
     attributes, relations = set(), set()
-    for source, role, target in graph.triples:
+    for triple in graph.triples:
+        source, role, target = _upright(triple, concepts)
         if role == ":":
             raise Unparsable(f"a role of {_quote(source)} has no name")
         if target is None:
@@ -151,12 +153,21 @@ def _parse(program: str) -> Graph:
         if role == ":instance":
             continue
         if target not in concepts:
-            attributes.add((source, role.lower(), _constant(target)))
-        elif role.lower() == ":mod":
+            attributes.add((source, role, _constant(target)))
+        elif role == ":mod":
             relations.add((target, ":domain", source))
         else:
-            relations.add((source, role.lower(), target))
+            relations.add((source, role, target))
     return Graph(str(graph.top), concepts, frozenset(attributes), frozenset(relations))
+
+
+def _upright(triple: Any, concepts: Collection[str]) -> Any:
+    """Return `triple` in lower case, turned round where that shows an inverse: penman sees none in `-OF` nor in `-of-of`."""
+    source, role, target = triple
+    role = role.lower()
+    while target in concepts and AMR.is_role_inverted(role):
+        source, role, target = target, AMR.invert_role(role), source
+    return source, role, target
 
 
 def _tree(program: str) -> penman.Tree:
@@ -231,7 +242,7 @@ def _atom(constant: str) -> str:
 
 
 def _order(graph: Graph) -> dict[str, int]:
-    """Number the variables by colour refinement; of those still alike, single one out and refine again."""
+    """Number the variables, the top first; see `refinement.number`."""
     around: dict[str, list[tuple[str, bool, str]]] = {variable: [] for variable in graph.concepts}
     for source, role, target in graph.relations:
         around[source].append((role, False, target))
@@ -239,21 +250,8 @@ def _order(graph: Graph) -> dict[str, int]:
     own: dict[str, list[tuple[str, str]]] = {variable: [] for variable in graph.concepts}
     for variable, role, constant in graph.attributes:
         own[variable].append((role, constant))
-    colours = _rank({v: (v != graph.top, concept, tuple(sorted(own[v]))) for v, concept in graph.concepts.items()})
-    while (before := len(set(colours.values()))) < len(colours):
-        colours = _rank({v: (colours[v], tuple(sorted((r, i, colours[o]) for r, i, o in around[v]))) for v in colours})
-        if len(set(colours.values())) == before:
-            values = list(colours.values())
-            tied = min(colour for colour in values if values.count(colour) > 1)
-            chosen = min((v for v in colours if colours[v] == tied), key=lambda v: (len(v), v))
-            colours = _rank({v: (colour, v != chosen) for v, colour in colours.items()})
-    return colours
-
-
-def _rank(keys: Mapping[str, Any]) -> dict[str, int]:
-    """Replace the keys by their places in sorted order, equal keys by the same place."""
-    ranks = {key: n for n, key in enumerate(sorted(set(keys.values())))}
-    return {variable: ranks[key] for variable, key in keys.items()}
+    alone = {v: (v != graph.top, concept, tuple(sorted(own[v]))) for v, concept in graph.concepts.items()}
+    return refinement.number(alone, around, key=lambda v: (len(v), v))
 
 
 # --- Smatch -----------------------------------------------------------------------------------------------------------

@@ -117,6 +117,8 @@ _GROUPS = ("program", "do_group", "if_statement", "elif_clause", "else_clause", 
            "compound_statement", "command_substitution", "process_substitution", "for_statement")  # fmt: skip
 _OPENS_BLOCK = ("do_group", "then")
 _NO_SEMICOLON = frozenset("; & do then else ( { if elif while until for in $( <( >( `".split()) | {""}
+_STRAY = re.compile(r"^[^#]*(?:[\x0b\x0c]|\r(?!\n)|\\[ \t])", re.MULTILINE)
+"""Blanks to the grammar, parts of a word to a shell; in a comment they are neither."""
 _LONE_QUOTE = re.compile(r"(?:[^\\'\"]|\\.)*['\"]", re.DOTALL)
 _PLAIN_NAME = re.compile(r"[\w./~+:@%,^-]*[A-Za-z0-9][\w./~+:@%,^-]*|\[|:|\.", re.ASCII)
 _RESERVED = frozenset("if then else elif fi do done case esac while until for in function { } ! [[ ]] select".split())
@@ -129,14 +131,15 @@ def read(args: dict[str, Any]) -> list[dict[str, str]]:
 
 def _read(text: str) -> dict[str, str]:
     root = grammar.parse(_LANGUAGE, text)
-    if fault := grammar.first_fault(root) or _no_command(root):
+    if fault := grammar.first_fault(root) or _no_command(root) or grammar.first_stray(root, text, _STRAY):
         return {"fault": fault}
     if grammar.is_too_deep(root):
         return {"limit": f"the command has more than {grammar.MAX_DEPTH} levels"}
     normal = _show(root)
     # A here-document is bound to its lines; a form that is not its own is not to be trusted.
-    is_safe = "<<" not in text.replace("<<<", "") and _show(grammar.parse(_LANGUAGE, normal)) == normal
-    return {"normal": normal if is_safe else text}
+    again = grammar.parse(_LANGUAGE, normal)
+    is_own = _show(again) == normal and not grammar.first_fault(again) and not _no_command(again)
+    return {"normal": normal if is_own and "<<" not in text.replace("<<<", "") else text}
 
 
 def _no_command(root: Node) -> str:

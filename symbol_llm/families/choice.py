@@ -179,6 +179,13 @@ def _check_brackets(text: str) -> None:
 # --- options ----------------------------------------------------------------------------------------------------------
 
 _NAMED = re.compile(r"[(\[]([A-Za-z])[)\]]|\b(?:answer|option|choice) (?:is )?([A-Z])\b")
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|neither|nor|except)|n['’]t)\b[^.,;:!?]*(?:[(\[][A-Z][)\]]|\b(?:answer|option|choice) [A-Z]\b)"
+    r"|[(\[][A-Z][)\]] (?:is|was) (?:wrong|false|incorrect)\b"
+    r"|[(\[][A-Z][)\]] (?:is|was)(?: not|n['’]t) (?:the )?(?:right|correct|true|answer)\b",
+    re.IGNORECASE,
+)
+"""Says of a letter that it is not the answer."""
 
 
 def _options(problem: Problem) -> dict[str, str] | None:
@@ -220,6 +227,8 @@ def _chosen(program: str, options: Mapping[str, str]) -> str:
     if first and _letter(first) in options:
         rest = text[first.end() :]
         named |= {_letter(first), _letter(_LETTER_ALONE.fullmatch(rest)), _with_text(rest, options)} & options.keys()
+    if len(named) == 1 and _DENIED.search(text):
+        raise Unparsable(f"an option denied in {text[:40]!r}; expected one of {', '.join(options)}")
     if len(named) != 1:
         what = f"options {', '.join(sorted(named))} at once" if named else "no option"
         raise Unparsable(f"{what} in {text[:40]!r}; expected one of {', '.join(options)}")

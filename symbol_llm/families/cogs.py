@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
+from symbol_llm import refinement
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
@@ -128,7 +129,7 @@ def _print(form: Form) -> str:
 
 
 def _order(atoms: frozenset[Atom]) -> dict[str, int]:
-    """Number the variables by colour refinement; of those still alike, single one out and refine again."""
+    """Number the variables; see `refinement.number`."""
     variables = {term for atom in atoms for term in atom.arguments if term.isdigit()}
     around: dict[str, list[tuple[str, bool, str]]] = {variable: [] for variable in variables}
     own: dict[str, list[tuple[bool, str, str]]] = {variable: [] for variable in variables}
@@ -138,21 +139,7 @@ def _order(atoms: frozenset[Atom]) -> dict[str, int]:
             around[rest[0]].append((predicate, True, first))
         else:
             own[first].append((definite, predicate, rest[0] if rest else ""))
-    colours = _rank({variable: tuple(sorted(facts)) for variable, facts in own.items()})
-    while (before := len(set(colours.values()))) < len(colours):
-        colours = _rank({v: (colours[v], tuple(sorted((p, i, colours[o]) for p, i, o in around[v]))) for v in colours})
-        if len(set(colours.values())) == before:
-            values = list(colours.values())
-            tied = min(colour for colour in values if values.count(colour) > 1)
-            chosen = min((v for v in colours if colours[v] == tied), key=int)
-            colours = _rank({v: (colour, v != chosen) for v, colour in colours.items()})
-    return colours
-
-
-def _rank(keys: Mapping[str, Any]) -> dict[str, int]:
-    """Replace the keys by their places in sorted order, equal keys by the same place."""
-    ranks = {key: n for n, key in enumerate(sorted(set(keys.values())))}
-    return {variable: ranks[key] for variable, key in keys.items()}
+    return refinement.number({v: tuple(sorted(facts)) for v, facts in own.items()}, around, key=int)
 
 
 # --- parsing ----------------------------------------------------------------------------------------------------------

@@ -137,10 +137,10 @@ def _parse(program: str) -> Formulas:
 
 
 def _joined(lines: list[Formula]) -> Formula:
-    joined = lines[0]
-    for line in lines[1:]:
-        joined = ["and", joined, line]
-    return joined
+    if len(lines) == 1:
+        return lines[0]
+    middle = len(lines) // 2  # a chain of thousands would be too deep to walk
+    return ["and", _joined(lines[:middle]), _joined(lines[middle:])]
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def read(args: dict[str, Any]) -> list[dict[str, str]]:
 
 def _read(text: str) -> dict[str, str]:
     root = grammar.parse(_LANGUAGE, text)
-    if fault := grammar.first_fault(root) or _misplaced(root):
+    if fault := grammar.first_fault(root) or _misplaced(root) or grammar.first_stray(root, text, _STRAY):
         return {"fault": fault}
     if grammar.is_too_deep(root):
         return {"limit": f"the program has more than {grammar.MAX_DEPTH} levels"}
@@ -131,6 +131,10 @@ def _read(text: str) -> dict[str, str]:
     if fault := grammar.first_fault(grammar.parse(_LANGUAGE, normal)):
         return {"fault": f"a line ends where a statement goes on; written on one line, {fault}"}
     return {"normal": normal}
+
+
+_STRAY = re.compile(r"[\x0b\x0c]|//go:(?:build|embed|linkname)|//[ \t]*\+build")
+"""No blanks to Go, and comments that tell the tool chain what the program is."""
 
 
 def _with_semicolons(tokens: list[tuple[str, Node]]) -> Iterator[str]:

@@ -111,7 +111,7 @@ def read(args: dict[str, Any]) -> list[dict[str, str]]:
 
 def _read(text: str) -> dict[str, str]:
     root = grammar.parse(_LANGUAGE, text)
-    if fault := grammar.first_fault(root) or _misplaced(root):
+    if fault := grammar.first_fault(root) or _misplaced(root) or grammar.first_stray(root, text, _STRAY):
         return {"fault": fault}
     if grammar.is_too_deep(root):
         return {"limit": f"the program has more than {grammar.MAX_DEPTH} levels"}
@@ -120,6 +120,10 @@ def _read(text: str) -> dict[str, str]:
     return {
         "normal": " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) != (",", "}"))
     }
+
+
+_STRAY = re.compile(r"[\x0b\x1a]|\\u+[0-9a-fA-F]{4}")
+"""No blanks to Java, and escapes, which it reads before it looks for the end of a comment."""
 
 
 def _misplaced(root: Node) -> str:

@@ -494,7 +494,7 @@ def _plain(tagged: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - a return a ki
         case ["none", None]:
             return None
         case ["bytes" | "complex", str(text)] if len(text) < 4000:
-            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 return ast.literal_eval(text)
         case ["float", "nan" | "inf" | "-inf" as text]:
             return float(text)

@@ -1,19 +1,17 @@
 """Mathematics in words to small Python programs that set `answer`.
 
-Fourteen public sets are read. Programs made from a source's own formulas are kept only if `run`, which knows arithmetic
-and nothing else, finds the source's answer. The options of a multiple choice are not shown unless the question speaks
+Fourteen public sets are read. Programs made from a source's own formulas are kept only if `arithmetic.run`, which knows
+numbers and nothing else, finds the source's answer. The options of a multiple choice are not shown unless the question speaks
 of them: a program that names one of five numbers has computed nothing.
 
 Problems are generated from the templates of `math.yaml` (their answers by `run` or by ANSWERS, not by the program) and
-as stories, told sentence by sentence beside the program.
+as the stories of `stories.py`.
 """
 
 from __future__ import annotations
 
-import ast
 import itertools
 import math
-import operator
 import random
 import re
 import textwrap
@@ -26,61 +24,14 @@ from typing import Annotated, Any, NamedTuple
 import yaml
 from pydantic import BeforeValidator
 
-from symbol_llm.errors import InvalidInput
+from symbol_llm.arithmetic import Number, program_of, program_of_steps, run, tidy
 from symbol_llm.files import read_records
 from symbol_llm.records import Problem
+from symbol_llm.stories import chain, tell, words
 from symbol_llm.tasks import Generator, Published, Row, Task, read_rows
-
-Number = int | float
 
 INSTRUCTION = "Write Python that computes the answer. End with: answer = ..."
 FAMILY = "python"
-TOLERANCE = 1e-4
-OPERATORS: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
-
-
-def run(program: str, names: Mapping[str, Number] | None = None) -> dict[str, Number]:
-    """Return what every name holds after the assignments of `program`; InvalidInput if it is more than arithmetic."""
-    values = dict(names or {})
-    try:
-        lines = ast.parse(program).body
-    except SyntaxError as e:
-        raise InvalidInput(f"program {program!r}: {e.msg}") from e
-    for line in lines:
-        match line:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                values[name] = _value(value, values)
-            case _:
-                raise InvalidInput(f"program {program!r}: expected lines of the form name = arithmetic")
-    return values
-
-
-def _value(node: ast.expr, values: Mapping[str, Number]) -> Number:
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return number
-        case ast.Name(id=name) if name in values:
-            return values[name]
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, values)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            try:
-                return _tidy(OPERATORS[type(op)](_value(left, values), _value(right, values)))
-            except ZeroDivisionError as e:
-                raise InvalidInput(f"{ast.unparse(node)!r}: divides by zero") from e
-    raise InvalidInput(f"{ast.unparse(node)!r}: expected numbers, known names and + - * / // %")
-
-
-def _tidy(number: Number) -> Number:
-    """Return `number` as an int if it is whole, else without the noise of binary fractions."""
-    return int(number) if number == int(number) else round(number, 10)
 
 
 # --- public sets ---------------------------------------------------------------------------------------------------
@@ -90,13 +41,13 @@ def _after_hashes(text: object) -> Number:
     found = re.search(r"#### (-?[\d,]*\.?\d+)\s*$", text) if isinstance(text, str) else None
     if not found:
         raise ValueError("expected a text that ends with '#### number'")
-    return _tidy(float(found[1].replace(",", "")))
+    return tidy(float(found[1].replace(",", "")))
 
 
 def _as_number(value: object) -> Number:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("expected a number")
-    return _tidy(value)
+    return tidy(value)
 
 
 class Parts(NamedTuple):
@@ -168,7 +119,7 @@ class AsdivRow(MathRow):
     def parts(self) -> Parts:
         """Return the parts; no answer where it is not one number: a name, a time, a ratio, several."""
         found = re.fullmatch(r"(-?[\d,]*\.?\d+)(?:/(\d+))?(?: ?\([^()]*\))?", self.Answer.strip())
-        answer = _tidy(float(found[1].replace(",", "")) / float(found[2] or 1)) if found else None
+        answer = tidy(float(found[1].replace(",", "")) / float(found[2] or 1)) if found else None
         without_units = re.sub(r"\([^()]*[a-z][^()]*\)", "", self.Formula)
         return _computed(f"{self.Body.strip()} {self.Question.strip()}", answer, without_units.partition("=")[0])
 
@@ -222,7 +173,7 @@ class MathqaRow(MathRow):
         program = re.sub(r"\n?return answer\s*$", "", textwrap.dedent(self.canonical_solution)).strip()
         if re.search(r"scipy\.(gcd|lcm)\b", program):  # gone from SciPy, and the same in math
             program = re.sub(r"\bscipy\b", "math", program)
-        return Parts(self.description, _tidy(float(found[1])) if found else None, program)
+        return Parts(self.description, tidy(float(found[1])) if found else None, program)
 
 
 class TheoremqaRow(MathRow):
@@ -273,7 +224,7 @@ def number_of(text: str) -> Number | None:
     if not found or SCALES.search(found["unit"]) or re.fullmatch(r"/.*|[^mhsg%°$]", found["unit"]):
         return None
     value = float(found["whole"] or 0) + float(found["number"].replace(",", "")) / float(found["under"] or 1)
-    return _tidy(-value if found["sign"] else value)
+    return tidy(-value if found["sign"] else value)
 
 
 def _boxed(solution: str) -> str:
@@ -312,7 +263,7 @@ def value_of_latex(text: str) -> int | float | str | list[Any] | None:
         text = re.sub(pattern, replacement, text)
     text = text.replace("{", "(").replace("}", ")").strip().rstrip(".")
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?|-?\d*\.?\d+", text):
-        return _tidy(float(text.replace(",", "")))
+        return tidy(float(text.replace(",", "")))
     if found := re.fullmatch(r"(-?)\(\((-?\d+)\)/\((\d+)\)\)", text):
         return f"{found[1]}{found[2]}/{found[3]}"
     if "," in text and re.fullmatch(r"\(.*\)|[^()]*", text):
@@ -322,37 +273,6 @@ def value_of_latex(text: str) -> int | float | str | list[Any] | None:
         return text.strip("() ")
     text = re.sub(r"(?<=[\d)])\s*(?=[a-z(])|(?<=[a-z])\s+(?=[a-z(\d])|(?<=\bpi)(?=[(\d])", "*", text)
     return text if text and re.fullmatch(r"[\w\s+\-*/^().]{1,200}", text) else None
-
-
-def program_of_steps(text: str, answer: Number) -> str | None:
-    """Return a line for each calculation `<<formula=result>>`, earlier results by name; None unless they give `answer`."""
-    steps = re.findall(r"<<([^=<>]+)=([^<>]+)>>", text)
-    lines: list[str] = []
-    names: dict[str, str] = {}
-    for n, (formula, result) in enumerate(steps):
-        named = re.sub(r"(?<![\w.])[\d.]+(?![\w.])", lambda found: names.get(found[0], found[0]), formula)
-        names[result.strip()] = f"step{n + 1}"
-        try:
-            right = ast.unparse(ast.parse(named.strip(), mode="eval"))
-        except SyntaxError:
-            return None
-        lines.append(f"{'answer' if n + 1 == len(steps) else f'step{n + 1}'} = {right}")
-    try:
-        found = run("\n".join(lines))["answer"] if lines else None
-    except (InvalidInput, KeyError):
-        return None
-    return "\n".join(lines) if found is not None and abs(found - answer) <= TOLERANCE else None
-
-
-def program_of(formula: str, answer: Number) -> str | None:
-    """Return `answer = formula` if that is arithmetic and gives `answer`, else None."""
-    try:
-        tree = ast.parse(re.sub(r"\b(\d+)\.0\b", r"\1", formula.strip()), mode="eval")
-        program = f"answer = {ast.unparse(tree)}"
-        value = run(program)["answer"]
-    except (SyntaxError, InvalidInput):
-        return None
-    return program if abs(value - answer) <= TOLERANCE else None
 
 
 def _public(
@@ -420,7 +340,6 @@ def _template(row: Mapping[str, Any]) -> Template:
 
 
 _DATA = yaml.safe_load(resources.files("symbol_llm.tasks").joinpath("math.yaml").read_text(encoding="utf-8"))
-NAMES, THINGS, PLACES = (_DATA[key].split() for key in ("names", "things", "places"))
 TEMPLATES = tuple(_template(row) for row in _DATA["word_problems"])
 """Their level is how many operators the solution has, 3 if it has more."""
 AQUA = tuple(_template(row) for row in _DATA["aqua"])
@@ -430,12 +349,16 @@ ASIDE_SHARE = 0.15
 def generate(rng: random.Random, level: int) -> Problem:
     """Return one word problem, at level 3 mostly a chain of events; some open with a number that does not matter."""
     if level == 3 and rng.random() < 0.7:
-        question, program, answer = _chain(rng)
-        return _generated("word_problems", question, program, answer)
+        return _generated("word_problems", *chain(rng))
     question, program, result = _fill([template for template in TEMPLATES if template.level == level], rng)
     if rng.random() < ASIDE_SHARE:
         question = f"{rng.choice(_DATA['asides']).format(aside=rng.randint(5, 30))} {question}"
     return _generated("word_problems", question, program, result)
+
+
+def generate_gsm8k(rng: random.Random, level: int) -> Problem:
+    """Return a story of one or two steps at level 1, three or four at 2, five or more at 3."""
+    return _generated("gsm8k", *tell(rng, level))
 
 
 def generate_aqua(rng: random.Random, level: int) -> Problem:
@@ -457,18 +380,13 @@ def _generated(task: str, question: str, program: str, answer: Any) -> Problem:
     )
 
 
-def _words(rng: random.Random) -> dict[str, str]:
-    name, other = rng.sample(NAMES, 2)
-    return {"name": name, "other": other, "things": rng.choice(THINGS), "place": rng.choice(PLACES)}
-
-
 def _fill(templates: list[Template], rng: random.Random) -> tuple[str, str, Number]:
     """Return question, program and answer of one of `templates`."""
     template = rng.choice(templates)
     quantities = draw(template.draw, rng)
     solution = template.solution.replace("; ", "\n")
     program = re.sub(r"[a-z]\w*", lambda found: str(quantities.get(found[0], found[0])), solution)
-    return rng.choice(template.texts).format(**quantities, **_words(rng)), program, run(program)["answer"]
+    return rng.choice(template.texts).format(**quantities, **words(rng)), program, run(program)["answer"]
 
 
 def draw(text: str, rng: random.Random) -> dict[str, Number]:
@@ -479,204 +397,6 @@ def draw(text: str, rng: random.Random) -> dict[str, Number]:
         low, is_range, high = how.partition("..")
         values[name] = rng.randint(int(low), int(high)) if is_range else run(item, values)[name]
     return values
-
-
-def _chain(rng: random.Random) -> tuple[str, str, int]:
-    """Return a story of four to six events that change how many things somebody has."""
-    words, amount = _words(rng), rng.randint(10, 60)
-    texts, formula = [rng.choice(_DATA["starts"]).format(x=amount, **words)], str(amount)
-    loose = False
-    for _ in range(rng.randint(4, 6)):
-        event = rng.choice(_DATA["events"])
-        sign = event["sign"]
-        sizes = [x for x in range(2, min(40, amount)) if sign in "+-" or (x <= 6 and (sign == "*" or amount % x == 0))]
-        if not sizes or (sign == "*" and amount > 200):
-            continue
-        x = rng.choice(sizes)
-        formula = f"({formula}) {sign} {x}" if loose and sign in "*/" else f"{formula} {sign} {x}"
-        loose = sign in "+-"
-        amount = {"+": amount + x, "-": amount - x, "*": amount * x, "/": amount // x}[sign]
-        texts.append(rng.choice(event["texts"]).format(x=x, **words))
-    question = " ".join([*texts, rng.choice(_DATA["ends"]).format(**words)])
-    return (question, f"answer = {formula}", amount) if len(texts) > 4 else _chain(rng)
-
-
-# --- stories with a name for every quantity, as in GSM8K ------------------------------------------------------------
-
-
-class Story:
-    """Sentences, and beside them the lines of a program with the value of each name, kept by plain arithmetic."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.texts: list[str] = []
-        self.lines: list[str] = []
-        self.value = 0
-
-    def say(self, *wordings: str) -> None:
-        """Add one of the wordings."""
-        self.texts.append(self.rng.choice(wordings))
-
-    def let(self, name: str, formula: str, value: int) -> int:
-        """Add a line to the program; the last one added is the answer."""
-        self.lines.append(f"{name} = {formula}")
-        self.value = value
-        return value
-
-    def problem(self) -> Problem:
-        """Return the problem; the name on the last line becomes `answer`."""
-        last = self.lines[-1].partition(" = ")[2]
-        return _generated("gsm8k", " ".join(self.texts), "\n".join([*self.lines[:-1], f"answer = {last}"]), self.value)
-
-
-def generate_gsm8k(rng: random.Random, level: int) -> Problem:
-    """Return a story of one or two steps at level 1, three or four at 2, five or more at 3."""
-    story = Story(rng)
-    rng.choice((_compare, _shop, _farm, _wages, _trip, _parts))(story, level)
-    return story.problem()
-
-
-def _compare(story: Story, level: int) -> None:
-    """Tell how many things each of some people has, each compared with the one before."""
-    rng = story.rng
-    people, things = rng.sample(NAMES, level + 1), rng.choice(THINGS)
-    amounts = [story.let(people[0].lower(), str(n := 2 * rng.randint(3, 20)), n)]
-    story.say(f"{people[0]} has {n} {things}.", f"{people[0]} collects {things} and owns {n}.")
-    for before, person in itertools.pairwise(people):
-        k, have = rng.randint(2, 4), amounts[-1]
-        x = rng.randint(1, have - 1) if have > 1 else 1
-        text, formula, value = rng.choice(
-            (
-                (f"{x} more {things} than {before}", f"{{}} + {x}", have + x),
-                (f"{k} times as many {things} as {before}", f"{k} * {{}}", k * have),
-                *[(f"half as many {things} as {before}", "{} / 2", have // 2)] * (have % 2 == 0),
-                *[(f"{x} fewer {things} than {before}", f"{{}} - {x}", have - x)] * (have > 1),
-            )
-        )
-        story.say(f"{person} has {text}.", f"{person} owns {text}.")
-        amounts.append(story.let(person.lower(), formula.format(before.lower()), value))
-    if level == 1:
-        story.say(f"How many {things} does {people[-1]} have?")
-        return
-    total = story.let("total", " + ".join(person.lower() for person in people), sum(amounts))
-    if level == 2:
-        story.say(f"How many {things} do they have in all?", f"How many {things} is that together?")
-        return
-    price = rng.randint(2, 9)
-    story.say(f"They sell all their {things} for {price} dollars each. How many dollars do they get?")
-    story.let("money", f"total * {price}", total * price)
-
-
-def _shop(story: Story, level: int) -> None:
-    """Buy things; from level 2 pay with a note, at level 3 with a discount."""
-    rng = story.rng
-    name, bought, total = rng.choice(NAMES), [], 0
-    things = rng.sample(THINGS, level)
-    for thing in things:
-        n, price = rng.randint(2, 12), rng.randint(2, 15)
-        bought.append(f"{n} {thing} at {price} dollars each")
-        total += story.let(thing, f"{n} * {price}", n * price)
-    story.say(f"{name} buys {' and '.join(bought)}.", f"In a shop, {name} takes {' and '.join(bought)}.")
-    if level == 1:
-        story.say("How many dollars is that?", f"How much does {name} pay?")
-        return
-    story.let("total", " + ".join(things), total)
-    if level == 3:
-        off = rng.randint(2, total // 2)
-        story.say(f"A coupon takes {off} dollars off the bill.", f"The seller lowers the bill by {off} dollars.")
-        total = story.let("bill", f"total - {off}", total - off)
-    paid = (total // 50 + 1) * 50
-    story.say(f"{name} pays with {paid} dollars. How much change is due?", f"How much is left of {paid} dollars?")
-    story.let("change", f"{paid} - {'bill' if level == 3 else 'total'}", paid - total)
-
-
-def _farm(story: Story, level: int) -> None:
-    """Make things every day, use some, sell the rest."""
-    rng = story.rng
-    name, goods = rng.choice(NAMES), rng.choice("loaves pies cakes baskets vases lamps chairs scarves".split())
-    workers, each = rng.randint(2, 9), rng.randint(3, 15)
-    story.say(f"{name} has {workers} workers who make {each} {goods} each a day.")
-    made = story.let("made", f"{workers} * {each}", workers * each)
-    if level == 1:
-        story.say(f"How many {goods} are made in a day?", f"How many {goods} a day is that?")
-        return
-    kept, price = rng.randint(1, made - 1), rng.randint(2, 12)
-    story.say(f"{kept} of them are given away and the others sold for {price} dollars each.")
-    sold = story.let("sold", f"made - {kept}", made - kept)
-    money = story.let("money", f"sold * {price}", sold * price)
-    if level == 2:
-        story.say("How many dollars come in a day?", f"How many dollars does {name} take in every day?")
-        return
-    days = rng.randint(3, 30)
-    rent = rng.randint(5, money * days)
-    story.say(f"The workshop costs {rent} dollars of rent. How many dollars remain after {days} days?")
-    gained = story.let("income", f"money * {days}", money * days)
-    story.let("left", f"income - {rent}", gained - rent)
-
-
-def _wages(story: Story, level: int) -> None:
-    """Earn by the hour, spend, save."""
-    rng = story.rng
-    name, hours, rate = rng.choice(NAMES), rng.randint(3, 9), rng.randint(8, 30)
-    work = rng.choice(("paints fences", "drives a taxi", "teaches piano", "washes cars", "mends shoes", "cuts hair"))
-    story.say(f"{name} {work} for {hours} hours a day at {rate} dollars an hour.")
-    daily = story.let("daily", f"{hours} * {rate}", hours * rate)
-    days = rng.randint(2, 6)
-    weekly = story.let("weekly", f"daily * {days}", daily * days)
-    if level == 1:
-        story.say(f"How many dollars is that in {days} days?", f"What does {name} earn in {days} days?")
-        return
-    food = rng.randint(5, weekly // 2)
-    story.say(f"{name} works {days} days a week and spends {food} dollars a week on food.")
-    saved = story.let("saved", f"weekly - {food}", weekly - food)
-    weeks = rng.randint(2, 12)
-    total = story.let("total", f"saved * {weeks}", saved * weeks)
-    if level == 2:
-        story.say(f"How many dollars are left after {weeks} weeks?")
-        return
-    gift, missing = rng.randint(1, 9), rng.randint(10, 500)
-    given = story.let("given", f"{gift} * {weeks}", gift * weeks)
-    price = total + given + missing
-    story.let("missing", f"{price} - total - given", missing)
-    story.say(
-        f"An uncle adds {gift} dollars a week. A boat costs {price} dollars. How many are missing after {weeks} weeks?"
-    )
-
-
-def _trip(story: Story, level: int) -> None:
-    """Travel in stages, each at its own speed."""
-    rng = story.rng
-    name, ways = rng.choice(NAMES), rng.sample(("cycles", "drives", "sails", "rides a bus", "takes a train"), level)
-    legs = []
-    for n, way in enumerate(ways):
-        hours, speed = rng.randint(2, 6), rng.randint(12, 90)
-        story.say(f"{f'Then {name}' if n else name} {way} for {hours} hours at {speed} km an hour.")
-        legs.append(story.let(f"leg{n + 1}", f"{hours} * {speed}", hours * speed))
-    if level > 1:
-        story.let("way", " + ".join(f"leg{n + 1}" for n in range(level)), sum(legs))
-    if level < 3:
-        story.say("How many km is that in all?", f"How far does {name} travel?")
-        return
-    pause, back = rng.randint(1, min(legs)), rng.randint(2, 5)
-    story.say(f"The way home is {pause} km shorter, and {name} makes the whole round trip {back} times.")
-    home = story.let("home", f"way - {pause}", sum(legs) - pause)
-    story.say("How many km does that add up to?")
-    story.let("all_trips", f"(way + home) * {back}", (sum(legs) + home) * back)
-
-
-def _parts(story: Story, level: int) -> None:
-    """Take a part of something, then a part of the rest."""
-    rng = story.rng
-    place, people = rng.choice(PLACES), rng.choice("children guests visitors workers runners singers".split())
-    parts = [rng.randint(2, 5) for _ in range(level)]
-    rest = total = math.prod(parts) * rng.randint(2, 15)
-    story.say(f"There are {total} {people} at the {place}.", f"{total} {people} come to the {place}.")
-    before, acts = str(total), rng.sample(("leaves by bus", "goes home", "walks away", "is picked up by car"), level)
-    for n, (part, act) in enumerate(zip(parts, acts, strict=True)):
-        story.say(f"One in {part} of {'the rest' if n else 'them'} {act}.")
-        gone = story.let(f"gone{n + 1}", f"{before} / {part}", rest // part)
-        rest, before = story.let(f"rest{n + 1}", f"{before} - gone{n + 1}", rest - gone), f"rest{n + 1}"
-    story.say(f"How many {people} are left?", f"How many {people} remain?")
 
 
 # --- mathematics, as in MATH -----------------------------------------------------------------------------------------
@@ -742,7 +462,7 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
     "repeats": lambda n, k, **_: math.prod(range(k + 1, n + 1)),
     "power_mod": lambda a, n, m: a**n % m,
     "geometric": lambda a, r, n: a * (r**n - 1) // (r - 1),
-    "distance": lambda dx, dy, **_: _tidy(math.hypot(dx, dy)),
+    "distance": lambda dx, dy, **_: tidy(math.hypot(dx, dy)),
     "both_red": lambda r, t, **_: str(Fraction(_choices(r, 2), _choices(t, 2))),
     "coefficient": lambda n, k, a: _choices(n, k) * a**k,
     "nested": lambda a, b, c, x: a * (x * x + c) - b,

@@ -25,7 +25,10 @@ from tests.problems import problem
 
 CORPUS = Path(__file__).parent / "corpus"
 KINDS = ("escape", "forge", "exhaust", "cheat")
-FAMILIES = ("python", "sql", "rules", "fol", "commands", "amr", "triples", "top", "calls", "mrl", "sexpr", "cogs")
+FAMILIES = (
+    "python", "sql", "rules", "fol", "commands", "amr", "triples", "top", "calls", "mrl", "sexpr", "cogs",
+    "pddl", "plan", "csp", "scene", "geometry", "smiles", "choice", "regex", "bash", "java", "go", "sparql", "cypher",
+)  # fmt: skip
 ENTRIES = [(kind, entry) for kind in KINDS for entry in yaml.safe_load((CORPUS / f"{kind}.yaml").read_text())]
 TIMEOUT_S = {"exhaust": 1.0}
 PATIENCE = Limits(timeout_s=20)

@@ -163,6 +163,24 @@ COMMANDS = st.recursive(
 )
 
 
+@pytest.mark.parametrize("blank", ["\f", "\v", "\r", " \\ ", " \\\t", "\\\f"])
+def test_a_blank_of_the_grammar_that_parts_no_words_is_refused(blank: str) -> None:
+    with pytest.raises(Unparsable, match="line 2"):
+        canonical(f"ls\ncat{blank}list")
+
+
+@pytest.mark.parametrize(
+    "program", ["ls # a \\ b", "cat a\\ b", "cat ' \\ '", 'cat "\f"', "ls\\\n -l", "ls -l \\\n  a\r\n"]
+)
+def test_such_a_sign_in_a_word_a_text_or_a_comment_is_fine(program: str) -> None:
+    assert canonical(program)
+
+
+def test_a_form_that_would_not_be_read_again_gives_way_to_the_text() -> None:
+    program = "find src  -name \ufffdo\\ do \ufffd\x00 src  -namall"
+    assert canonical(canonical(program)) == canonical(program)
+
+
 @given(COMMANDS, st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
 def test_the_form_is_its_own_and_no_mutant_has_it(program: str, seed: int) -> None:

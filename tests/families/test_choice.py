@@ -227,6 +227,22 @@ def test_canonical_is_idempotent_and_no_mutant_has_it(text: str, seed: int) -> N
         assert _canonical(mutant) != form
 
 
+@pytest.mark.parametrize(
+    "program",
+    ["It is not (B).", "(B) is wrong.", "Anything except option B", "(B) isn't right", "I doubt it; never answer B"],
+)
+def test_an_option_that_is_denied_is_not_chosen(program: str) -> None:
+    with pytest.raises(Unparsable, match="an option denied"):
+        letter(program)
+
+
+@pytest.mark.parametrize(
+    "program", ["(B) because it is not in Italy", "It is (B), not Rome", "I don't know, but I would say (B)"]
+)
+def test_a_denial_of_something_else_leaves_the_option_chosen(program: str) -> None:
+    assert letter(program) == "B"
+
+
 def _canonical(text: str) -> str | None:
     try:
         return canonical(text)

@@ -153,7 +153,7 @@ def test_a_query_of_too_many_tokens_is_a_limit() -> None:
 
 
 def test_forms_that_could_not_be_decided_are_unscored_unless_equal() -> None:
-    stars = [f"MATCH {', '.join(f'(s)-[:{kind}]->(o{n})' for n in range(25))} RETURN s" for kind in "RS"]
+    stars = [f"MATCH {', '.join(f'(s){edge}(o{n})' for n in range(25))} RETURN s" for edge in ("-[:R]->", "<-[:R]-")]
     with pytest.raises(Unavailable, match="too many ways"):
         score(stars[0], problem(stars[1]), LIMITS)
     assert score(stars[0], problem(stars[0]), LIMITS).score == 1.0
@@ -178,6 +178,11 @@ EDGES = st.lists(
     min_size=1,
     max_size=5,
 )
+
+
+def test_a_query_of_too_many_names_is_wrong_where_no_naming_could_make_it_right() -> None:
+    ring = ", ".join(f"(a{n})-[:near]->(b{n})-[:near]->(a{n})" for n in range(40))
+    assert score(f"MATCH {ring} RETURN 1", problem("MATCH (a) RETURN a"), LIMITS).score == 0.0
 
 
 @given(EDGES, st.permutations(VARIABLES), st.randoms(use_true_random=False))

@@ -119,6 +119,18 @@ EXPRESSIONS = st.recursive(
 )
 
 
+@pytest.mark.parametrize("comment", ["//go:build ignore", "// +build ignore", "//go:linkname f runtime.f", "\f"])
+def test_a_comment_that_the_tool_chain_reads_is_refused(comment: str) -> None:
+    with pytest.raises(Unparsable, match="line 1"):
+        canonical(f"{comment}\n\n{function('return n')}")
+
+
+def test_a_comment_that_speaks_of_building_is_fine() -> None:
+    assert canonical(f"// go:build is not here; a +build neither\n{function('return n')}") == canonical(
+        function("return n")
+    )
+
+
 @given(EXPRESSIONS, st.integers(0, 9))
 @settings(max_examples=25, deadline=None)
 def test_the_form_is_its_own_and_no_mutant_has_it(expression: str, seed: int) -> None:

@@ -121,6 +121,16 @@ EXPRESSIONS = st.recursive(
 )
 
 
+@pytest.mark.parametrize("comment", [r"// \u000a k = 7;", r"/* \u002a/ k = 7; /* */", "\x0b"])
+def test_what_java_reads_where_the_grammar_reads_a_blank_is_refused(comment: str) -> None:
+    with pytest.raises(Unparsable, match="line 1"):
+        canonical(method(f"return 1; {comment}\n"))
+
+
+def test_an_escape_in_a_text_and_a_form_feed_are_fine() -> None:
+    assert "\\u00e9" in canonical(method('String s = "\\u00e9";\fint n = 1;'))
+
+
 @given(EXPRESSIONS, st.integers(0, 9))
 @settings(max_examples=25, deadline=None)
 def test_the_form_is_its_own_and_no_mutant_has_it(expression: str, seed: int) -> None:

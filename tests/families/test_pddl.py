@@ -210,6 +210,12 @@ def _accepts_or_unparsable(mutant: str, gold: str) -> bool:
         return False
 
 
+def test_a_quantifier_of_thousands_of_variables_is_refused() -> None:
+    names = " ".join(f"?x{n}" for n in range(6000))
+    with pytest.raises(Unparsable, match="at most 60 variables bound at once"):
+        canonical(text(goal=f"(forall ({names}) (raining))"))
+
+
 @given(st.text(alphabet="(ab) -?:;\n=", max_size=40))
 def test_any_text_is_read_or_refused(garbage: str) -> None:
     try:

@@ -292,6 +292,12 @@ def test_form_is_compared_where_there_is_no_test() -> None:
         score("def f(x): return x", make("python", program="def", environment={"compare": "form"}), LIMITS)
 
 
+def test_a_result_that_prints_as_what_no_literal_is_is_rejected() -> None:
+    asked = make("python", answer=["b'x'"], environment={"function": "f", "calls": ["1"]})
+    program = "class Text(bytes):\n    __repr__ = lambda self: '{[]: 1}'\ndef f(n):\n    return Text()"
+    assert score(program, asked, LIMITS).score == 0.0
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="abx=+-*/()[]{}:,.'\" \n0123456789#\\@", max_size=40))
 def test_no_text_breaks_the_parser(text: str) -> None:

@@ -221,6 +221,15 @@ def test_the_canonical_form_is_its_own_and_has_the_same_language(pattern: str) -
     assert same(form, f"x{pattern}", "nl-rx") or "?" in pattern
 
 
+def test_a_form_that_would_be_punctuation_alone_is_grouped_as_a_form_is() -> None:
+    assert canonical(r"_\@@@") == canonical("(?:_@@@)") == "(_@@@)"
+
+
+def test_a_comment_alone_is_no_expression() -> None:
+    with pytest.raises(Unparsable, match="no regular expression"):
+        canonical("(?#`+.)")
+
+
 @given(PATTERNS, st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
 def test_mutants_have_another_language(pattern: str, seed: int) -> None:

@@ -118,7 +118,8 @@ def test_a_query_of_too_many_tokens_is_a_limit() -> None:
 
 
 def test_forms_that_could_not_be_decided_are_unscored_unless_equal() -> None:
-    stars = ["SELECT ?s { " + " ".join(f"?s dbo:{p} ?o{n} ." for n in range(25)) + " }" for p in "pq"]
+    forms = ("?s dbo:p ?o{} .", "?o{} dbo:p ?s .")
+    stars = ["SELECT ?s { " + " ".join(form.format(n) for n in range(25)) + " }" for form in forms]
     with pytest.raises(Unavailable, match="too many ways"):
         score(stars[0], problem(stars[1]), LIMITS)
     assert score(stars[0], problem(stars[0]), LIMITS).score == 1.0
@@ -219,6 +220,11 @@ TRIPLES = st.lists(
     min_size=1,
     max_size=6,
 )
+
+
+def test_a_query_of_too_many_names_is_wrong_where_no_naming_could_make_it_right() -> None:
+    ring = " ".join(f"?a{n} dbo:near ?b{n} . ?b{n} dbo:near ?a{n} ." for n in range(40))
+    assert score(f"SELECT * WHERE {{ {ring} }}", problem("SELECT ?a WHERE { ?a dbo:near ?b }"), LIMITS).score == 0.0
 
 
 @given(TRIPLES, st.permutations(VARIABLES), st.randoms(use_true_random=False))

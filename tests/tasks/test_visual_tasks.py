@@ -10,21 +10,7 @@ from symbol_llm import families, verify
 from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Limits
 from symbol_llm.tasks import LEVELS, get
-from symbol_llm.tasks.visual import (
-    ATTRIBUTE_SCENES,
-    Joined,
-    One,
-    Operation,
-    Photo,
-    Place,
-    Plain,
-    Seen,
-    parsed,
-    program_of,
-    steps,
-    verbalised,
-    written,
-)
+from symbol_llm.tasks.visual import Operation, steps
 
 
 def status(problem, reply):
@@ -100,48 +86,6 @@ def test_broken_scene_is_named_by_file_and_line(data_set):
         list(get("clevr").read(folder))
 
 
-TABLE = Seen(
-    ATTRIBUTE_SCENES[0],
-    [
-        {"size": "large", "color": "red", "material": "metal", "shape": "cube"},
-        {"size": "small", "color": "red", "material": "rubber", "shape": "sphere"},
-        {"size": "small", "color": "blue", "material": "metal", "shape": "cube"},
-    ],
-    [(0, 5), (1, 2), (2, 9)],
-)
-BLUE = Plain({"color": "blue"})
-
-
-@pytest.mark.parametrize(
-    ("things", "found", "program"),
-    [
-        (Plain({"color": "red"}), {0, 1}, "filter_color[red](scene())"),
-        (Plain({}, Place("left", BLUE)), {0, 1}, "relate[left](unique(filter_color[blue](scene())))"),
-        (
-            Plain({"shape": "cube"}, Place("front", BLUE)),
-            {0},
-            "filter_shape[cube](relate[front](unique(filter_color[blue](scene()))))",
-        ),
-        (Plain({}, Place("behind", BLUE)), set(), "relate[behind](unique(filter_color[blue](scene())))"),
-        (Plain({}, Place("material", BLUE)), {0}, "same_material(unique(filter_color[blue](scene())))"),
-        (Plain({}, Place("left", Plain({"color": "red"}))), None, "relate[left](unique(filter_color[red](scene())))"),
-        (
-            Joined(True, BLUE, Plain({"size": "large"})),
-            {0, 2},
-            "union(filter_color[blue](scene()), filter_size[large](scene()))",
-        ),
-        (
-            Joined(False, BLUE, Plain({"shape": "cube"})),
-            {2},
-            "intersect(filter_color[blue](scene()), filter_shape[cube](scene()))",
-        ),
-    ],
-)
-def test_things_of_a_small_table(things, found, program):
-    assert TABLE.meant(things) == found
-    assert program_of(things) == program
-
-
 # --- GQA --------------------------------------------------------------------------------------------------------------
 
 
@@ -178,24 +122,6 @@ def test_gqa_is_read_and_judged_without_a_scene(data_set):
     assert status(problem, "select: mug -> exist") == "rejected"
 
 
-ROOM = Photo(["man", "mug", "mug"], [{}, {"color": "red"}, {"color": "blue"}], [(0, "holding", 1), (2, "near", 1)])
-HELD = One("mug", None, "holding", False, One("man"))
-
-
-@pytest.mark.parametrize(
-    ("one", "found", "said", "path"),
-    [
-        (HELD, {1}, "mug that the man is holding", ["select: man", "relate: mug,holding,o"]),
-        (One("man", None, "holding", True, One("mug", ("color", "red"))), {0}, "man that is holding the red mug",
-         ["select: mug", "filter color: red", "relate: man,holding,s"]),
-        (One("mug", ("color", "blue"), "near", True, HELD), {2}, "blue mug that is near the mug that the man is holding",
-         ["select: man", "relate: mug,holding,o", "relate: mug,near,s", "filter color: blue"]),
-    ],
-)  # fmt: skip
-def test_a_thing_of_a_small_room(one, found, said, path):
-    assert (one.found(ROOM), str(one), one.steps()) == (found, said, path)
-
-
 # --- generated scenes -------------------------------------------------------------------------------------------------
 
 
@@ -228,37 +154,6 @@ def test_clevr_questions_speak_of_every_value_of_the_program():
 
 
 # --- geometry ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("form", "said"),
-    [
-        ("Find(x)", r"(Find|Determine|Compute) x\.|What is x\?|How large is x\?"),
-        ("Parallel(Line(A, B), Line(m))", "(AB is parallel to line m|AB and line m are parallel)."),
-        (
-            "PointLiesOnCircle(P, Circle(O, radius_0_0))",
-            "(P lies on circle O radius_0_0|Circle O radius_0_0 passes through P).",
-        ),
-        ("IsMidpointOf(Point(M), Line(A, B))", "M is a midpoint of AB."),
-        (
-            "Equals(MeasureOf(Angle(1)), HalfOf(MeasureOf(Angle(2))))",
-            "The measure of angle 1 (is|equals|=) half of the measure of angle 2.",
-        ),
-        ("Rhombus(A, B, C, D)", "ABCD is a rhombus."),
-        ("Parallelogram($)", "There is a parallelogram."),
-        ("IntersectAt(Line(A, B), Line(C, D), Point(E))", "AB and CD intersect at E."),
-        ("Find(AreaOf(Shaded(Shape($))))", r".* the area of the shaded shape[.?]"),
-        ("Equals(LengthOf(Line(A, B)), 2(x+1))", r".*2\(x\+1\).*"),
-        ("Isosceles(Triangle(A, B, C))", "Triangle ABC is isosceles."),
-        ("Equals(RatioOf(LengthOf(Line(A, B)), 3), 1/2)", "The ratio of the length of AB to 3 (is|equals|=) 1/2."),
-    ],
-)
-def test_form_in_english(form, said):
-    for seed in range(10):
-        assert re.fullmatch(said, verbalised(random.Random(seed), [parsed(form)])), verbalised(
-            random.Random(seed), [parsed(form)]
-        )
-    assert written(parsed(form)) == form
 
 
 def test_geometry_row_with_a_text_keeps_it_and_one_without_is_put_into_english(data_set):

@@ -1,0 +1,81 @@
+"""Coverage-guided fuzzing of a family's parser. No part of the tests: pytest collects none of it.
+
+    pip install atheris
+    python -m tests.fuzz.fuzz_families FAMILY [options of libFuzzer]
+    python -m tests.fuzz.fuzz_families regex -max_total_time=30 -artifact_prefix=/tmp/
+    python -m tests.fuzz.fuzz_families regex /tmp/crash-...        # once more, what was found
+
+Whatever the text, `canonical` must raise Unparsable (LimitExceeded where the text is too large), or return a text that is
+its own canonical form, but for the families in `NAMELESS`. Anything else is a crash, and so is what takes longer than `-timeout=` seconds. Inputs begin as the
+programs of the family's EXAMPLES; those that reached something new are kept in /tmp/symbol-llm-fuzz-FAMILY for the next
+run. What a family parses in a sandbox child is parsed here, where coverage can be seen: the sandbox itself is not fuzzed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from symbol_llm import families, sandbox
+from symbol_llm.errors import LimitExceeded, Unparsable
+
+MAX_CHARS = 400
+# `keep_seed`: coverage does not see into libraries written in C, to which all examples would look alike.
+USUAL = (f"-max_len={4 * MAX_CHARS}", "-timeout=10", "-rss_limit_mb=3000", "-keep_seed=1")
+NAMELESS = ("fol", "python", "rules")
+"""Their forms have signs for names that no program can have, and so are no programs."""
+
+
+class NotCanonicalError(Exception):
+    """A canonical form has another canonical form."""
+
+
+def check(canonical: Callable[[str], str], text: str, *, is_program: bool = True) -> None:
+    """Raise unless `canonical` refuses `text` as it should, or gives what it gives again where that `is_program`."""
+    try:
+        form = canonical(text)
+    except (Unparsable, LimitExceeded):
+        return
+    again = canonical(form if is_program else text)
+    if again != form:
+        raise NotCanonicalError(f"{text!r} gives {form!r}, which gives {again!r}")
+
+
+def run_here(entry: str, args: dict[str, Any], *rest: Any, **more: Any) -> sandbox.Outcome:
+    """Stand in for `sandbox.run`: call `entry` in this process."""
+    module, _, name = entry.partition(":")
+    return sandbox.Outcome("ok", getattr(importlib.import_module(module), name)(args))
+
+
+def main(arguments: list[str]) -> None:
+    """Fuzz the family that is named first; does not return."""
+    if len(arguments) < 2 or arguments[1] not in families.names():
+        sys.exit(f"usage: python -m tests.fuzz.fuzz_families FAMILY [options]; families: {', '.join(families.names())}")
+    try:
+        import atheris  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        sys.exit("fuzzing needs atheris, which is no dependency of the project: pip install atheris")
+    name = arguments[1]
+    with atheris.instrument_imports(include=["symbol_llm"]):
+        family = families.get(name)
+
+    def test_one_input(data: bytes) -> None:
+        text = data.decode(errors="replace").replace("\r\n", "\n")[:MAX_CHARS]
+        check(family.canonical, text, is_program=name not in NAMELESS)
+
+    inputs = Path(tempfile.gettempdir()) / f"symbol-llm-fuzz-{name}"
+    inputs.mkdir(exist_ok=True)
+    for n, example in enumerate(family.EXAMPLES):
+        (inputs / f"example-{n}").write_text(example.program)
+    replays = any(not option.startswith("-") for option in arguments[2:])
+    sandbox.run = run_here  # type: ignore[assignment]
+    atheris.Setup([*arguments[:1], *USUAL, *arguments[2:], *([] if replays else [str(inputs)])], test_one_input)
+    atheris.Fuzz()  # which ends the process
+
+
+if __name__ == "__main__":
+    main(sys.argv)
