@@ -83,7 +83,7 @@ def test_a_sandbox_that_is_down_leaves_the_reply_unscored(monkeypatch: pytest.Mo
         (problem(None), "has no answer; a python problem needs one"),
         (problem(1, "no_such_family"), "unknown family 'no_such_family'"),
         (problem("maybe", "rules"), "answer 'maybe'; expected one of True, False, Unknown"),
-        (problem([[1]], "sql"), "environment needs one of `database`, `script` and `schema`"),
+        (problem([[1]], "sql"), "environment needs `database`, or else `script` or `schema`"),
     ],
 )
 def test_a_faulty_problem_leaves_its_reply_unscored(bad: Problem, detail: str) -> None:

@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 import penman  # type: ignore[import-untyped]
 from penman.models.amr import model as AMR  # type: ignore[import-untyped]
 
-from symbol_llm import refinement
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from symbol_llm.syntax import refinement
 
 VERSION = 1
 METRIC = "Smatch F1"

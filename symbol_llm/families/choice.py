@@ -28,7 +28,7 @@ from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
-VERSION = 1
+VERSION = 2
 METRIC = "exact match"
 
 MAX_CHARS = 10_000

@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from symbol_llm import refinement
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from symbol_llm.syntax import refinement
 
 VERSION = 1
 METRIC = "exact match up to variable names"

@@ -21,13 +21,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from symbol_llm.cypher_scopes import resolve
-from symbol_llm.cypher_syntax import KEYWORDS, TOKEN, Tree, nodes, parse, printed_name
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
-from symbol_llm.refinement import least_text
+from symbol_llm.syntax.cypher_scopes import resolve
+from symbol_llm.syntax.cypher_syntax import KEYWORDS, TOKEN, Tree, nodes, parse, printed_name
+from symbol_llm.syntax.refinement import least_text
 
 VERSION = 1
 METRIC = "normal form"

@@ -22,14 +22,14 @@ from typing import Any
 import tree_sitter_java
 from tree_sitter import Language, Node
 
-from symbol_llm import grammar
 from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.grammar import Form, Plan, Rules
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from symbol_llm.syntax import grammar
+from symbol_llm.syntax.grammar import Form, Plan, Rules
 
-VERSION = 1
+VERSION = 2
 METRIC = "normal form"
 
 

@@ -32,8 +32,8 @@ from symbol_llm.errors import InvalidInput, LimitExceeded, TimedOut, Unavailable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
-from symbol_llm.regex_languages import Languages
-from symbol_llm.regex_syntax import (
+from symbol_llm.syntax.regex_languages import Languages
+from symbol_llm.syntax.regex_syntax import (
     WORD,
     Token,
     is_punctuation,
@@ -44,7 +44,7 @@ from symbol_llm.regex_syntax import (
     tokenize,
 )
 
-VERSION = 1
+VERSION = 2
 METRIC = "language equivalence"
 
 DIALECTS = ("python", "nl-rx")

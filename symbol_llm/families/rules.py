@@ -1,6 +1,6 @@
 """Theories, facts and rules in first-order logic, with one query, decided by Z3. Equal means: the query follows, is refuted or open, as gold says.
 
-    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # a premise a line, as `symbol_llm/logic.py` reads formulas
+    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # a premise a line, as `symbol_llm/syntax/logic.py` reads formulas
     Bird(tweety)
     ~Penguin(tweety)
     query: Flies(tweety)
@@ -28,9 +28,19 @@ from typing import Any, NamedTuple
 from symbol_llm import sandbox
 from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.logic import Formula, Names, normal, parse, predicates, printed, satisfiable, to_z3, without_comment
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from symbol_llm.syntax.logic import (
+    Formula,
+    Names,
+    normal,
+    parse,
+    predicates,
+    printed,
+    satisfiable,
+    to_z3,
+    without_comment,
+)
 
 VERSION = 1
 METRIC = "label by entailment"

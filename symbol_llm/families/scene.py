@@ -38,7 +38,7 @@ from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
-VERSION = 1
+VERSION = 2
 METRIC = "execution accuracy, else exact match"
 
 MAX_NODES = 100

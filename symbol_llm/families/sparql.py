@@ -28,9 +28,9 @@ from symbol_llm.errors import InvalidInput, LimitExceeded, Unavailable, Unparsab
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
-from symbol_llm.refinement import least_text
-from symbol_llm.sparql_answers import Answer, ask
-from symbol_llm.sparql_syntax import TOKEN, Tree, nodes, parse
+from symbol_llm.syntax.refinement import least_text
+from symbol_llm.syntax.sparql_answers import Answer, ask
+from symbol_llm.syntax.sparql_syntax import TOKEN, Tree, nodes, parse
 
 VERSION = 1
 METRIC = "exact match / F1 of answers"

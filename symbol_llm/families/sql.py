@@ -31,7 +31,7 @@ from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
-VERSION = 2
+VERSION = 3
 METRIC = "execution accuracy"
 
 Row = list[Any]

@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field
 
-from symbol_llm.knowledge_graphs import (
+from symbol_llm.records import Problem
+from symbol_llm.tasks import Published, Row, Task, read_rows
+from symbol_llm.worlds.knowledge_graphs import (
     Bound,
     Found,
     Query,
@@ -37,8 +39,6 @@ from symbol_llm.knowledge_graphs import (
     sparql,
     world,
 )
-from symbol_llm.records import Problem
-from symbol_llm.tasks import Published, Row, Task, read_rows
 
 SEXPR = "Write the question as an s-expression: (JOIN relation set), (R relation) inverse, (AND set set), (ARGMAX set number), ARGMIN."
 GRAIL = f"{SEXPR[:-1]}, (COUNT set), (ge number 5^^xsd:integer), gt, le, lt. State the class of the answer only: (AND class ...)."

@@ -24,11 +24,11 @@ from typing import Annotated, Any, NamedTuple
 import yaml
 from pydantic import BeforeValidator
 
-from symbol_llm.arithmetic import Number, program_of, program_of_steps, run, tidy
 from symbol_llm.files import read_records
 from symbol_llm.records import Problem
-from symbol_llm.stories import chain, tell, words
 from symbol_llm.tasks import Generator, Published, Row, Task, read_rows
+from symbol_llm.worlds.arithmetic import Number, program_of, program_of_steps, run, tidy
+from symbol_llm.worlds.stories import chain, tell, words
 
 INSTRUCTION = "Write Python that computes the answer. End with: answer = ..."
 FAMILY = "python"

@@ -21,11 +21,11 @@ from typing import Annotated, Any, NamedTuple
 import yaml
 from pydantic import Field
 
-from symbol_llm.conversations import talk
-from symbol_llm.queries import Maker, Query, Theme, constant, draw, worded, written
 from symbol_llm.records import Problem
-from symbol_llm.schemas import Schemas, csv_schema, quoted
+from symbol_llm.syntax.schemas import Schemas, csv_schema, quoted
 from symbol_llm.tasks import Generator, Published, Row, Task, read_rows
+from symbol_llm.worlds.conversations import talk
+from symbol_llm.worlds.queries import Maker, Query, Theme, constant, draw, worded, written
 
 INSTRUCTION = "Write one SQLite query that answers the question."
 IN_DIALOGUE = "Write one SQLite query that answers the last question of the conversation."

@@ -21,14 +21,21 @@ from typing import Any
 
 import yaml
 
-from symbol_llm.attribute_scenes import ATTRIBUTE_SCENES, CLEVR_FORMS, DIRECTIONS, Attributes, asked_of_scene, seen
 from symbol_llm.errors import InvalidInput
 from symbol_llm.families.scene import from_nodes
 from symbol_llm.files import read_json_lines
-from symbol_llm.geometry_forms import Form, parsed, verbalised, written
-from symbol_llm.photos import GQA_FORMS, PHOTO_ATTRIBUTES, asked_of_photo, photo
 from symbol_llm.records import Problem
 from symbol_llm.tasks import Published, Row, Task, read_rows
+from symbol_llm.worlds.attribute_scenes import (
+    ATTRIBUTE_SCENES,
+    CLEVR_FORMS,
+    DIRECTIONS,
+    Attributes,
+    asked_of_scene,
+    seen,
+)
+from symbol_llm.worlds.geometry_forms import Form, parsed, verbalised, written
+from symbol_llm.worlds.photos import GQA_FORMS, PHOTO_ATTRIBUTES, asked_of_photo, photo
 
 CLEVR = (
     "Write the question as a program such as count(filter_color[red](relate[left](unique(filter_shape[cube](scene()))))). "

@@ -11,7 +11,7 @@ from symbol_llm.families import sql
 from symbol_llm.params import Limits
 from symbol_llm.tasks import get
 from symbol_llm.tasks.sql import TEMPLATES, THEMES, generate
-from tests.test_schemas import STATEMENTS, database, only_declared
+from tests.syntax.test_schemas import STATEMENTS, database, only_declared
 
 
 def spider_row(**changes):

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-_DATA = yaml.safe_load(resources.files("symbol_llm").joinpath("attribute_scenes.yaml").read_text(encoding="utf-8"))
+_DATA = yaml.safe_load(
+    resources.files("symbol_llm.worlds").joinpath("attribute_scenes.yaml").read_text(encoding="utf-8")
+)
 
 Attributes = Mapping[str, Sequence[str]]
 """Values by attribute; the last attribute is the kind of thing."""

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from symbol_llm.queries import WORDS, Condition, Item, Maker, Query, Theme, draw, evaluate, worded
+from symbol_llm.worlds.queries import WORDS, Condition, Item, Maker, Query, Theme, draw, evaluate, worded
 
 Change = tuple[Query, str]
 """What a query becomes, and the words that ask for it."""

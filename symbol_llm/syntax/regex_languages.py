@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from symbol_llm.regex_syntax import ALL, NEWLINE, WORD, Tree
+from symbol_llm.syntax.regex_syntax import ALL, NEWLINE, WORD, Tree
 
 _START, _AFTER_LINE, _AFTER_WORD, _AFTER_OTHER = range(4)
 _END = -1

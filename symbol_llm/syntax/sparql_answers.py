@@ -17,7 +17,7 @@ from symbol_llm import sandbox
 from symbol_llm.errors import InvalidInput, Unavailable
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
-from symbol_llm.sparql_syntax import PREFIXES
+from symbol_llm.syntax.sparql_syntax import PREFIXES
 
 N_VARIANTS = 12
 MAX_TWINS = 100

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-_DATA = yaml.safe_load(resources.files("symbol_llm").joinpath("stories.yaml").read_text(encoding="utf-8"))
+_DATA = yaml.safe_load(resources.files("symbol_llm.worlds").joinpath("stories.yaml").read_text(encoding="utf-8"))
 
 NAMES, THINGS, PLACES = (_DATA[key].split() for key in ("names", "things", "places"))
 

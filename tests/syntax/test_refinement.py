@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.refinement import least_text, number
+from symbol_llm.syntax.refinement import least_text, number
 
 EDGES = st.lists(st.tuples(st.integers(0, 5), st.sampled_from("ab"), st.integers(0, 5)), min_size=1, max_size=9)
 

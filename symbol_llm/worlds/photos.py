@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-_DATA = yaml.safe_load(resources.files("symbol_llm").joinpath("photos.yaml").read_text(encoding="utf-8"))
+_DATA = yaml.safe_load(resources.files("symbol_llm.worlds").joinpath("photos.yaml").read_text(encoding="utf-8"))
 
 
 class Photo(NamedTuple):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symbol_llm.errors import Unparsable
-from symbol_llm.logic import Names, normal, parse, predicates, printed
+from symbol_llm.syntax.logic import Names, normal, parse, predicates, printed
 
 TERMS = st.sampled_from((["constant", "ann"], ["constant", "bob"]))
 ATOMS = st.one_of(

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from symbol_llm.cypher_syntax import Tree, nodes
+from symbol_llm.syntax.cypher_syntax import Tree, nodes
 
 
 def resolve(query: Tree) -> None:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from symbol_llm.knowledge_graphs import (
+from symbol_llm.worlds.knowledge_graphs import (
     Bound,
     Found,
     Link,

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from symbol_llm.geometry_forms import parsed, verbalised, written
+from symbol_llm.worlds.geometry_forms import parsed, verbalised, written
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from symbol_llm.arithmetic import program_of, program_of_steps, run
 from symbol_llm.errors import InvalidInput
+from symbol_llm.worlds.arithmetic import program_of, program_of_steps, run
 
 
 def test_run_keeps_every_name():

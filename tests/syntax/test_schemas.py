@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from symbol_llm.errors import InvalidInput
-from symbol_llm.schemas import declared, schema
+from symbol_llm.syntax.schemas import declared, schema
 
 TABLES = {
     "db_id": "see",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from symbol_llm.attribute_scenes import ATTRIBUTE_SCENES, Joined, Place, Plain, Seen, program_of
+from symbol_llm.worlds.attribute_scenes import ATTRIBUTE_SCENES, Joined, Place, Plain, Seen, program_of
 
 TABLE = Seen(
     ATTRIBUTE_SCENES[0],

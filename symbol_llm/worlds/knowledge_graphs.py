@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-_DATA = yaml.safe_load(resources.files("symbol_llm").joinpath("knowledge_graphs.yaml").read_text(encoding="utf-8"))
+_DATA = yaml.safe_load(
+    resources.files("symbol_llm.worlds").joinpath("knowledge_graphs.yaml").read_text(encoding="utf-8")
+)
 
 
 class Link(NamedTuple):

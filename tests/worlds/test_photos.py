@@ -2,7 +2,7 @@
 
 import pytest
 
-from symbol_llm.photos import One, Photo
+from symbol_llm.worlds.photos import One, Photo
 
 ROOM = Photo(["man", "mug", "mug"], [{}, {"color": "red"}, {"color": "blue"}], [(0, "holding", 1), (2, "near", 1)])
 HELD = One("mug", None, "holding", False, One("man"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-_DATA = yaml.safe_load(resources.files("symbol_llm").joinpath("geometry_forms.yaml").read_text(encoding="utf-8"))
+_DATA = yaml.safe_load(resources.files("symbol_llm.worlds").joinpath("geometry_forms.yaml").read_text(encoding="utf-8"))
 
 Form = tuple[Any, ...] | str
 """A predicate with its arguments, or algebra and names as they are written."""
