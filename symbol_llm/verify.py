@@ -17,6 +17,8 @@ from symbol_llm.params import Limits
 from symbol_llm.records import Candidate, Problem, Verdict, content_id
 
 MAX_PROGRAM_CHARS = 65536
+AHEAD = 16
+"""Programs a worker that may be judged before their turn to be told comes."""
 MAX_TEXT = 300
 """Characters of a verdict's `value` and `detail` that are kept."""
 
@@ -56,7 +58,9 @@ def judge(problem: Problem, reply: str, limits: Limits, candidate: str = "") -> 
 def judge_all(
     items: Iterable[tuple[Problem, Candidate]], limits: Limits, workers: int | None = None
 ) -> Iterator[Verdict]:
-    """Yield the verdict on each item, in their order, taking from `items` only a few more than have been judged.
+    """Yield the verdict on each item, in their order, taking from `items` at most AHEAD a worker before they are judged.
+
+    So a program that hangs keeps one worker, not those that have judged what comes after it.
 
     `workers` threads judge at once; none: two a processor, since a thread mostly waits for its child.
     """
@@ -69,7 +73,7 @@ def judge_all(
         return pool.submit(judge, problem, candidate.reply, limits, candidate.id)
 
     try:
-        waiting = deque(submit(item) for item in itertools.islice(rest, 2 * workers))
+        waiting = deque(submit(item) for item in itertools.islice(rest, AHEAD * workers))
         while waiting:
             verdict = waiting.popleft().result()
             waiting.extend(submit(item) for item in itertools.islice(rest, 1))

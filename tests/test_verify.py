@@ -10,7 +10,7 @@ from symbol_llm import families, sandbox
 from symbol_llm.errors import Unavailable
 from symbol_llm.params import Limits
 from symbol_llm.records import Candidate, Problem
-from symbol_llm.verify import execute, judge, judge_all
+from symbol_llm.verify import AHEAD, execute, judge, judge_all
 
 LIMITS = Limits(timeout_s=2, memory_mib=128)
 
@@ -102,7 +102,7 @@ def test_verdicts_come_in_the_order_of_the_items_and_items_are_taken_as_needed()
     taken = []
 
     def items() -> Iterator[tuple[Problem, Candidate]]:
-        for n in range(40):
+        for n in range(90):
             taken.append(n)
             reply = f"answer = {n}"
             yield (
@@ -112,8 +112,8 @@ def test_verdicts_come_in_the_order_of_the_items_and_items_are_taken_as_needed()
 
     verdicts = judge_all(items(), LIMITS, workers=3)
     first = next(verdicts)
-    assert len(taken) <= 7
-    assert [v.candidate for v in (first, *verdicts)] == [str(n) for n in range(40)]
+    assert len(taken) <= 1 + 3 * AHEAD
+    assert [v.candidate for v in (first, *verdicts)] == [str(n) for n in range(90)]
 
 
 def test_an_execution_has_no_gold_and_gives_a_value_or_a_reason() -> None:
