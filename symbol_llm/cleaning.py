@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from symbol_llm import families
 from symbol_llm.copies import Copies, Text, text_of, words
 from symbol_llm.errors import InvalidInput
 from symbol_llm.evolve import evolved
@@ -199,7 +200,8 @@ def _worked_examples(names: Iterable[str]) -> dict[bytes, str]:
 
 
 def _gold_key(row: Problem) -> str:
-    return content_id(row.task, row.family, row.program, row.answer, row.environment)
+    version = families.get(row.family).VERSION
+    return content_id(row.task, row.family, version, row.program, row.answer, row.environment)
 
 
 def _as_candidate(problem: str, program: str) -> Candidate:

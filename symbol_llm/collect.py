@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from symbol_llm import families
 from symbol_llm.card import write_card
 from symbol_llm.cleaning import Cleaner
 from symbol_llm.copies import Copies, Words, text_of
@@ -46,7 +47,6 @@ SPARE = 1.1
 MAX_DRAWS = 20
 """Draws for each distinct problem wanted before a generator counts as exhausted."""
 DATABASES = "databases"
-
 
 logger = logging.getLogger(__name__)
 
@@ -119,16 +119,28 @@ def _with_database(row: Problem, place: Callable[[str], str]) -> Problem:
 
 
 def choose(params: Collect) -> list[Chosen]:
-    """Return the tasks that `params` asks for, in the order of names."""
+    """Return the tasks that `params` asks for, in the order of names.
+
+    MissingDependency for a task asked for by name whose notation lacks its library; else such tasks are left out.
+    """
     if params.source and not params.source.is_dir():
         raise InvalidInput(
             f"{params.source}: no such folder; expected <group>/<data set>/train.jsonl and test.jsonl in it"
         )
     if params.tasks:
         found = [_named(get(name), params.source) for name in sorted(set(params.tasks))]
+        for one in found:
+            families.get(one.task.family)
     else:
-        found = _all(params.source)
+        found = [one for one in _all(params.source) if _can_be_judged(one.task)]
     return _allowed(found, params)
+
+
+def _can_be_judged(task: Task) -> bool:
+    if not families.available(task.family):
+        logger.warning("task %s is left out: the library of family %s is not installed", task.name, task.family)
+        return False
+    return True
 
 
 def _all(source: Path | None) -> list[Chosen]:

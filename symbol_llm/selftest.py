@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from symbol_llm import families, verify
-from symbol_llm.errors import InvalidInput, MissingDependency, Unparsable
+from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.params import Limits
 from symbol_llm.progress import track
 from symbol_llm.records import Candidate, Problem, Record, Verdict, content_id
@@ -89,7 +89,7 @@ def selftest(family: str | None, source: Path | None, per_task: int, limits: Lim
     """
     if family:
         families.get(family)
-    tasks = [task for task in all_tasks().values() if family in (None, task.family) and _loads(task.family)]
+    tasks = [task for task in all_tasks().values() if family in (None, task.family) and families.available(task.family)]
     if source:
         tasks = [task for task in tasks if task.read and task.folder and (source / task.folder).is_dir()]
     else:
@@ -108,14 +108,6 @@ def selftest(family: str | None, source: Path | None, per_task: int, limits: Lim
     rows = [_row([one], None, None) for one in tried]
     rows += [_row([one for one in tried if one.family == name], name, _equivalents(name, limits)) for name in names]
     return Outcome(rows=tuple(sorted(rows, key=lambda row: (row.family, row.data))), refused=tuple(refused))
-
-
-def _loads(family: str) -> bool:
-    try:
-        families.get(family)
-    except MissingDependency:
-        return False
-    return True
 
 
 def _problems(task: Task, source: Path | None, per_task: int, seed: int) -> list[Problem]:

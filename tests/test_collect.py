@@ -3,6 +3,7 @@
 import json
 import random
 import sqlite3
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from symbol_llm import verify
 from symbol_llm.cleaning import Dropped
 from symbol_llm.collect import choose, collect, read_problems
 from symbol_llm.copies import Copies, Text, words
-from symbol_llm.errors import InvalidInput
+from symbol_llm.errors import InvalidInput, MissingDependency
 from symbol_llm.evolve import restored
 from symbol_llm.files import read_records
 from symbol_llm.params import Collect
 from symbol_llm.records import GeneralItem, TrainingRow
+from symbol_llm.tasks import PUBLISHED
 
 STARTERS = ("rule_theories", "scan", "table_questions", "word_problems")
 STORIES = ("folio_stories",)
@@ -364,6 +366,16 @@ def test_a_set_without_a_usable_row_is_left_out_unless_it_was_asked_for(tmp_path
     assert "| asdiv |" not in (out / "card.md").read_text()
     with pytest.raises(InvalidInput, match="task 'asdiv' has no train problems: 1 read; 1 without a usable answer"):
         gather(tmp_path, "named", source=source, tasks=("addsub", "asdiv"))
+
+
+def test_a_notation_without_its_library_takes_only_its_own_tasks_away(monkeypatch):
+    monkeypatch.setitem(sys.modules, "penman", None)
+    monkeypatch.delitem(sys.modules, "symbol_llm.families.amr", raising=False)
+    left = {one.task.name for one in choose(Collect())}
+    assert len(left) == PUBLISHED - 3
+    assert not left & {"amr2", "amr3", "bioamr"}
+    with pytest.raises(MissingDependency, match="family 'amr' needs the module 'penman'"):
+        choose(Collect(tasks=("scan", "amr3")))
 
 
 def test_malformed_rows_are_listed_and_the_rest_is_built(tmp_path):

@@ -69,6 +69,15 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__))
 
 
+def available(name: str) -> bool:
+    """Say whether the library that the family needs is installed."""
+    try:
+        get(name)
+    except MissingDependency:
+        return False
+    return True
+
+
 def get(name: str) -> Family:
     """Return the module `name`; InvalidInput if unknown, MissingDependency if its library is not installed."""
     if name not in names():
