@@ -87,7 +87,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 def run(folder: Path) -> dict[str, Numbers]:
     done = {
         "collect": stages.collect(
-            folder / "collection", Collect(tasks=("scan", "word_problems"), n_train=3, n_test=4, n_general=5)
+            folder / "collection",
+            Collect(tasks=("scan", "word_problems"), n_train=3, n_test=4, n_general=5, levels=(1,), evolved_share=0),
         )
     }
     train, test = (read_problems(folder / "collection", split) for split in ("train", "test"))
