@@ -5,8 +5,6 @@
 Rivals of one comparison are run in turn, so that whatever else the machine does falls on all alike.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

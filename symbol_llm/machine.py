@@ -76,7 +76,7 @@ def _isolation() -> str:
     from symbol_llm.params import Limits
 
     try:
-        return sandbox.run("symbol_llm.families.python:execute", {"program": "answer = 1"}, Limits()).isolation
+        return sandbox.run("symbol_llm.interpreter:execute", {"program": "answer = 1"}, Limits()).isolation
     except Unavailable as e:
         return f"none: {e}"
 

@@ -10,7 +10,7 @@ that forges its result gains what returning that value would have gained, hence 
       │ ╰────── leash: hang up to kill; exit status back │
       ╰──────── channel: request, then ready line and result line
 
->>> run("symbol_llm.families.python:execute", {"program": "answer = 6 * 7"}, Limits()).value
+>>> run("symbol_llm.interpreter:execute", {"program": "answer = 6 * 7"}, Limits()).value
 ['int', '42']
 
 Not bounded: the number of files in the child's own folder (their size is, and the time), and what `stat` tells.

@@ -15,7 +15,7 @@ from symbol_llm import sandbox
 from symbol_llm.errors import MissingDependency, Unavailable
 from symbol_llm.params import Limits
 
-RUN = "symbol_llm.families.python:execute"
+RUN = "symbol_llm.interpreter:execute"
 LIMITS = Limits(timeout_s=5)
 QUICK = Limits(timeout_s=0.5)
 
@@ -165,7 +165,7 @@ def test_a_killed_zygote_is_replaced() -> None:
 
 def test_a_zygote_killed_under_a_running_program_costs_no_verdict() -> None:
     run("answer = 1")
-    zygote = sandbox._zygotes[("symbol_llm.families.python",)]
+    zygote = sandbox._zygotes[("symbol_llm.interpreter",)]
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(run, "answer = sum(range(10**7))")
         zygote._process.kill()

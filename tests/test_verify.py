@@ -210,4 +210,4 @@ def test_attack_is_not_accepted_and_the_next_sample_is_judged_right(attack: str)
 @pytest.mark.parametrize("cheat", ["walks the frames", "walks the heap"])
 def test_the_search_for_the_answer_would_find_it_if_it_were_sent(cheat: str) -> None:
     args = {"program": CHEATS[cheat], "imports": [], "planted": GOLD}
-    assert sandbox.run("symbol_llm.families.python:execute", args, LIMITS).value == ["str", GOLD]
+    assert sandbox.run("symbol_llm.interpreter:execute", args, LIMITS).value == ["str", GOLD]

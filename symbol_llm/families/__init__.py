@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, cast
 
@@ -80,7 +81,7 @@ def available(name: str) -> bool:
 
 def get(name: str) -> Family:
     """Return the module `name`; InvalidInput if unknown, MissingDependency if its library is not installed."""
-    if name not in names():
+    if f"{__name__}.{name}" not in sys.modules and name not in names():
         raise InvalidInput(f"unknown family {name!r}; have {', '.join(names())}")
     try:
         return cast(Family, importlib.import_module(f"{__name__}.{name}"))

@@ -7,8 +7,8 @@ wins. It runs in a sandbox child that returns a tagged value; the comparison wit
   that is more, but by no more than a hundredth of gold: 0 is no answer to 0.00005. NaN and infinity match nothing.
 - A string that holds a number ("1,200", "3/4") counts as that number; other strings are compared without regard to case
   and to runs of white space. A bool equals only a bool; None matches nothing; lists and tuples go element by element.
-- Expressions (a SymPy value, or a text such as "2*(x + 1)") are equal if SymPy shows their difference to be zero. That
-  happens in a second child which runs none of the program's Python.
+- Expressions (a SymPy value, or a text such as "2*(x + 1)") are equal if `syntax/expressions.py` shows it, which runs
+  none of the program's Python.
 
 A problem with `environment["function"]` asks for a function of that name: `environment["calls"]` are the arguments of
 each call as source, such as "[1, 2], 'a'", `answer` the results, each as the source of a literal.
@@ -24,23 +24,23 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-import importlib
 import math
 import random
 import re
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from symbol_llm import sandbox
+from symbol_llm import interpreter, sandbox
 from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families import Example, Ran, Result
+from symbol_llm.interpreter import MAX_DEPTH
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from symbol_llm.syntax import expressions
+from symbol_llm.syntax.expressions import close
 
-VERSION = 2
+VERSION = 3
 METRIC = "execution accuracy"
 
 REFLECTION = {
@@ -49,11 +49,6 @@ REFLECTION = {
     "__annotations__", "__class__", "__globals__",
 }  # fmt: skip
 """A program that uses one of these may depend on its own names; it is compared as written."""
-EXPRESSION = re.compile(r"[\w\s+\-*/^().,\[\]]{1,500}")
-MAX_DEPTH = 20
-
-# A program's own oddities ("\d" in a plain string) are no news, and under -W error would become syntax errors.
-warnings.filterwarnings("ignore", module=r"<program>")
 
 
 def canonical(program: str) -> str:
@@ -95,15 +90,8 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def same_answer(value: Any, gold: Any, limits: Limits) -> bool:
-    """Say whether `value` equals the JSON value `gold`; expressions are compared in a sandbox child, within `limits`."""
-
-    def same(left: str, right: str) -> bool:
-        texts = {"left": left, "right": right}
-        compared = sandbox.run(f"{__name__}:same_expression", texts, limits, preload=("sympy",))
-        compared.check_limits()
-        return compared.value is True
-
-    return _matches(value, gold, same)
+    """Say whether `value` equals the JSON value `gold`; what only SymPy can compare is compared within `limits`."""
+    return _matches(value, gold, lambda left, right: expressions.equal(left, right, limits))
 
 
 def _gold_form(problem: Problem) -> str:
@@ -138,7 +126,7 @@ def _run(program: str, problem: Problem, limits: Limits) -> sandbox.Outcome:
     if "function" in environment:
         args |= {"function": environment["function"], "calls": environment.get("calls", [])}
     preload = ("sympy",) if "sympy" in program else ()
-    outcome = sandbox.run(f"{__name__}:execute", args, limits, preload=preload)
+    outcome = sandbox.run(f"{interpreter.__name__}:execute", args, limits, preload=preload)
     outcome.check_limits()
     return outcome
 
@@ -287,140 +275,6 @@ def _mutate(node: ast.AST) -> bool:
     return True
 
 
-# --- in the child -----------------------------------------------------------------------------------------------------
-
-
-def execute(args: dict[str, Any]) -> Any:
-    """Run the program and return its answer, tagged with its type. Only ever called in a sandbox child."""
-    random.seed(0)
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    namespace |= {name: importlib.import_module(name) for name in args["imports"]}
-    exec(compile(args["program"], "<program>", "exec"), namespace)  # noqa: S102 - this is the sandbox
-    if "function" in args:
-        function = namespace.get(args["function"])
-        if not callable(function):
-            raise NameError(f"the program defines no function {args['function']}")
-        return ["list", [_encode_result(function(*ast.literal_eval(f"[{call}]"))) for call in args["calls"]]]
-    if callable(namespace.get("solution")):
-        return _encode(namespace["solution"]())
-    if "answer" not in namespace:
-        raise NameError("the program defines neither solution() nor answer")
-    return _encode(namespace["answer"])
-
-
-def _encode(value: Any, depth: int = 0) -> list[Any]:  # noqa: PLR0911 - one return a type
-    if depth > MAX_DEPTH:
-        raise TypeError("the answer is nested too deeply")
-    library = type(value).__module__.partition(".")[0]
-    if library == "numpy":
-        value = value.tolist()
-    if library == "sympy":
-        return _encode_sympy(value, depth)
-    match value:
-        case None:
-            return ["none", None]
-        case bool():
-            return ["bool", value]
-        case int():
-            return ["int", int.__repr__(value)]
-        case float():
-            return ["float", float.__repr__(value)]
-        case str():
-            return ["str", str(value)]
-        case Fraction():
-            return ["fraction", f"{value.numerator}/{value.denominator}"]
-        case list() | tuple():
-            return ["list", [_encode(v, depth + 1) for v in value]]
-    if type(value).__module__ in ("decimal", "datetime"):
-        return ["float" if hasattr(value, "as_tuple") else "str", str(value)]
-    raise TypeError(f"the answer has type {type(value).__name__}; expected a number, string, bool, list or expression")
-
-
-def _encode_result(value: Any, depth: int = 0) -> list[Any]:
-    """Return what a function gave, tagged; containers by their kind, which counts here."""
-    if depth > MAX_DEPTH:
-        raise TypeError("the result is nested too deeply")
-    for kind, name in ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "set")):
-        if isinstance(value, kind):
-            return [name, [_encode_result(v, depth + 1) for v in value]]
-    if isinstance(value, dict):
-        return ["dict", [[_encode_result(k, depth + 1), _encode_result(v, depth + 1)] for k, v in value.items()]]
-    if isinstance(value, bytes | complex):
-        return [type(value).__name__, repr(value)]
-    return _encode(value)
-
-
-def _encode_sympy(value: Any, depth: int) -> list[Any]:
-    sympy = sys.modules["sympy"]
-    if isinstance(value, sympy.Tuple | sympy.FiniteSet):
-        return ["list", [_encode(v, depth + 1) for v in value]]
-    if value in (sympy.true, sympy.false):
-        return ["bool", bool(value)]
-    if getattr(value, "is_Rational", False):
-        return ["fraction", f"{value.p}/{value.q}"]
-    if getattr(value, "is_Float", False):
-        return ["float", repr(float(value))]
-    return ["expression", str(value)]
-
-
-def same_expression(args: dict[str, Any]) -> bool:
-    """Return whether two texts are equal as mathematics; False also where that is not shown."""
-    import sympy
-
-    try:
-        left, right = (_read_expression(ast.parse(args[side].strip().replace("^", "**"), mode="eval").body)
-                       for side in ("left", "right"))  # fmt: skip
-    except (SyntaxError, ValueError, ZeroDivisionError):
-        return False
-    pairs = [(left, right)]
-    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        pairs = list(zip(left, right, strict=True))
-    return all(isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr) and _is_same(a, b) for a, b in pairs)
-
-
-def _is_same(left: Any, right: Any) -> bool:
-    import sympy
-
-    difference = left - right
-    if difference.free_symbols:
-        return bool(sympy.simplify(difference) == 0)
-    if left.is_real and right.is_real:
-        return _close(float(left), float(right))
-    return bool(sympy.simplify(difference) == 0)
-
-
-_FUNCTIONS = {
-    "sqrt", "cbrt", "exp", "log", "ln", "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh",
-    "cosh", "tanh", "Abs", "factorial", "binomial", "floor", "ceiling", "Rational", "Max", "Min", "re", "im",
-    "conjugate",
-}  # fmt: skip
-_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b,
-    ast.Pow: lambda a, b: a**b,
-}  # fmt: skip
-
-
-def _read_expression(node: ast.AST) -> Any:
-    """Build the expression from a syntax tree, so that no text is evaluated as Python; ValueError if it is more."""
-    import sympy
-
-    match node:
-        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return sympy.Rational(str(number))
-        case ast.Name(id=name) if name not in ("oo", "zoo", "nan", "inf"):
-            return {"pi": sympy.pi, "E": sympy.E, "I": sympy.I}.get(name) or sympy.Symbol(name)
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
-            value = _read_expression(operand)
-            return -value if isinstance(op, ast.USub) else value
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_read_expression(left), _read_expression(right))
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
-            return getattr(sympy, name)(*map(_read_expression, arguments))
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            return [_read_expression(item) for item in items]
-    raise ValueError(f"not an expression: {type(node).__name__}")
-
-
 # --- the comparison, on the caller's side -----------------------------------------------------------------------------
 
 _INTEGER = re.compile(r"[+-]?\d{1,4000}")
@@ -473,15 +327,15 @@ def _matches(value: Any, gold: Any, same: Callable[[str, str], bool]) -> bool:  
     if isinstance(found, Fraction) and isinstance(wanted, Fraction):
         return found == wanted
     if isinstance(found, Fraction | float) and isinstance(wanted, Fraction | float):
-        return _close(_as_float(found), _as_float(wanted))
-    if value is None or not isinstance(gold, str):
+        return close(_as_float(found), _as_float(wanted))
+    if value is None:
         return False
-    if isinstance(value, str) and _folded(value) == _folded(gold):
+    if isinstance(value, str) and isinstance(gold, str) and _folded(value) == _folded(gold):
         return True
     text = value.text if isinstance(value, _Expression) else str(value)
-    is_expression = re.search("[A-Za-z]", gold) and re.search(r"[\d+*/^()]", gold)
-    tried = isinstance(value, _Expression) or is_expression
-    return bool(tried and EXPRESSION.fullmatch(text) and EXPRESSION.fullmatch(gold) and same(text, gold))
+    is_expression = isinstance(gold, str) and re.search("[A-Za-z]", gold) and re.search(r"[\d+*/^()]", gold)
+    tried = isinstance(value, _Expression) or is_expression or isinstance(wanted, Fraction | float)
+    return bool(tried and same(text, str(gold)))
 
 
 class _NoValue(Exception):
@@ -559,12 +413,6 @@ def _as_float(number: Fraction | float) -> float:
         return float(number)
     except OverflowError:
         return math.inf
-
-
-def _close(value: float, gold: float) -> bool:
-    if not (math.isfinite(value) and math.isfinite(gold)):
-        return False
-    return abs(value - gold) <= max(1e-9, min(1e-4, abs(gold) / 100), 1e-6 * abs(gold))
 
 
 def _show(value: Any) -> str:

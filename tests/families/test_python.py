@@ -36,6 +36,8 @@ def accepts(program: str, answer: Any) -> bool:
         ("'1,200'", 1200),
         ("1200", "1,200"),
         ("'3/4'", 0.75),
+        ("'2^3'", 8),
+        ("__import__('sympy').pi / 3", 1.0471976),
         ("0.75", "3/4"),
         ("__import__('fractions').Fraction(3, 4)", "3/4"),
         ("__import__('fractions').Fraction(3, 4)", 0.75),
@@ -249,7 +251,7 @@ def test_a_call_cannot_spoil_the_arguments_of_the_next() -> None:
         "import gc\nfound = [o for o in gc.get_objects() if isinstance(o, list) and '1764' in o]\n"
         "def f(x): return int(found[0][0])",
         "class Any:\n    def __eq__(self, other): return True\n    def __call__(self, x): return self\nf = Any()",
-        "import symbol_llm.families.python as family\nfamily._encode_result = lambda value, depth=0: ['any', 1]\n"
+        "import symbol_llm.interpreter as interpreter\ninterpreter._encode_result = lambda value, depth=0: ['any', 1]\n"
         "def f(x): return 0",
         "import symbol_llm.families.python as family\nfamily._equals = lambda a, b: True\ndef f(x): return 0",
         'import os\nos.write(0, b\'{"status": "ok", "stdout": "", "value": true}\\n\')\ndef f(x): return 0',

@@ -1,0 +1,93 @@
+"""The sandbox child's part in running Python: executes one program and returns its answer, tagged with its type.
+
+It knows no gold. It imports the standard library alone, so that the parent it is forked from stays small and forking it cheap.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import random
+import sys
+import warnings
+from fractions import Fraction
+from typing import Any
+
+MAX_DEPTH = 20
+"""Of containers in an answer."""
+
+# A program's own oddities ("\d" in a plain string) are no news, and under -W error would become syntax errors.
+warnings.filterwarnings("ignore", module=r"<program>")
+
+
+def execute(args: dict[str, Any]) -> Any:
+    """Run the program and return its answer, tagged with its type. Only ever called in a sandbox child."""
+    random.seed(0)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    namespace |= {name: importlib.import_module(name) for name in args["imports"]}
+    exec(compile(args["program"], "<program>", "exec"), namespace)  # noqa: S102 - this is the sandbox
+    if "function" in args:
+        function = namespace.get(args["function"])
+        if not callable(function):
+            raise NameError(f"the program defines no function {args['function']}")
+        return ["list", [_encode_result(function(*ast.literal_eval(f"[{call}]"))) for call in args["calls"]]]
+    if callable(namespace.get("solution")):
+        return _encode(namespace["solution"]())
+    if "answer" not in namespace:
+        raise NameError("the program defines neither solution() nor answer")
+    return _encode(namespace["answer"])
+
+
+def _encode(value: Any, depth: int = 0) -> list[Any]:  # noqa: PLR0911 - one return a type
+    if depth > MAX_DEPTH:
+        raise TypeError("the answer is nested too deeply")
+    library = type(value).__module__.partition(".")[0]
+    if library == "numpy":
+        value = value.tolist()
+    if library == "sympy":
+        return _encode_sympy(value, depth)
+    match value:
+        case None:
+            return ["none", None]
+        case bool():
+            return ["bool", value]
+        case int():
+            return ["int", int.__repr__(value)]
+        case float():
+            return ["float", float.__repr__(value)]
+        case str():
+            return ["str", str(value)]
+        case Fraction():
+            return ["fraction", f"{value.numerator}/{value.denominator}"]
+        case list() | tuple():
+            return ["list", [_encode(v, depth + 1) for v in value]]
+    if type(value).__module__ in ("decimal", "datetime"):
+        return ["float" if hasattr(value, "as_tuple") else "str", str(value)]
+    raise TypeError(f"the answer has type {type(value).__name__}; expected a number, string, bool, list or expression")
+
+
+def _encode_result(value: Any, depth: int = 0) -> list[Any]:
+    """Return what a function gave, tagged; containers by their kind, which counts here."""
+    if depth > MAX_DEPTH:
+        raise TypeError("the result is nested too deeply")
+    for kind, name in ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "set")):
+        if isinstance(value, kind):
+            return [name, [_encode_result(v, depth + 1) for v in value]]
+    if isinstance(value, dict):
+        return ["dict", [[_encode_result(k, depth + 1), _encode_result(v, depth + 1)] for k, v in value.items()]]
+    if isinstance(value, bytes | complex):
+        return [type(value).__name__, repr(value)]
+    return _encode(value)
+
+
+def _encode_sympy(value: Any, depth: int) -> list[Any]:
+    sympy = sys.modules["sympy"]
+    if isinstance(value, sympy.Tuple | sympy.FiniteSet):
+        return ["list", [_encode(v, depth + 1) for v in value]]
+    if value in (sympy.true, sympy.false):
+        return ["bool", bool(value)]
+    if getattr(value, "is_Rational", False):
+        return ["fraction", f"{value.p}/{value.q}"]
+    if getattr(value, "is_Float", False):
+        return ["float", repr(float(value))]
+    return ["expression", str(value)]

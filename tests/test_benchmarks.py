@@ -1,0 +1,18 @@
+"""The benchmarks start: each imports what it measures and explains itself."""
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import benchmarks
+
+PROGRAMS = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_benchmark_explains_itself(name):
+    done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
