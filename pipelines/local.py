@@ -35,7 +35,7 @@ from symbol_llm.params import Parameters
 from symbol_llm.stages import read_report
 
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")
-TAIL_LINES = 25
+FAILED_TASK = re.compile(r"Inner task failed: [^']*'([^']+)'")
 PLAIN_WIDTH = 110
 QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?"
 
@@ -86,20 +86,22 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
     with run_, Screen(console, progress_file) as screen, redirected(log), reporting_cache_hits(screen, names):
         failed = _run_pipeline(pipeline, home)
     if failed:
-        raise SymbolLLMError(f"{_cause(log)}\n  the whole log: {_short(log)}")
+        raise SymbolLLMError(f"{_cause(log, names.get(failed, failed))}\n  the whole log: {_short(log)}")
     minutes = (time.monotonic() - began) / 60
     console.print(f"\n{screen.n_run} stages ran, {screen.n_cached} came from the cache, {minutes:.1f} min in all.\n")
     return max(home.glob("kfp/*/promote*/promotion"), key=lambda p: p.stat().st_mtime)
 
 
-def _run_pipeline(pipeline: Any, home: Path) -> bool:
+def _run_pipeline(pipeline: Any, home: Path) -> str:
+    """Return the task that failed; empty if none did."""
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), enable_caching=True)
     try:
         pipeline()
     except RuntimeError as e:
         logging.error("%s", e)
-        return True
-    return False
+        found = FAILED_TASK.search(str(e))
+        return found[1] if found else "a stage"
+    return ""
 
 
 def finish(parameters: Parameters, promotion: Path, home: Path, console: Console) -> None:
@@ -162,8 +164,8 @@ def display_names(spec: Any) -> dict[str, str]:
     return {name: task.task_info.name for dag in dags for name, task in dag.tasks.items()}
 
 
-def _cause(log: Path) -> str:
-    """Return the line of `log` that says why a stage failed: the last one that names an exception."""
+def _cause(log: Path, stage: str) -> str:
+    """Return why `stage` failed: the last line of `log` that names an exception."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     named = [
         line
@@ -173,7 +175,12 @@ def _cause(log: Path) -> str:
         )
     ]
     own = [line for line in named if line.startswith("symbol_llm.errors.")]
-    return (own or named or lines or ["it said nothing"])[-1].removeprefix("symbol_llm.errors.")
+    if not named:
+        return (
+            f"{stage} ended without naming an error. If the kernel killed it for memory, lower `batch` of a stage that "
+            f"samples, `device_batch` of one that tunes. Its last words: {lines[-1] if lines else 'none'}"
+        )
+    return (own or named)[-1].removeprefix("symbol_llm.errors.")
 
 
 def _short(path: Path) -> str:

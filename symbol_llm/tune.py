@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from symbol_llm import files
-from symbol_llm.errors import InvalidInput, LimitExceeded
+from symbol_llm.errors import InvalidInput
 from symbol_llm.models.chat import encode, tokenizer
+from symbol_llm.models.memory import advising
 from symbol_llm.params import Tune
 from symbol_llm.progress import event
 from symbol_llm.records import TrainingRow
@@ -63,17 +64,18 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path, params: Tune) -> Tu
     if not kept:
         raise InvalidInput(f"every row is longer than max_length={params.max_length} tokens; raise it")
     examples = [{"input_ids": e.ids, "labels": [IGNORED] * e.n_prompt + e.ids[e.n_prompt :]} for e in kept]
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
-    model.config.use_cache = False
-    trainer = Trainer(
-        model=model,
-        args=_arguments(params, out),
-        train_dataset=_Examples(examples),
-        data_collator=_Collator(tok.pad_token_id),
-        callbacks=[_progress()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    result = _train(trainer, params)
+    with advising(f"{params.device_batch} rows at once", "lower `device_batch` or `max_length` of this stage"):
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+        model.config.use_cache = False
+        trainer = Trainer(
+            model=model,
+            args=_arguments(params, out),
+            train_dataset=_Examples(examples),
+            data_collator=_Collator(tok.pad_token_id),
+            callbacks=[_progress()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        result = trainer.train()
     _save(trainer, tok, out)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     tail = losses[-max(1, len(losses) // 10) :] or [float(result.training_loss)]
@@ -183,17 +185,6 @@ def _progress() -> Any:
                 )
 
     return Progress()
-
-
-def _train(trainer: Any, params: Tune) -> Any:
-    import torch
-
-    try:
-        return trainer.train()
-    except (MemoryError, torch.OutOfMemoryError) as e:
-        raise LimitExceeded(
-            f"no memory for {params.device_batch} rows at once: lower `device_batch` or `max_length` of this stage"
-        ) from e
 
 
 def _save(trainer: Any, tok: Any, out: Path) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from symbol_llm.errors import LimitExceeded
 from symbol_llm.models import Completion
 from symbol_llm.models.chat import completions, encode, prompt_ids, tokenizer
 from symbol_llm.models.decoding import ATTENTION, growing_cache
+from symbol_llm.models.memory import advising
 from symbol_llm.models.prefixes import Group, batches
 from symbol_llm.records import Messages
 
 IGNORED = -100
+ADVICE = "lower `batch` or `max_tokens` of this stage"
 
 
 def start(checkpoint: Path, *, batch: int) -> TransformersEngine:
@@ -58,7 +59,7 @@ class TransformersEngine:
         size = max(1, self.batch // n_drawn)
         for number, groups in enumerate(batches(ids, [len(row) - 1 for row in ids], size)):
             rng = torch.Generator(self.device).manual_seed(random.Random(f"{seed}:{number}").getrandbits(63))
-            with _memory(self.batch):
+            with advising(f"a batch of {self.batch} sequences", ADVICE):
                 replies = self._decode(ids, groups, n_drawn, temperature, top_p, max_tokens, rng)
             for place, i in enumerate(_rows(groups)):
                 mine = replies[place * n_drawn : (place + 1) * n_drawn]
@@ -144,7 +145,7 @@ class TransformersEngine:
         ids, n_prompt = [r.ids for r in rows], [r.n_prompt for r in rows]
         sums = [0.0] * len(rows)
         for groups in batches(ids, [n - 1 for n in n_prompt], max(1, self.batch // 4)):
-            with _memory(self.batch):
+            with advising(f"a batch of {self.batch} sequences", ADVICE):
                 for i, total in zip(_rows(groups), self._reply_logprobs(ids, n_prompt, groups), strict=True):
                     sums[i] = total
         return completions(list(replies), sums, [len(r.ids) - r.n_prompt for r in rows])
@@ -190,20 +191,3 @@ def _nucleus(probs_BV: torch.Tensor, top_p: float) -> torch.Tensor:
     sorted_BV, order_BV = probs_BV.sort(-1, descending=True)
     sorted_BV[sorted_BV.cumsum(-1) - sorted_BV >= top_p] = 0
     return torch.zeros_like(probs_BV).scatter_(-1, order_BV, sorted_BV)
-
-
-class _memory:
-    """Turn running out of memory into an error that says which parameter to lower."""
-
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        text = str(error)
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
-            raise LimitExceeded(
-                f"no memory for a batch of {self.batch} sequences: lower `batch` or `max_tokens` of this stage"
-            ) from error

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from symbol_llm.errors import LimitExceeded
 from symbol_llm.models import Completion
 from symbol_llm.models.chat import completions, encode, prompt_ids, tokenizer
+from symbol_llm.models.memory import advising
 from symbol_llm.records import Messages
 
 MAX_MODEL_LEN = 2048
@@ -79,7 +79,7 @@ def _engine(checkpoint: Path, batch: int) -> Any:
 
     # A prompt prefilled in pieces loses its seed on a CPU ("Generator does not use offset"), so pieces are off.
     sizes: dict[str, Any] = {} if on_gpu else {"max_num_seqs": batch, "enable_chunked_prefill": False}
-    try:
+    with advising(f"vLLM with {batch} sequences", "lower `batch` of this stage"):
         return LLM(
             model=str(checkpoint),
             dtype="bfloat16",
@@ -91,8 +91,6 @@ def _engine(checkpoint: Path, batch: int) -> Any:
             load_format="safetensors",
             **sizes,
         )
-    except (MemoryError, torch.OutOfMemoryError) as e:
-        raise LimitExceeded(f"no memory for vLLM with {batch} sequences: lower `batch` of this stage") from e
 
 
 def _completion(output: Any) -> Completion:
