@@ -166,7 +166,7 @@ def display_names(spec: Any) -> dict[str, str]:
 
 def _cause(log: Path, stage: str) -> str:
     """Return why `stage` failed: the last line of `log` that names an exception."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if re.search(r"\w", line)]
     named = [
         line
         for line in lines
