@@ -18,7 +18,7 @@ from symbol_llm.models import Completion
 from symbol_llm.models.chat import completions, encode, prompt_ids, tokenizer
 from symbol_llm.models.decoding import ATTENTION, growing_cache
 from symbol_llm.models.memory import advising
-from symbol_llm.models.prefixes import Group, batches
+from symbol_llm.models.prefixes import HELD, Group, batches
 from symbol_llm.records import Messages
 
 IGNORED = -100
@@ -36,7 +36,7 @@ class TransformersEngine:
     name = "transformers"
 
     def __init__(self, checkpoint: Path, *, batch: int) -> None:
-        """Load `checkpoint`; at most `batch` sequences are generated at once."""
+        """Load `checkpoint`; at most `batch` sequences are generated at once, fewer if they are long (`prefixes.HELD`)."""
         self.batch = batch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.load(checkpoint)
@@ -56,8 +56,9 @@ class TransformersEngine:
         n_drawn = n if temperature > 0 else 1
         ids = [prompt_ids(self.tok, p) for p in prompts]
         found: dict[int, list[Completion]] = {}
-        size = max(1, self.batch // n_drawn)
-        for number, groups in enumerate(batches(ids, [len(row) - 1 for row in ids], size)):
+        size, held = max(1, self.batch // n_drawn), HELD // n_drawn
+        most = [len(row) - 1 for row in ids]
+        for number, groups in enumerate(batches(ids, most, size, held=held, more=max_tokens)):
             rng = torch.Generator(self.device).manual_seed(random.Random(f"{seed}:{number}").getrandbits(63))
             with advising(f"a batch of {self.batch} sequences", ADVICE):
                 replies = self._decode(ids, groups, n_drawn, temperature, top_p, max_tokens, rng)

