@@ -46,7 +46,9 @@ QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia 
 @click.option(
     "--question", default=QUESTION, show_default=True, help="Put to the champion at the end; empty: no server."
 )
-def main(file: Path, profile: str, source: Path | None, overrides: tuple[str, ...], name: str, question: str) -> None:
+def main(
+    file: Path, profile: str, source: Path | str | None, overrides: tuple[str, ...], name: str, question: str
+) -> None:
     """Run the whole loop on this machine, from a weak model to a promoted one that answers."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False, width=width)

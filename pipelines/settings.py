@@ -12,6 +12,7 @@ import click
 import symbol_llm
 from pipelines.self_training import Place, build
 from symbol_llm import files, params
+from symbol_llm.cli import Source
 from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Parameters
 
@@ -32,7 +33,9 @@ profile_options = [
         help=f"Overlay: {', '.join(p.stem for p in sorted(PROFILES.glob('*.yaml')))}, or a YAML file.",
     ),
     click.option(
-        "--source", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of real data sets."
+        "--source",
+        type=Source(path_type=Path, exists=True, file_okay=False),
+        help="Folder of real data sets, or hf://datasets/org/name@revision.",
     ),
     click.option(
         "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again."
@@ -47,11 +50,12 @@ def with_profile(command: Any) -> Any:
     return command
 
 
-def load(file: Path, profile: str, source: Path | None, overrides: tuple[str, ...]) -> Parameters:
+def load(file: Path, profile: str, source: Path | str | None, overrides: tuple[str, ...]) -> Parameters:
     """Return the parameters of `file` under the profile, the source and the overrides."""
     given = list(overrides)
     if source is not None:
-        given.append(f"collect.source={json.dumps(str(source.absolute()))}")
+        place = source.absolute() if isinstance(source, Path) else source
+        given.append(f"collect.source={json.dumps(str(place))}")
     overlay = [] if not profile else [_profile(profile)]
     return params.load(file, overlays=overlay, overrides=given)
 
@@ -65,13 +69,16 @@ def _profile(name: str) -> Path:
 
 
 def cache_environment(parameters: Parameters) -> dict[str, str]:
-    """Return variables that change when code or source data do: Kubeflow's cache sees names of files, not what is in them."""
+    """Return variables that change when code or source data do: Kubeflow's cache sees names of files, not what is in them.
+
+    Of a data set repository it sees the reference alone, which should name a commit.
+    """
     code = hashlib.sha256()
     package = Path(symbol_llm.__file__).parent
     for file in sorted(package.rglob("*.py")):
         code.update(file.read_bytes())
     found = {"SYMBOL_LLM_CODE": code.hexdigest()[:16]}
-    if parameters.collect.source is not None:
+    if isinstance(parameters.collect.source, Path):
         found["SYMBOL_LLM_SOURCE"] = files.hash_path(parameters.collect.source)[:16]
     return found
 

@@ -31,7 +31,7 @@ from symbol_llm.params import Parameters
 def main(
     file: Path,
     profile: str,
-    source: Path | None,
+    source: Path | str | None,
     overrides: tuple[str, ...],
     output: Path | None,
     host: str | None,

@@ -20,6 +20,14 @@ Existing = click.Path(path_type=Path, exists=True)
 AS_JSON = "Print the result as JSON."
 
 
+class Source(click.Path):
+    """A folder that exists, or a reference to the hub, which is asked later."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or the reference as it is."""
+        return value if str(value).startswith("hf:") else super().convert(value, param, ctx)
+
+
 def _as_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if ctx.obj:
         ctx.obj["json"] = value
@@ -123,16 +131,20 @@ def fetch(ctx: click.Context, out: Path) -> None:
 
 @main.command()
 @click.argument("out", type=Folder)
-@click.option("--source", type=Existing, help="Folder of real data sets.")
+@click.option(
+    "--source", type=Source(path_type=Path, exists=True), help="Folder of real data sets, or hf://datasets/org/name."
+)
 @click.option("--tasks", help="Names of tasks, split by commas; `all`: the 34, or all that the source holds.")
 @click.option("--domains", help="Only tasks of these domains, split by commas.")
-@click.option("--licence", type=click.Choice(["any", "commercial"]), help="`commercial`: only sources that allow it.")
+@click.option(
+    "--licence", type=click.Choice(["any", "permissive"]), help="`permissive`: only what allows commercial use."
+)
 @click.option("--per-task", type=click.IntRange(1), help="Training problems a task.")
 @click.pass_context
 def collect(  # noqa: PLR0913 - one a click option
     ctx: click.Context,
     out: Path,
-    source: Path | None,
+    source: Path | str | None,
     tasks: str | None,
     domains: str | None,
     licence: str | None,

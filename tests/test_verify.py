@@ -46,7 +46,7 @@ def problem(answer: Any, family: str = "python", **more: Any) -> Problem:
 def test_each_reply_gets_its_verdict(reply: str, status: str, score: float, detail: str) -> None:
     verdict = judge(problem(42), reply, LIMITS, "c1")
     assert (verdict.status, verdict.score, verdict.detail) == (status, score, detail)
-    assert (verdict.candidate, verdict.verifier) == ("c1", "python@2")
+    assert (verdict.candidate, verdict.verifier) == ("c1", "python@3")
 
 
 def test_a_program_that_never_ends_times_out() -> None:

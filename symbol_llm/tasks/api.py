@@ -1,8 +1,9 @@
-"""Requests to intents and slots (MTOP, TOPv2), to map queries (NLmaps), and to calls of declared functions (BFCL, API-Bank).
+"""Requests to what a service takes: intents and slots, map queries, function calls, dialogue programs, search words.
+
+These are MTOP and TOPv2, NLmaps, BFCL and API-Bank, SMCalFlow, and WebShop.
 
 The generators draw from `api.yaml`: one tree or query or list of calls is built, then written twice, as words and as
-symbols. Readers declare the labels of a row's domain, or the functions of a row, in its context. SMCalFlow is not read:
-no family covers its notation.
+symbols. Readers declare the labels of a row's domain, or the functions of a row, in its context.
 """
 
 from __future__ import annotations
@@ -538,6 +539,79 @@ def _value(rng: random.Random, kind: str, taken: Mapping[str, Any]) -> Any:
     return rng.choice([value for value in _DATA["values"][kind] if value not in texts])
 
 
+# --- dialogues --------------------------------------------------------------------------------------------------------
+
+SMCALFLOW_INSTRUCTION = (
+    "Write what the calendar assistant does next in Lispress: (Function argument :name argument), one in the other, (Yield"
+    ' ...) around what is told to the user. "Texts" and whole numbers such as 3L are arguments; (let (x0 ...) ...) names what'
+    " is used twice."
+)
+
+
+class DialogueRow(Row):
+    """A turn of SMCalFlow 2.0."""
+
+    id: str
+    dialogue_id: str
+    turn_index: int
+    user_utterance: str
+    agent_utterance: str
+    lispress: str
+    skip: bool = False
+    """The turn only sets the scene of later ones; the source wants it neither trained nor tested on."""
+
+
+def read_smcalflow(folder: Path) -> Iterator[Problem]:
+    """Yield the turns of SMCalFlow in `folder`, each after the turn before where that is there; those to skip have no gold."""
+    before: DialogueRow | None = None
+    for split, row in read_rows(folder, DialogueRow):
+        follows = before and (before.dialogue_id, before.turn_index) == (row.dialogue_id, row.turn_index - 1)
+        yield Problem.of(
+            task="smcalflow",
+            family="lispress",
+            instruction=SMCALFLOW_INSTRUCTION,
+            context=f"User: {before.user_utterance}\nAgent: {before.agent_utterance}" if before and follows else "",
+            question=row.user_utterance.strip(),
+            program=None if row.skip else row.lispress,
+            split=split,
+            source=f"smcalflow {row.id}",
+            licence="CC BY-SA 4.0",
+        )
+        before = row
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+WEBSHOP_INSTRUCTION = (
+    "Write the words that a shopper types into the search box of a web shop to find this, nothing else."
+)
+
+
+class GoalRow(Row):
+    """A wish of WebShop, and what people typed."""
+
+    id: str
+    goal: str
+    query: list[str]
+
+
+def read_webshop(folder: Path) -> Iterator[Problem]:
+    """Yield the wishes of WebShop in `folder`, all of them test rows; any of the queries typed is right."""
+    for _, row in read_rows(folder, GoalRow):
+        queries = [query.strip() for query in row.query if query.strip()]
+        yield Problem.of(
+            task="webshop_goals",
+            family="choice",
+            instruction=WEBSHOP_INSTRUCTION,
+            question=row.goal.strip(),
+            program=queries[0] if queries else None,
+            answer=queries or None,
+            split="test",
+            source=f"webshop_goals {row.id}",
+            licence="MIT",
+        )
+
+
 def _shots(name: str) -> tuple[tuple[str, str, str], ...]:
     return tuple((context, question, program) for context, question, program in _DATA["shots"][name])
 
@@ -607,5 +681,26 @@ TASKS = (
         citation="Li et al. 2023, API-Bank",
         folder="api/api_bank",
         read=read_api_bank,
+    ),
+    Task(
+        "smcalflow",
+        "lispress",
+        SMCALFLOW_INSTRUCTION,
+        shots=_shots("smcalflow"),
+        licence="CC BY-SA 4.0",
+        citation="Andreas et al. 2020, Task-Oriented Dialogue as Dataflow Synthesis",
+        folder="api/smcalflow",
+        read=read_smcalflow,
+    ),
+    Task(
+        "webshop_goals",
+        "choice",
+        WEBSHOP_INSTRUCTION,
+        shots=_shots("webshop_goals"),
+        licence="MIT",
+        citation="Yao et al. 2022, WebShop",
+        folder="web/webshop_goals",
+        read=read_webshop,
+        evaluation_only=True,  # what nobody typed may be right too: its rejections must not be learned from
     ),
 )

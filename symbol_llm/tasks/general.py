@@ -1,7 +1,8 @@
 """General ability: what keeps a model tuned on symbols from losing everything else.
 
 `general.yaml` ships with the package: prompts that the base model answers itself (replay), easy multiple-choice
-questions and short texts for perplexity. The sources are read where a folder of real data is given.
+questions and short texts for perplexity. The sources are read where a folder of real data is given; flan, code_alpaca
+and evol_instruct are those that Symbol-LLM mixed into infusion, as instructions in any of the usual shapes.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from symbol_llm.records import GeneralItem, Split
 from symbol_llm.tasks import SPLITS, GeneralSource, Row, read_rows
@@ -57,7 +58,8 @@ class GeneralRow(Row):
     """What the rows of all sources share."""
 
     splits: ClassVar[tuple[Split, ...]] = SPLITS
-    id: str
+    id: str | int | None = None
+    """None: the row is known by its place among all."""
 
     def fields(self) -> dict[str, Any]:
         """Return what the row gives of a general item."""
@@ -86,6 +88,43 @@ class CotRow(GeneralRow):
     def fields(self) -> dict[str, Any]:
         """Return the question, and reason with answer as the reply."""
         return {"prompt": self.question, "reply": f"{self.rationale.strip()} The answer is {self.answer}."}
+
+
+class Said(Row):
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+class InstructionRow(GeneralRow):
+    """An instruction with its reply in one of the usual shapes; of a conversation, the first reply and what is before it."""
+
+    instruction: str | None = None
+    input: str = ""
+    output: str | None = None
+    prompt: str | None = None
+    completion: str | None = None
+    messages: list[Said] = []
+
+    @model_validator(mode="after")
+    def _has_a_shape(self) -> Self:
+        if not all(self._pair()):
+            raise ValueError("expected instruction (input) output, prompt completion, or messages")
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """Return prompt and reply."""
+        prompt, reply = self._pair()
+        return {"prompt": prompt, "reply": reply}
+
+    def _pair(self) -> tuple[str | None, str | None]:
+        if self.messages:
+            reply = next((n for n, said in enumerate(self.messages) if said.role == "assistant"), 0)
+            return "\n\n".join(said.content for said in self.messages[:reply]), self.messages[reply].content
+        if self.prompt is not None:
+            return self.prompt, self.completion
+        return self.instruction and _joined(self.instruction, self.input), self.output
 
 
 class Instance(Row):
@@ -130,9 +169,10 @@ def _joined(instruction: str, text: str) -> str:
 
 def _source(name: str, kind: type[GeneralRow], licence: str, citation: str) -> GeneralSource:
     def read(folder: Path) -> Iterator[GeneralItem]:
-        for split, row in read_rows(folder, kind):
+        for n, (split, row) in enumerate(read_rows(folder, kind)):
             if split in row.splits:
-                yield _item(split, source=f"{name} {row.id}", licence=licence, **row.fields())
+                source = f"{name} {n if row.id is None else row.id}"
+                yield _item(split, source=source, licence=licence, **row.fields())
 
     return GeneralSource(name, licence, citation, f"general/{name}", read)
 
@@ -151,5 +191,18 @@ SOURCES: tuple[GeneralSource, ...] = (
         "Longpre et al. 2023, The Flan Collection",
     ),
     _source("self_instruct_seed", SeedRow, "Apache-2.0", "Wang et al. 2023, Self-Instruct"),
+    _source(
+        "flan",
+        InstructionRow,
+        "not stated (each source set's own)",
+        "Longpre et al. 2023, The Flan Collection",
+    ),
+    _source("code_alpaca", InstructionRow, "CC BY-NC 4.0", "Chaudhary 2023, Code Alpaca"),
+    _source(
+        "evol_instruct",
+        InstructionRow,
+        "unknown (tagged MIT; written by a model whose terms restrict its use)",
+        "Xu et al. 2023, WizardLM (Evol-Instruct)",
+    ),
     _source("mmlu", MmluRow, "MIT", "Hendrycks et al. 2021, Measuring Massive Multitask Language Understanding"),
 )

@@ -444,6 +444,7 @@ _SHOTS: Mapping[str, Sequence[tuple[str, str, str]]] = _DATA["shots"]
 def _public(
     name: str, family: str, kind: type[KgRow], instruction: str, licence: str, citation: str, *,
     shots: str = "", generate: Any = None, published: Published | None = None, evaluation_only: bool = False,
+    language: str = "en",
 ) -> Task:  # fmt: skip
     def read(folder: Path) -> Iterator[Problem]:
         return _read(task, kind, folder)
@@ -451,6 +452,7 @@ def _public(
     task = Task(
         name, family, instruction, tuple(_SHOTS[shots or name]), licence, citation, folder=f"kg/{name}", read=read,
         generate=generate, published=published, evaluation_only=evaluation_only,
+        language=language,
     )  # fmt: skip
     return task
 
@@ -477,7 +479,10 @@ TASKS = (
         "qald9_plus", "sparql", QaldRow, DBPEDIA, "CC BY 4.0", "Perevalov et al. 2022, QALD-9-plus", shots="dbpedia",
         evaluation_only=True,
     ),
-    _public("tugraph_cypher", "cypher", TuGraphRow, TUGRAPH, "MIT", "DB-GPT-Hub, TuGraph examples", shots="graph_questions"),
+    _public(
+        "tugraph_cypher", "cypher", TuGraphRow, TUGRAPH, "MIT", "DB-GPT-Hub, TuGraph examples", shots="graph_questions",
+        language="zh",
+    ),
     Task(
         "graph_questions", "cypher", CYPHER, tuple(_SHOTS["graph_questions"]), "Apache-2.0", "written for this project",
         generate=_generate_cypher,

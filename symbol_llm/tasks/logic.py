@@ -164,20 +164,36 @@ ORDER_INSTRUCTION = (
 )
 ORDER_QUESTION = "Which is true? {}"
 SCENES = (
-    ("On a shelf stand", ("red book", "blue book", "green book", "black book", "white book", "grey book", "brown book"), "left"),
-    ("On a branch sit", ("wren", "crow", "hawk", "dove", "finch", "stork", "robin"), "left"),
-    ("In a race run", ("Ada", "Ben", "Cora", "Dan", "Ella", "Finn", "Gina"), "ahead"),
-    ("At a fair are sold", ("apples", "pears", "plums", "figs", "limes", "dates", "grapes"), "cheaper"),
-    ("In a yard stand", ("bus", "tram", "truck", "van", "jeep", "sedan", "coupe"), "older"),
+    ("On a shelf, there are {n} books: {them}.", "a {}", ("red book", "blue book", "green book", "black book", "white book", "grey book", "brown book"), "left"),
+    ("On a branch, there are {n} birds: {them}.", "a {}", ("wren", "crow", "hawk", "dove", "finch", "stork", "robin"), "left"),
+    ("In a race, there were {n} runners: {them}.", "{}", ("Ada", "Ben", "Cora", "Dan", "Ella", "Finn", "Gina"), "ahead"),
+    ("A fruit stand sells {n} fruits: {them}.", "{}", ("apples", "pears", "plums", "figs", "limes", "dates", "grapes"), "cheaper"),
+    ("In a yard, there are {n} vehicles: {them}.", "a {}", ("bus", "tram", "truck", "van", "jeep", "sedan", "coupe"), "older"),
 )  # fmt: skip
-WORDINGS = {
-    "left": ("{} is left of {}", "{} is right of {}", "{} is {} from the left", "1 is the leftmost"),
-    "ahead": ("{} is ahead of {}", "{} is behind {}", "{} is {}", "1 is the winner"),
-    "cheaper": ("{} cost less than {}", "{} cost more than {}", "{} are {} in price, counted from the cheapest", "1 is the cheapest"),
-    "older": ("{} is older than {}", "{} is newer than {}", "{} is {} in age, counted from the oldest", "1 is the oldest"),
-}  # fmt: skip
 RANKS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
-SIZES = {1: 3, 2: 5, 3: 7}
+
+
+def _superlatives(word: str) -> tuple[str, ...]:
+    return (word, *(f"{rank}-{word}" for rank in RANKS[1:]))
+
+
+class Wordings(NamedTuple):
+    """How an order is told: of two, of one, and what rank 1 is."""
+
+    before: str
+    after: str
+    place: str
+    first: str
+    ranks: tuple[str, ...]
+
+
+WORDINGS = {
+    "left": Wordings("{} is left of {}", "{} is right of {}", "{} is {} from the left", "1 is the leftmost", RANKS),
+    "ahead": Wordings("{} finished ahead of {}", "{} finished behind {}", "{} finished {}", "1 is the winner", RANKS),
+    "cheaper": Wordings("{} cost less than {}", "{} cost more than {}", "{} are the {}", "1 is the cheapest", _superlatives("cheapest")),
+    "older": Wordings("{} is older than {}", "{} is newer than {}", "{} is the {}", "1 is the oldest", _superlatives("oldest")),
+}  # fmt: skip
+SIZES = {1: (3, "three"), 2: (5, "five"), 3: (7, "seven")}
 
 
 class Clue(NamedTuple):
@@ -190,15 +206,16 @@ class Clue(NamedTuple):
 
 def generate_order(rng: random.Random, level: int) -> Problem:
     """Return an order of three, five or seven things that its clues leave no doubt about, and who stands where."""
-    opening, things, how = rng.choice(SCENES)
-    names = rng.sample(things, SIZES[level])
+    opening, one, things, how = rng.choice(SCENES)
+    n, number = SIZES[level]
+    names = rng.sample(things, n)
     order = {name: rank for rank, name in enumerate(rng.sample(names, len(names)), 1)}
     clues = _clues(rng, names, order, WORDINGS[how])
     rank = rng.randint(1, len(names))
-    options = [(name, f"{'ABCDEFG'[i]}) {_said(WORDINGS[how][2], name, rank)}") for i, name in enumerate(names)]
+    options = [(name, f"{'ABCDEFG'[i]}) {_said(WORDINGS[how], name, rank)}") for i, name in enumerate(names)]
     answer = next(option[0] for name, option in options if order[name] == rank)
     program = [
-        f"Domain: 1..{len(names)}  # {WORDINGS[how][3]}",
+        f"Domain: 1..{len(names)}  # {WORDINGS[how].first}",
         f"Variables: {', '.join(map(_variable, names))}",
         "Constraints:",
         f"all_different({', '.join(map(_variable, names))})",
@@ -206,12 +223,14 @@ def generate_order(rng: random.Random, level: int) -> Problem:
         "Query:",
         *(f"{option[0]}) {_variable(name)} == {rank}" for name, option in options),
     ]
-    text = " ".join([f"{opening} {', '.join(names[:-1])} and {names[-1]}.", *(f"{clue.text}." for clue in clues)])
+    listed = [one.format(name) for name in names]
+    opened = opening.format(n=number, them=f"{', '.join(listed[:-1])} and {listed[-1]}")
+    text = " ".join([opened, *(f"{clue.text}." for clue in clues)])
     made = {"program": "\n".join(program), "split": "train", "source": "generated", "licence": "Apache-2.0"}
     return _order(text, [option for _, option in options], answer, n_constraints=len(clues) + 1, **made)
 
 
-def _clues(rng: random.Random, names: list[str], order: dict[str, int], words: tuple[str, ...]) -> list[Clue]:
+def _clues(rng: random.Random, names: list[str], order: dict[str, int], words: Wordings) -> list[Clue]:
     """Return clues that only `order` meets, none of which could be left out."""
     found = [_clue(rng, one, other, order, words) for one, other in itertools.permutations(names, 2)]
     placings = [dict(zip(names, ranks, strict=True)) for ranks in itertools.permutations(range(1, len(names) + 1))]
@@ -227,18 +246,18 @@ def _clues(rng: random.Random, names: list[str], order: dict[str, int], words: t
     return chosen
 
 
-def _clue(rng: random.Random, one: str, other: str, order: dict[str, int], words: tuple[str, ...]) -> Clue:
+def _clue(rng: random.Random, one: str, other: str, order: dict[str, int], words: Wordings) -> Clue:
     a, b = _variable(one), _variable(other)
     if rng.random() < 0.2:
         rank = order[one]
-        return Clue(_said(words[2], one, rank), f"{a} == {rank}", lambda placing: placing[one] == rank)
+        return Clue(_said(words, one, rank), f"{a} == {rank}", lambda placing: placing[one] == rank)
     if order[one] < order[other]:
-        return Clue(_upper(words[0].format(_the(one), _the(other))), f"{a} < {b}", lambda p: p[one] < p[other])
-    return Clue(_upper(words[1].format(_the(one), _the(other))), f"{a} > {b}", lambda p: p[one] > p[other])
+        return Clue(_upper(words.before.format(_the(one), _the(other))), f"{a} < {b}", lambda p: p[one] < p[other])
+    return Clue(_upper(words.after.format(_the(one), _the(other))), f"{a} > {b}", lambda p: p[one] > p[other])
 
 
-def _said(words: str, name: str, rank: int) -> str:
-    return _upper(words.format(_the(name), RANKS[rank - 1]))
+def _said(words: Wordings, name: str, rank: int) -> str:
+    return _upper(words.place.format(_the(name), words.ranks[rank - 1]))
 
 
 def _the(name: str) -> str:

@@ -285,6 +285,12 @@ def test_source_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.Mon
     assert p.collect.source == tmp_path / "data"
 
 
+def test_source_on_the_hub_is_handed_on_as_it_is() -> None:
+    p = settings.load(ROOT / "params.yaml", "", "hf://datasets/org/name@main", ())
+    assert p.collect.source == "hf://datasets/org/name@main"
+    assert set(settings.cache_environment(p)) == {"SYMBOL_LLM_CODE"}
+
+
 @pytest.mark.parametrize(
     ("profile", "override", "message"),
     [

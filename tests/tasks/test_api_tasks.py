@@ -123,6 +123,39 @@ def test_api_bank_dialogue_without_a_call_has_no_program(data_set):
     assert (problem.question, problem.program) == ("User: Tea, please.\nAI: No.", None)
 
 
+def turn(index, **changes):
+    row = {"id": f"s-{index}", "dialogue_id": "s", "turn_index": index, "user_utterance": f"ask {index} ",
+           "agent_utterance": f"say {index}", "lispress": f"(Yield ({index} f))"}  # fmt: skip
+    return row | changes
+
+
+def test_smcalflow_turn_stands_after_the_one_before_it(data_set):
+    rows = [turn(0), turn(1), turn(3), turn(4, dialogue_id="t")]
+    first, second, apart, other = get("smcalflow").read(data_set(rows, []))
+    assert (first.context, first.question, first.program) == ("", "ask 0", "(Yield (0 f))")
+    assert (second.context, second.source) == ("User: ask 0 \nAgent: say 0", "smcalflow s-1")
+    assert (apart.context, other.context) == ("", "")
+
+
+def test_smcalflow_turn_to_skip_is_told_to_the_next_but_has_no_gold(data_set):
+    skipped, after = get("smcalflow").read(data_set([turn(0, skip=True), turn(1)], []))
+    assert (skipped.program, skipped.answer) == (None, None)
+    assert after.context.startswith("User: ask 0")
+
+
+def test_webshop_wish_takes_any_query_that_was_typed(data_set):
+    rows = [{"id": "w-0", "goal": "find me a red kite ", "query": ["red kite", " kite (red)"]},
+            {"id": "w-1", "goal": "find me a drum", "query": []}]  # fmt: skip
+    problem, nothing = get("webshop_goals").read(data_set(rows, []))
+    assert (problem.question, problem.program, problem.split) == ("find me a red kite", "red kite", "test")
+    assert [judge(problem, q, Limits()).status for q in ("Kite, red", "kite", "red  kite")] == [
+        "accepted",
+        "rejected",
+        "accepted",
+    ]
+    assert (nothing.program, nothing.answer) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("name", "row", "field"),
     [
@@ -131,6 +164,8 @@ def test_api_bank_dialogue_without_a_call_has_no_program(data_set):
         ("nlmaps", {"id": "n-0", "en": "Where?", "mrl": 3}, "mrl: input should be a valid string"),
         ("bfcl", {"id": "b-0", "question": [], "function": [FUNCTION]}, "question: list should have at least 1 item"),
         ("api_bank", {"id": "x-0"}, "dialogue: field required"),
+        ("smcalflow", turn("0"), "turn_index: input should be a valid integer"),
+        ("webshop_goals", {"id": "w-0", "goal": "find", "query": "a"}, "query: input should be a valid list"),
     ],
 )
 def test_wrong_row_names_file_line_and_field(data_set, name, row, field):

@@ -48,6 +48,20 @@ def test_nl_rx_row(data_set, name):
     )
 
 
+def test_conala_snippet_is_judged_by_its_form(data_set):
+    row = {"id": "c-0", "intent": "How to add?", "rewritten_intent": "add `a` to `b`", "snippet": "c = b + a"}
+    rewritten, plain = get("conala").read(data_set([row, row | {"rewritten_intent": None}], []))
+    assert (rewritten.question, plain.question) == ("add `a` to `b`", "How to add?")
+    assert judge(rewritten, "c = (b + a)  # of both", LIMITS).status == "accepted"
+    assert judge(rewritten, "c = a + b", LIMITS).status == "rejected"
+
+
+def test_conala_snippet_of_an_older_python_is_left_to_the_verifier_to_refuse(data_set):
+    row = {"id": "c-0", "intent": "Say it", "rewritten_intent": None, "snippet": "print it"}
+    (problem,) = get("conala").read(data_set([], [row]))
+    assert judge(problem, problem.program, LIMITS).status == "unparsable"
+
+
 PYTHON = 'def add(self, a, b=1):\n    """Add them."""\n    # plainly\n    return a + b'
 
 
@@ -144,6 +158,7 @@ def test_mbgp_row_has_no_gold(data_set):
         ("nl2bash", {"id": "n-0", "nl": "Show"}, "cm: field required"),
         ("nl2rx", {"id": "r-0", "src": "lines", "targ": 3}, "targ: input should be a valid string"),
         ("nl2go", {"docstring": "Give one."}, "code: field required"),
+        ("conala", {"id": "c-0", "snippet": "x"}, "intent: field required"),
         ("mbpp", {"id": "M/1", "prompt": "def f():"}, "entry_point: field required"),
     ],
 )

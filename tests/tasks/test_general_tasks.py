@@ -53,6 +53,43 @@ def test_flan_reply_is_reason_then_answer(data_set):
     assert item.reply == "Ice is frozen. The answer is yes."
 
 
+SAID = [
+    {"role": role, "content": text} for role, text in (("system", "Be brief."), ("user", "2 + 2?"), ("assistant", "4"))
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "reply"),
+    [
+        ({"instruction": "Add.", "input": "2, 2", "output": "4"}, "Add.\n\n2, 2", "4"),
+        ({"instruction": "Add.", "output": "4"}, "Add.", "4"),
+        ({"prompt": "2 + 2?", "completion": "4", "template": "x"}, "2 + 2?", "4"),
+        ({"messages": [*SAID, {"role": "user", "content": "Sure?"}]}, "Be brief.\n\n2 + 2?", "4"),
+    ],
+)
+def test_instructions_of_the_published_mixture_come_in_any_usual_shape(data_set, row, prompt, reply):
+    first, second = READ["flan"](data_set([row | {"id": 7}], [row]))
+    assert (first.prompt, first.reply, first.source) == (prompt, reply, "flan 7")
+    assert (second.split, second.source) == ("test", "flan 1")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Add."},
+        {"instruction": "Add.", "output": ""},
+        {"text": "x"},
+        {"messages": SAID[:2]},
+        {"messages": SAID[2:]},
+    ],
+)
+def test_instruction_in_no_shape_or_without_a_reply_is_refused(data_set, row):
+    with pytest.raises(
+        InvalidInput, match=r"train\.jsonl:1: row: value error, expected instruction \(input\) output, prompt"
+    ):
+        list(READ["code_alpaca"](data_set([row], [])))
+
+
 def test_seed_task_uses_its_first_instance(data_set):
     row = {
         "id": "s-0",

@@ -139,6 +139,19 @@ def test_generated_clues_leave_one_order_and_its_option():
         assert problem.environment["n_constraints"] == problem.context.count(".")
 
 
+def test_things_of_an_order_have_their_articles_and_names_of_people_none():
+    for i in range(60):
+        text = generate_order(random.Random(i), 1 + i % 3).context
+        opening, _, clues = text.partition(". ")
+        things = re.split(r", | and ", opening.partition(": ")[2])
+        assert {"three": 3, "five": 5, "seven": 7}[re.search(r"(\w+) \w+:", opening)[1]] == len(things)
+        for thing in things:
+            noun = thing.removeprefix("a ")
+            assert thing == noun if noun[0].isupper() or noun.endswith("s") and noun != "bus" else thing == f"a {noun}"
+            assert len(re.findall(rf"\b{noun}\b", clues)) == len(re.findall(
+                rf"{noun}\b" if noun[0].isupper() else rf"\b[Tt]he {noun}\b", clues))  # fmt: skip
+
+
 def test_logical_deduction_row_keeps_its_last_paragraph(data_set):
     row = {
         "id": "o",

@@ -14,6 +14,8 @@ def n_lines(folder) -> int:
 
 @pytest.mark.parametrize("source", general.SOURCES, ids=lambda source: source.name)
 def test_every_general_row_is_read(real, source):
+    if not (real / source.folder).is_dir():
+        pytest.skip(f"no slice of {source.name}")
     items = list(source.read(real / source.folder))
     n = n_lines(real / source.folder)
     assert len(items) == (
