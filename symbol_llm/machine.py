@@ -9,7 +9,7 @@ import platform
 import shutil
 from typing import Any
 
-from symbol_llm import __version__
+from symbol_llm import __version__, toolchain
 
 PACKAGES = {
     "torch": "model",
@@ -41,7 +41,9 @@ def inspect() -> dict[str, Any]:
         "sandbox": _isolation(),
     }
     facts |= {name: _version(name) for name in PACKAGES}
-    return facts | {tool: shutil.which(tool) for tool in TOOLS}
+    facts |= {tool: shutil.which(tool) for tool in TOOLS}
+    chains = {"jdk": toolchain.jdk("Main"), "go": toolchain.go()}
+    return facts | {name: str(chain.home) if chain else None for name, chain in chains.items()}
 
 
 def advice(facts: dict[str, Any]) -> list[str]:
@@ -55,6 +57,9 @@ def advice(facts: dict[str, Any]) -> list[str]:
         lines.append(
             "missing: vllm, which samples faster; make setup-vllm (CPU) or pip install 'symbol-llm[vllm]' (GPU)"
         )
+    for name, needed in (("jdk", toolchain.JDK), ("go", toolchain.GO)):
+        if facts[name] is None:
+            lines.append(f"missing: {needed}; without it, programs with tests are accepted in gold's form alone")
     if facts["gpu"] is None:
         lines.append("no GPU: everything runs on the CPU, with small models only")
     return lines

@@ -1,4 +1,4 @@
-"""The only place that starts a process for model-written text. It runs our functions; it does not judge.
+"""The only place that starts a process for model-written text. It runs our functions and tools; it does not judge.
 
 A warm parent ("zygote") with the libraries already imported forks one child a call. Before a line of the program is
 looked at, the child is confined: seccomp (system calls) and no capabilities, mostly inherited from the zygote; Landlock
@@ -12,6 +12,10 @@ that forges its result gains what returning that value would have gained, hence 
 
 >>> run("symbol_llm.interpreter:execute", {"program": "answer = 6 * 7"}, Limits()).value
 ['int', '42']
+
+`run_commands` is for programs in other languages: its children become a tool, or what a tool made of a program. They come
+from a zygote of their own whose filter lets `execve` through, which no other child may call. Landlock names what they may
+execute, but nothing hangs on it: whatever they become has the same filters, files and limits, and none can be two.
 
 Not bounded: the number of files in the child's own folder (their size is, and the time), and what `stat` tells.
 """
@@ -44,7 +48,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from symbol_llm.errors import LimitExceeded, MissingDependency, TimedOut, Unavailable
 
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from symbol_llm.params import Limits
 
 RunStatus = Literal["ok", "error", "timeout", "resource", "refused"]
+_T = TypeVar("_T")
 
 COMMON = ("bisect", "calendar", "cmath", "collections", "datetime", "decimal", "fractions", "functools", "heapq",
           "itertools", "math", "operator", "random", "re", "statistics", "string")  # fmt: skip
@@ -61,6 +66,8 @@ MAX_DETAIL = 300
 MAX_OPEN_FILES = 64
 MAX_TASKS = 512
 """Threads of one user above which a child may start none; has no effect on root."""
+TOOL_DATA_MIB = 384
+"""What a command may write to beyond `memory_mib`, of the address space it has: its run time's own."""
 OVERHEAD_BYTES = 2048
 """What a result line may take beyond `output_kib`: names of fields and `detail`."""
 
@@ -87,6 +94,16 @@ class Outcome(NamedTuple):
             raise LimitExceeded(self.detail, self.isolation)
 
 
+class Command(NamedTuple):
+    """One step in the life of a program that is not Python: a tool that reads it, or what the tool has made of it."""
+
+    argv: Sequence[str]
+    """The first is a path, absolute or relative to the private folder."""
+    limits: Limits
+    reserved_mib: int
+    """Address space that the tool or its run time sets aside and does not fill; goes on top of `limits.memory_mib`."""
+
+
 # --- the caller's side ------------------------------------------------------------------------------------------------
 
 
@@ -100,25 +117,75 @@ def run(
     package it must import at its module's top.
     Raises Unavailable if the sandbox itself fails, MissingDependency if a library to import ahead is not installed.
     """
-    request = {
-        "entry": entry,
-        "args": args,
+    request = {"entry": entry, "args": args, **_bounds(limits, readable)}
+    modules = (entry.partition(":")[0], *preload)
+
+    def call(zygote: _Zygote) -> Outcome:
+        with _private_folder() as folder:
+            return _call(zygote, {**request, "folder": folder}, limits, _await)
+
+    return _attempt(modules, entry, call)
+
+
+def run_commands(
+    commands: Sequence[Command],
+    files: Mapping[str, str],
+    *,
+    executable: Sequence[Path],
+    readable: Sequence[Path] = (),
+) -> list[Outcome]:
+    """Run `commands` in turn in one private folder that holds `files` (text by name), until one does not end well.
+
+    The outcome of each that was run: `ok` if it ended with status 0; `stdout` is all it printed, on either stream, and
+    `value` the status it ended with. They may read and execute what is beneath `executable` and their own folder, have
+    threads but no process beside themselves, and no input.
+    Raises Unavailable if the sandbox itself fails. A first word that cannot be executed ends with status 127.
+    """
+    requests = [
+        {
+            "argv": [str(word) for word in command.argv],
+            "reserved_mib": command.reserved_mib,
+            "executable": [str(Path(p).resolve()) for p in executable],
+            **_bounds(command.limits, readable),
+        }
+        for command in commands
+    ]
+
+    def call(zygote: _Zygote) -> list[Outcome]:
+        outcomes = []
+        with _private_folder() as folder:
+            for name, text in files.items():
+                Path(folder, name).write_bytes(text.encode(errors="replace"))
+            for command, request in zip(commands, requests, strict=True):
+                outcomes.append(_call(zygote, {**request, "folder": folder}, command.limits, _await_end))
+                if outcomes[-1].status != "ok":
+                    break
+        return outcomes
+
+    return _attempt((_COMMANDS,), commands[0].argv[0], call)
+
+
+def _bounds(limits: Limits, readable: Sequence[Path]) -> dict[str, Any]:
+    return {
         "limits": limits.model_dump(),
         "readable": [str(Path(p).resolve()) for p in readable],
         "weak": os.environ.get("SYMBOL_LLM_SANDBOX") == "weak",
     }
-    modules = (entry.partition(":")[0], *preload)
+
+
+def _attempt(modules: tuple[str, ...], what: str, call: Callable[[_Zygote], _T]) -> _T:
+    """Return what `call` gives with a zygote of `modules`, a new one if the first breaks."""
     reason = ""
     with _running:
         for _ in range(2):
             zygote = _zygote(modules)
             try:
-                return _call(zygote, request, limits)
+                return call(zygote)
             except _BrokenError as e:
                 reason = str(e)
-                logger.warning("sandbox restarted entry=%s reason=%s", entry, reason)
+                logger.warning("sandbox restarted entry=%s reason=%s", what, reason)
                 _discard(modules, zygote)
-    raise Unavailable(f"sandbox failed twice running {entry}: {reason}")
+    raise Unavailable(f"sandbox failed twice running {what}: {reason}")
 
 
 def close() -> None:
@@ -222,8 +289,13 @@ atexit.register(close)
 os.register_at_fork(after_in_child=_forget)
 
 
-def _call(zygote: _Zygote, request: Mapping[str, Any], limits: Limits) -> Outcome:
-    with _private_folder() as folder, contextlib.ExitStack() as sockets:
+def _call(
+    zygote: _Zygote,
+    request: Mapping[str, Any],
+    limits: Limits,
+    wait: Callable[[_Reader, socket.socket, Limits], Outcome],
+) -> Outcome:
+    with contextlib.ExitStack() as sockets:
         channel, child_end = (sockets.enter_context(s) for s in socket.socketpair())
         leash, zygote_end = (sockets.enter_context(s) for s in socket.socketpair())
         zygote.fork(child_end, zygote_end)
@@ -232,7 +304,7 @@ def _call(zygote: _Zygote, request: Mapping[str, Any], limits: Limits) -> Outcom
         try:
             reader = _Reader(channel, time.monotonic() + START_TIMEOUT_S, limits.output_kib * 1024 + OVERHEAD_BYTES)
             channel.settimeout(START_TIMEOUT_S)
-            channel.sendall(_frame({**request, "folder": folder}))
+            channel.sendall(_frame(request))
             channel.shutdown(socket.SHUT_WR)
             ready = json.loads(reader.line())
         except (OSError, EOFError, ValueError) as e:
@@ -241,7 +313,7 @@ def _call(zygote: _Zygote, request: Mapping[str, Any], limits: Limits) -> Outcom
             raise Unavailable(ready["unavailable"])
         start = time.monotonic()
         reader.deadline = start + limits.timeout_s
-        outcome = _await(reader, leash, limits)
+        outcome = wait(reader, leash, limits)
         return outcome._replace(seconds=time.monotonic() - start, isolation=ready["isolation"])
 
 
@@ -261,13 +333,35 @@ def _await(reader: _Reader, leash: socket.socket, limits: Limits) -> Outcome:
         except TimeoutError:
             outcome = Outcome("timeout", detail=f"ran past {limits.timeout_s} s")
     if exit_status is None:
-        with contextlib.suppress(OSError):
-            leash.shutdown(socket.SHUT_WR)
-        try:
-            exit_status = _exit_status(leash, time.monotonic() + START_TIMEOUT_S)
-        except TimeoutError as e:
-            raise _BrokenError("zygote does not reap") from e
+        exit_status = _end(leash)
     return outcome or _explain_death(exit_status)
+
+
+def _await_end(reader: _Reader, leash: socket.socket, limits: Limits) -> Outcome:
+    """Return what the command printed and how it ended; it is dead and reaped when this returns."""
+    try:
+        printed = reader.rest().decode(errors="replace")
+        exit_status = _exit_status(leash, reader.deadline)
+    except TimeoutError:
+        _end(leash)
+        return Outcome("timeout", detail=f"ran past {limits.timeout_s} s")
+    except _TooMuchError:
+        _end(leash)
+        return Outcome("resource", detail=f"output is over {limits.output_kib} KiB")
+    if os.WIFSIGNALED(exit_status):
+        return _explain_death(exit_status)._replace(stdout=printed)
+    code = os.waitstatus_to_exitcode(exit_status)
+    return Outcome("error" if code else "ok", code, f"ended with status {code}" if code else "", printed)
+
+
+def _end(leash: socket.socket) -> int:
+    """Have the child killed and return its exit status."""
+    with contextlib.suppress(OSError):
+        leash.shutdown(socket.SHUT_WR)
+    try:
+        return _exit_status(leash, time.monotonic() + START_TIMEOUT_S)
+    except TimeoutError as e:
+        raise _BrokenError("zygote does not reap") from e
 
 
 def _exit_status(leash: socket.socket, deadline: float) -> int:
@@ -293,20 +387,30 @@ class _Reader:
     def line(self) -> bytes:
         """Return the next line; raises TimeoutError, EOFError, OSError or _TooMuchError."""
         while (end := self._pending.find(b"\n")) < 0:
-            if len(self._pending) > self._max_bytes:
-                raise _TooMuchError
-            left = self.deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._channel.settimeout(left)
-            chunk = self._channel.recv(65536)
-            if not chunk:
+            if not self._read():
                 raise EOFError
-            self._pending += chunk
         line, self._pending = self._pending[:end], self._pending[end + 1 :]
         if len(line) > self._max_bytes:
             raise _TooMuchError
         return line
+
+    def rest(self) -> bytes:
+        """Return all up to the end; raises TimeoutError, OSError or _TooMuchError."""
+        while self._read():
+            pass
+        return self._pending
+
+    def _read(self) -> bool:
+        """Take in what there is; False at the end."""
+        if len(self._pending) > self._max_bytes:
+            raise _TooMuchError
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._channel.settimeout(left)
+        chunk = self._channel.recv(65536)
+        self._pending += chunk
+        return bool(chunk)
 
 
 def _parse(line: bytes) -> Outcome:
@@ -491,9 +595,27 @@ def _be_child(channel: int) -> NoReturn:
             _say({"unavailable": f"sandbox cannot confine its child: {e}"})
         else:
             _say({"isolation": isolation})
+            if "argv" in request:
+                _become(request["argv"])
             _answer(request)
     finally:
         os._exit(0)
+
+
+_ENVIRONMENT = {"HOME": ".", "TMPDIR": ".", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
+"""Of a command. Threads that share one arena take little address space beyond their stacks."""
+
+
+def _become(argv: Sequence[str]) -> NoReturn:
+    """Turn into the command `argv`; what it prints goes to the caller."""
+    os.dup2(_CHANNEL, 1)
+    os.dup2(_CHANNEL, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        os.execve(argv[0], list(argv), _ENVIRONMENT)  # noqa: S606 - this is the sandbox
+    except OSError as e:
+        os.write(1, f"cannot execute {argv[0]}: {e.strerror}\n".encode())
+        os._exit(127)
 
 
 def _read_exactly(n: int) -> bytes:
@@ -567,6 +689,14 @@ class _Settled(NamedTuple):
 
 
 _settled = _Settled(0, False, ())
+_COMMANDS = f"{__name__}:allow_commands"
+_serves_commands = False
+
+
+def allow_commands() -> None:
+    """Make this zygote one whose children become commands. Only ever called in a zygote."""
+    global _serves_commands  # noqa: PLW0603 - set once, before the first fork
+    _serves_commands = True
 
 
 def _settle() -> None:
@@ -578,7 +708,8 @@ def _settle() -> None:
     with contextlib.suppress(OSError):  # where memory runs out, the kernel is to take a child, not the caller
         Path("/proc/self/oom_score_adj").write_text("1000")
     libraries = tuple(_open_for_rule(place) for place in _libraries())
-    _settled = _Settled(pages * resource.getpagesize(), _filter_calls(_FILTER), libraries)
+    calls = _COMMAND_FILTER if _serves_commands else _FILTER
+    _settled = _Settled(pages * resource.getpagesize(), _filter_calls(calls), libraries)
 
 
 def _confine(request: Mapping[str, Any]) -> str:
@@ -586,12 +717,17 @@ def _confine(request: Mapping[str, Any]) -> str:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     os.environ.clear()
     os.chdir(request["folder"])
-    _limit_resources(request["limits"])
+    is_command = "argv" in request
+    if is_command:
+        _limit_resources(request["limits"], request["reserved_mib"] * 2**20, _N_RUNNING)
+        _lower(resource.RLIMIT_DATA, (request["limits"]["memory_mib"] + TOOL_DATA_MIB) * 2**20)
+    else:
+        _limit_resources(request["limits"], _settled.address_space, 1)
     levels = []
-    if _restrict_files(request["folder"], request["readable"]):
+    if _restrict_files(request["folder"], request["readable"], request["executable"] if is_command else None):
         levels.append("landlock")
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    if _settled.filtered and _filter_calls(_CHILD_FILTER):
+    if _settled.filtered and _filter_calls(_own_filter(os.getpid()) if is_command else _CHILD_FILTER):
         levels.append("seccomp")
     if len(levels) < 2 and not request["weak"]:  # noqa: PLR2004
         have = " and ".join(levels) or "neither Landlock nor seccomp"
@@ -604,9 +740,10 @@ def _check(returned: int, what: str) -> None:
         raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
-def _limit_resources(limits: Mapping[str, Any]) -> None:
-    cpu_s = math.ceil(limits["timeout_s"]) + 1
-    _lower(resource.RLIMIT_AS, _settled.address_space + limits["memory_mib"] * 2**20)
+def _limit_resources(limits: Mapping[str, Any], held: int, n_cores: int) -> None:
+    """Bound this process; `held` are bytes of address space beside what the limit gives the program."""
+    cpu_s = (math.ceil(limits["timeout_s"]) + 1) * n_cores
+    _lower(resource.RLIMIT_AS, held + limits["memory_mib"] * 2**20)
     _lower(resource.RLIMIT_FSIZE, limits["file_mib"] * 2**20)
     _lower(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     _lower(resource.RLIMIT_NPROC, MAX_TASKS)
@@ -623,7 +760,7 @@ def _lower(kind: int, soft: int, hard: int | None = None) -> None:
 
 
 # Landlock: rights by number of bit, and the version of the interface that brought them.
-_WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 8
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_FILE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 8
 _READ = _READ_FILE | _READ_DIR
 _OWN = _READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_FILE  # but no folders, links or devices
 _TRUNCATE = 1 << 14
@@ -632,8 +769,11 @@ _TCP_BIND_CONNECT, _SIGNALS_AND_ABSTRACT_SOCKETS = 0b11, 0b11
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 
 
-def _restrict_files(folder: str, readable: Sequence[str]) -> bool:
-    """Allow reading the libraries and `readable`, writing `folder`, no TCP; False where the kernel has no Landlock."""
+def _restrict_files(folder: str, readable: Sequence[str], executable: Sequence[str] | None) -> bool:
+    """Allow reading the libraries and `readable`, writing `folder`, no TCP; False where the kernel has no Landlock.
+
+    For a command, also executing what lies in `folder` and `executable`, and the loaders that start any program.
+    """
     version = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
@@ -645,7 +785,12 @@ def _restrict_files(folder: str, readable: Sequence[str]) -> bool:
         raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
     for fd, reading in (*_settled.libraries, *map(_open_for_rule, readable)):
         _allow(ruleset, fd, reading)
-    _allow(ruleset, os.open(folder, os.O_PATH), (_OWN | _TRUNCATE) & rights)
+    own = _OWN | _TRUNCATE
+    if executable is not None:
+        own |= _EXECUTE
+        for fd, reading in map(_open_for_rule, (*executable, *_loaders())):
+            _allow(ruleset, fd, reading | _EXECUTE)
+    _allow(ruleset, os.open(folder, os.O_PATH), own & rights)
     _check(_libc.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
     return True
@@ -667,6 +812,12 @@ def _libraries() -> Iterator[str]:
     inner = {p for p in places if any(p.startswith(f"{other}/") for other in places)}
     files = {"/etc/ld.so.cache", "/dev/null", "/dev/urandom"}
     yield from sorted(p for p in places - inner | files if os.path.exists(p))
+
+
+def _loaders() -> Iterator[str]:
+    for folder in ("/lib", "/lib64"):
+        with contextlib.suppress(FileNotFoundError):
+            yield from (f"{folder}/{name}" for name in os.listdir(folder) if name.startswith("ld-"))
 
 
 # System calls refused, with their numbers on x86-64 and aarch64 (- where there is none). Landlock leaves alone the
@@ -695,8 +846,9 @@ _DENIED_TO_CHILDREN = """
 fork 57 -  vfork 58 -  kill 62 129  tkill 200 130  tgkill 234 131  rt_sigqueueinfo 129 138  rt_tgsigqueueinfo 297 240
 pidfd_send_signal 424 424
 """
+_EXECVE = "execve 59 221"
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # AUDIT_ARCH, column of the tables
-_CLONE, _CLONE3, _PRLIMIT, _FCNTL, _IOCTL = (56, 220), 435, (302, 261), (72, 25), (16, 29)
+_CLONE, _CLONE3, _PRLIMIT, _FCNTL, _IOCTL, _TGKILL = (56, 220), 435, (302, 261), (72, 25), (16, 29), (234, 131)
 _NEWEST = 450
 """Calls above are unknown to this list and do not exist for the child (x86-64's x32 calls among them)."""
 _CLONE_THREAD = 0x10000
@@ -743,6 +895,18 @@ def _only_threads(column: int) -> list[_Instruction]:
 
 _FILTER = _assemble(_DENIED, _guard_others)
 _CHILD_FILTER = _assemble(_DENIED_TO_CHILDREN, _only_threads)
+_COMMAND_FILTER = _assemble(_DENIED.replace(_EXECVE, ""), _guard_others)
+
+
+def _own_filter(pid: int) -> bytes:
+    """Return what `_CHILD_FILTER` is, but for signals to threads of `pid` itself, by which Go takes turns among them."""
+    denied = _DENIED_TO_CHILDREN.replace("tgkill 234 131", "")
+
+    def further(column: int) -> list[_Instruction]:
+        code = [(_IF_EQUAL, 0, 4, _TGKILL[column]), (_LOAD, 0, 0, 16), (_IF_EQUAL, 1, 0, pid), _REFUSE, _PASS]
+        return [*code, *_only_threads(column)]
+
+    return _assemble(denied, further)
 
 
 def _filter_calls(instructions: bytes) -> bool:

@@ -202,6 +202,8 @@ def test_doctor_names_what_the_machine_has_and_lacks() -> None:
         "git",
         "kubectl",
         "g++",
+        "jdk",
+        "go",
     } < set(found)
     assert (found["symbol-llm"], found["python"]) == ("0.1.0", sys.version.split()[0])
     assert found["engine"] in ("vllm", "transformers")

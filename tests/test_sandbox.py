@@ -1,9 +1,11 @@
 """What a program cannot do, whom a failure is put down to, and that calls do not disturb one another."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -239,6 +241,163 @@ def test_the_filter_names_the_calls_of_both_machines_by_their_numbers() -> None:
     assert numbers["execve"] == ["59", "221"]
     assert numbers["ptrace"] == ["101", "117"]
     assert len(numbers) == len(words) // 3
+    assert sandbox._DENIED.count(sandbox._EXECVE) == 1
+    assert len(sandbox._COMMAND_FILTER) == len(sandbox._FILTER) - 2 * 8
+
+
+# --- commands: the interpreter plays the tool -------------------------------------------------------------------------
+
+PYTHON = Path(os.path.realpath(sys.executable))
+
+
+def command(*args: str, limits: Limits = LIMITS, tool: str | Path = PYTHON) -> sandbox.Command:
+    return sandbox.Command([str(tool), *args], limits, reserved_mib=256)
+
+
+def run_files(*names: str, limits: Limits = LIMITS, **files: str) -> list[sandbox.Outcome]:
+    texts = {f"{name}.py": text for name, text in files.items()}
+    commands = [command("-I", f"{name}.py", limits=limits) for name in names]
+    return sandbox.run_commands(commands, texts, executable=[PYTHON])
+
+
+def run_text(text: str, limits: Limits = LIMITS) -> sandbox.Outcome:
+    return run_files("one", limits=limits, one=text)[0]
+
+
+def test_a_command_finds_its_files_and_what_it_prints_on_either_stream_comes_back() -> None:
+    text = "import os, sys\nprint(sorted(os.listdir()), sys.stdin.read(), flush=True)\nprint('é', file=sys.stderr)"
+    outcome = run_text(text)
+    assert (outcome.status, outcome.value, outcome.stdout) == ("ok", 0, "['one.py'] \né\n")
+    assert outcome.isolation == "landlock+seccomp+rlimits"
+
+
+def test_commands_follow_one_another_in_one_folder_until_one_fails() -> None:
+    wrote = "open('left', 'w').write('here')"
+    outcomes = run_files("one", "two", "one", one=wrote, two="raise SystemExit(open('left').read() == 'here' and 7)")
+    assert [(o.status, o.value, o.detail) for o in outcomes] == [("ok", 0, ""), ("error", 7, "ended with status 7")]
+
+
+def test_a_tool_that_is_not_there_or_not_allowed_is_told_from_one_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "tool").symlink_to(PYTHON)
+    for tool in (tmp_path / "none", "/bin/true"):
+        outcome = sandbox.run_commands([command(tool=tool)], {}, executable=[PYTHON])[0]
+        assert (outcome.status, outcome.value) == ("error", 127)
+        assert f"cannot execute {tool}: " in outcome.stdout
+    assert sandbox.run_commands([command("-V", tool=tmp_path / "tool")], {}, executable=[PYTHON])[0].value == 0
+
+
+def test_what_a_command_made_can_be_executed() -> None:
+    copy = (
+        f"import os\nwith os.fdopen(os.open('made', 65, 0o700), 'wb') as f: f.write(open({str(PYTHON)!r}, 'rb').read())"
+    )
+    limits = LIMITS.model_copy(update={"file_mib": 64})
+    commands = [command("-I", "-S", "one.py", limits=limits), command("-V", tool="./made")]
+    assert sandbox.run_commands(commands, {"one.py": copy}, executable=[PYTHON])[-1].stdout.startswith("Python 3")
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "open('/etc/passwd')",
+        "open('/tmp/symbol-llm-escaped-command', 'w')",
+        "os.mkdir('folder')",
+        "os.symlink('/etc', 'link')",
+        "os.chmod('one.py', 0o4755)",
+        "socket.socket()",
+        "os.fork()",
+        "os.posix_spawn('/bin/true', ['true'], {})",
+        "os.execv('/bin/true', ['true'])",
+        "os.kill(os.getppid(), 9)",
+        "os.kill(os.getpid(), 0)",
+        "signal.pidfd_send_signal(os.pidfd_open(os.getpid()), 0)",
+        "os.setpriority(os.PRIO_PROCESS, 0, 5)",
+        "resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
+        "libc(libc.syscall(234, os.getppid(), os.getppid(), 9))",
+        "libc(libc.syscall(319, b'x', 0))",
+    ],
+)
+def test_a_command_is_refused_what_any_program_is(attempt: str) -> None:
+    if "syscall" in attempt and platform.machine() != "x86_64":
+        pytest.skip("numbers of x86-64")
+    text = f"""
+import ctypes, os, resource, signal, socket
+class Libc:
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    def __call__(self, returned):
+        if returned < 0:
+            raise OSError(ctypes.get_errno(), "refused")
+libc = Libc()
+try:
+    {attempt}
+except PermissionError:
+    print("refused")
+"""
+    assert run_text(text).stdout == "refused\n"
+    assert not list(Path("/tmp").glob("symbol-llm-escaped-*"))
+
+
+def test_a_command_that_becomes_another_is_no_freer() -> None:
+    inner = "try:\n    open('/etc/passwd')\nexcept PermissionError:\n    print('refused')"
+    outer = f"import os\nos.execv({str(PYTHON)!r}, ['python', '-I', 'two.py'])"
+    assert run_files("one", one=outer, two=inner)[0].stdout == "refused\n"
+
+
+def test_a_command_has_no_capabilities_and_an_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    text = (
+        "import ctypes, os, struct\nheld = ctypes.create_string_buffer(24)\n"
+        "ctypes.CDLL(None).capget(struct.pack('Ii', 0x20080522, 0), held)\nprint(held.raw == bytes(24), sorted(os.environ))"
+    )
+    assert run_text(text).stdout == "True ['HOME', 'LC_ALL', 'MALLOC_ARENA_MAX', 'TMPDIR']\n"
+
+
+def test_threads_of_a_command_may_signal_one_another_and_end_with_it() -> None:
+    text = (
+        "import signal, threading\nsignal.signal(signal.SIGUSR1, lambda *_: print('signalled', flush=True))\n"
+        "threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()\n"
+        "signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)"
+    )
+    assert run_text(text).stdout == "signalled\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("while True: pass", "timeout"),
+        ("import os\nos.closerange(0, 3)\nwhile True: pass", "timeout"),
+        (
+            "import threading\nfor _ in range(8): threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()",
+            "timeout",
+        ),
+        ("import time\nprint('one', flush=True)\ntime.sleep(60)", "timeout"),
+        ("while True: print('x' * 1000)", "resource"),
+        ("bytearray(2**34)", "error"),
+        ("open('f', 'wb').write(bytes(3_000_000))", "error"),
+        ("import ctypes\nctypes.string_at(1)", "error"),
+    ],
+)
+def test_a_command_that_takes_too_much_is_ended_and_leaves_nothing(
+    text: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert run_text(text, Limits(timeout_s=0.5)).status == status
+    assert run_text("print(1)").stdout == "1\n"
+    assert list(tmp_path.iterdir()) == []
+    zygote = sandbox._zygotes[(sandbox._COMMANDS,)]._process.pid
+    assert Path(f"/proc/{zygote}/task/{zygote}/children").read_text() == ""
+
+
+def test_programs_that_are_no_commands_execute_nothing_still() -> None:
+    assert run_text("").status == "ok"
+    assert run(f"import os\nos.execv({str(PYTHON)!r}, ['python', '-V'])").status == "refused"
+
+
+def test_a_killed_zygote_of_commands_is_replaced() -> None:
+    assert run_text("").status == "ok"
+    process = sandbox._zygotes[(sandbox._COMMANDS,)]._process
+    process.kill()
+    process.wait()
+    assert run_text("print(1)").stdout == "1\n"
 
 
 def test_an_ordinary_user_without_capabilities_is_confined_alike() -> None:

@@ -1,7 +1,7 @@
 """Notations. One module each, found by its file name; none is imported before it is asked for.
 
 A family module has `VERSION`, `METRIC`, `canonical`, `run`, `score`, `mutants`, `EXAMPLES` (see `Family`). It may
-import `sandbox`, `records`, `errors` and its own libraries; never another family, torch, mlflow or subprocess.
+import `sandbox`, `toolchain`, `records`, `errors` and its own libraries; never another family, torch, mlflow or subprocess.
 """
 
 from __future__ import annotations

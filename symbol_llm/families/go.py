@@ -1,28 +1,38 @@
-"""Go programs. Equal means: the same tokens, without comments and layout, whatever local names are called.
+"""Go programs. Equal means: the same tokens whatever local names are called or, with tests, the results that they want.
 
-Local variables, parameters and results are renamed in the order in which they appear; functions, types, fields, packages
-and labels keep their names, since tests call them. Gold is `problem.program`, parsed by tree-sitter as is a program:
-functions, possibly after a package, imports and other declarations. What the compiler would refuse for its types, or for
-an import that is not used, passes.
+For the tokens comments and layout do not count. Local variables, parameters and results are renamed in the order in which
+they appear; functions, types, fields, packages and labels keep their names, since tests call them. Gold is
+`problem.program`, parsed by tree-sitter as is a program: functions, possibly after a package, imports and other
+declarations. What the compiler would refuse for its types, or for an import that is not used, has a form all the same.
 
-`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023). Running tests takes
-the Go tool chain, which starts processes, and no sandbox child may. Hence a problem with tests leaves a program of
-another form than gold's unscored, for it may be right; where it never names the entry point it is rejected. A problem
-without tests rejects every other form.
+`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a function main that
+says `actual_1 := f(3)` and `expected_1 := 9` and compares what the two are in JSON, call after call. Where there is Go, a
+program of another form is built with the calls alone and run in the sandbox; what the tests want is worked out in a run
+of its own, which knows no program. Here the two are compared as the tests' `deepCompare` does, by what `encoding/json`
+makes of them: every number is a float64, a nil slice is no empty one, keys have no order, names of types do not count. A
+panic and an early end are wrong. The imports of `encoding/json` and `reflect`, which MBXP wants for its tests, may be
+there or not; the package may be left out. A program that answers all its tests right may still be wrong elsewhere.
 
-Missed: all that makes two different texts do the same; a local name that is a key in a literal of no stated type.
+Without Go a problem with tests leaves a program of another form than gold's unscored, for it may be right. One that
+never names the entry point is rejected, as is every other form where there are no tests.
+
+Missed: without tests, all that makes two different texts do the same; a local name that is a key in a literal of no
+stated type.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import random
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
 
 import tree_sitter_go
 from tree_sitter import Language, Node
 
+from symbol_llm import toolchain
 from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
@@ -30,8 +40,8 @@ from symbol_llm.records import Problem
 from symbol_llm.syntax import grammar
 from symbol_llm.syntax.grammar import Form, Plan, Rules
 
-VERSION = 2
-METRIC = "normal form"
+VERSION = 3
+METRIC = "normal form, or execution of tests"
 
 
 def canonical(program: str) -> str:
@@ -46,18 +56,21 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` has gold's form, else 0.0; Unavailable where only running the tests could tell."""
-    gold = problem.program
+    """1.0 if `program` has gold's form or passes the tests, else 0.0; Unavailable if they cannot be run here.
+
+    Gold is needed only where there are no tests.
+    """
+    gold, test = problem.program, problem.environment.get("test")
     forms, isolation = _forms([program] if gold is None else [program, gold], limits)
-    if gold is None or forms[1].fault:
+    has_gold = gold is not None and not forms[1].fault
+    if not test and not has_gold:
         raise InvalidInput(f"problem {problem.id}: no gold program that parses: {gold and forms[1].fault}")
-    if forms[0].normal == forms[1].normal:
+    if has_gold and forms[0].normal == forms[1].normal:
         return Result(1.0, forms[0].normal, isolation)
     entry_point = problem.environment.get("entry_point")
-    calls = not entry_point or entry_point in forms[0].normal.split(" ")
-    if problem.environment.get("test") and calls:
-        raise Unavailable("not gold's form, and the tests cannot be run without the Go tool chain")
-    return Result(0.0, forms[0].normal, isolation)
+    if not test or (entry_point and entry_point not in forms[0].normal.split(" ")):
+        return Result(0.0, forms[0].normal, isolation)
+    return _pass(program, forms[0].note, test, limits)
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
@@ -97,6 +110,145 @@ def _forms(texts: list[str], limits: Limits) -> tuple[list[Form], str]:
     return forms, isolation
 
 
+# --- tests ------------------------------------------------------------------------------------------------------------
+
+_HEAD = """
+func deepCompare(a interface{}, b interface{}, msg string) bool {
+	aJSON, err := json.Marshal(a)
+	if err != nil {
+		panic(msg)
+	}
+	bJSON, err := json.Marshal(b)
+	if err != nil {
+		panic(msg)
+	}
+	var a2 interface{}
+	var b2 interface{}
+	err = json.Unmarshal(aJSON, &a2)
+	if err != nil {
+		panic(msg)
+	}
+	err = json.Unmarshal(bJSON, &b2)
+	if err != nil {
+		panic(msg)
+	}
+	result := reflect.DeepEqual(a2, b2)
+	if result {
+		return true
+	} else {
+		panic(msg)
+	}
+}
+func main() {
+"""
+_CASE = re.compile(
+    r"\s*(?P<actual>actual_\d+) := (?P<call>[^\n]*)\n\s*(?P<expected>expected_\d+) := (?P<value>[^\n]*)\n"
+    r"\s*deepCompare\((?P=actual), (?P=expected), \"[^\"\n]*\"\)\n"
+)
+_DRIVER = """
+package main
+
+import (
+	judgedJSON "encoding/json"
+	judgedOS "os"
+	judgedSyscall "syscall"
+)
+
+var judgedOut = judgedOpen()
+
+func judgedOpen() *judgedOS.File {
+	out, _ := judgedSyscall.Dup(1)
+	nowhere, _ := judgedSyscall.Open("/dev/null", judgedSyscall.O_WRONLY, 0)
+	judgedSyscall.Dup3(nowhere, 1, 0)
+	return judgedOS.NewFile(uintptr(out), "out")
+}
+
+func judgedShow(value interface{}) judgedJSON.RawMessage {
+	text, err := judgedJSON.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+func main() {
+	var judged []judgedJSON.RawMessage
+CASES
+	judgedOut.WriteString("MARK" + string(judgedShow(judged)) + "\\n")
+	judgedOS.Exit(0)
+}
+"""
+_IMPORTED = {"encoding/json": "var _ = json.Marshal", "reflect": "var _ = reflect.DeepEqual"}
+"""What uses an import that MBXP wants for its tests."""
+
+
+def _pass(program: str, note: str, test: str, limits: Limits) -> Result:
+    """Return whether the calls of `test` give what it wants; `note` is what `_note` says of the program."""
+    tools = toolchain.go()
+    if tools is None:
+        raise Unavailable(f"not gold's form, and the tests cannot be run without {toolchain.GO}")
+    wanted = _wanted(test, tools)
+    named = note.split()
+    whole = program if "package" in named else f"package main; {program}"
+    whole = "\n".join([whole, *(_IMPORTED[name] for name in named[1:])])
+    calls = _driver(case["call"] for case in _cases(test))
+    claim = toolchain.ask(tools, {"judged.go": calls, "program.go": whole}, limits)
+    is_right = claim.text is not None and _is_same(claim.text, wanted)
+    return Result(float(is_right), claim.text or claim.detail, claim.isolation)
+
+
+@functools.lru_cache(maxsize=4096)
+def _wanted(test: str, tools: toolchain.Toolchain) -> str:
+    """Return what `test` wants, as a claim would have it, worked out without any program."""
+    values = _driver(case["value"] for case in _cases(test))
+    return toolchain.work_out(tools, {"judged.go": values})
+
+
+def _cases(test: str) -> list[re.Match[str]]:
+    """Return the calls of `test` with what each is to give; Unavailable if it holds anything else."""
+    head, start, body = test.partition(_HEAD.splitlines()[-1] + "\n")
+    if (head + start).split() != _HEAD.split():
+        raise Unavailable("the tests are not of MBXP's shape: no main after a deepCompare that compares as it does")
+    cases, at = [], 0
+    while case := _CASE.match(body, at):
+        cases.append(case)
+        at = case.end()
+    if not cases or body[at:].split() != ["}"]:
+        raise Unavailable(f"the tests are not of MBXP's shape: {' '.join(body[at:].split())[:80]!r}")
+    return cases
+
+
+def _driver(values: Iterable[str]) -> str:
+    lines = (f"\tjudged = append(judged, judgedShow({value}))" for value in values)
+    return _DRIVER.strip().replace("MARK", "\\x02" + toolchain.MARK[1:]).replace("CASES", "\n".join(lines))
+
+
+def _is_same(claimed: str, wanted: str) -> bool:
+    """Return whether two texts in JSON are equal as Go's `interface{}` are; what the first is, a program says."""
+    try:
+        return bool(_typed(claimed) == _typed(wanted))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _typed(text: str) -> Any:
+    """Return the value of `text`, in which true is not 1: they are equal to Python."""
+    value = json.loads(text, parse_int=float, parse_constant=_refuse)
+
+    def typed(part: Any) -> Any:
+        if isinstance(part, list):
+            return [typed(one) for one in part]
+        if isinstance(part, dict):
+            return {key: typed(one) for key, one in part.items()}
+        return (type(part), part)
+
+    return typed(value)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 # --- in the child -----------------------------------------------------------------------------------------------------
 
 _LANGUAGE = Language(tree_sitter_go.language())
@@ -130,7 +282,7 @@ def _read(text: str) -> dict[str, str]:
     normal = " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) not in _IDLE)
     if fault := grammar.first_fault(grammar.parse(_LANGUAGE, normal)):
         return {"fault": f"a line ends where a statement goes on; written on one line, {fault}"}
-    return {"normal": normal}
+    return {"normal": normal, "note": _note(root)}
 
 
 _STRAY = re.compile(r"[\x0b\x0c]|//go:(?:build|embed|linkname)|//[ \t]*\+build")
@@ -156,6 +308,18 @@ def _misplaced(root: Node) -> str:
         if node.type not in _TOP:
             return f"{grammar.place(node)}: expected a function, got {grammar.text_of(node)[:40]!r}"
     return "" if any(node.type in _FUNCTIONS for node in parts) else "line 1, column 1: expected a function"
+
+
+def _note(root: Node) -> str:
+    """Return "package" or "none", then which of `_IMPORTED` the program imports under their own names."""
+    words = ["package" if any(node.type == "package_clause" for node in root.children) else "none"]
+    imports = [node for node in root.children if node.type == "import_declaration"]
+    specs = [spec for node in imports for part in node.children for spec in (part, *part.children)]
+    for spec in specs:
+        path = spec.child_by_field_name("path") if spec.type == "import_spec" else None
+        if path is not None and spec.child_by_field_name("name") is None:
+            words += [name for name in _IMPORTED if name == grammar.text_of(path)[1:-1]]
+    return " ".join(words)
 
 
 # --- local names ------------------------------------------------------------------------------------------------------

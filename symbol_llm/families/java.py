@@ -1,27 +1,36 @@
-"""Java programs. Equal means: the same tokens, without comments and layout, whatever local names are called.
+"""Java programs. Equal means: the same tokens whatever local names are called or, with tests, the results that they want.
 
-Local variables, parameters and the variables of patterns are renamed in the order in which they appear; fields, methods,
-types and labels keep their names, since tests call them. Gold is `problem.program`, parsed by tree-sitter as is a program:
-types, or methods alone, possibly after a package and imports. What the compiler would refuse for its types passes.
+For the tokens comments and layout do not count. Local variables, parameters and the variables of patterns are renamed in
+the order in which they appear; fields, methods, types and labels keep their names, since tests call them. Gold is
+`problem.program`, parsed by tree-sitter as is a program: types, or methods alone, possibly after a package and imports.
+What the compiler would refuse for its types passes.
 
-`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023). Running tests takes a
-JDK, which starts processes, and no sandbox child may. Hence a problem with tests leaves a program of another form than
-gold's unscored, for it may be right; where it never names the entry point it is rejected. A problem without tests
-rejects every other form.
+`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a class Main that says
+`int x0 = Some.method(3); int v0 = 9;` and compares the two, call after call. Where there is a JDK, a program of another
+form is built with the calls alone and run in the sandbox; what the tests want is worked out in a run of its own, which
+knows no program. Both are printed with their types by one method of ours, so that equal texts are what `equals` of these
+types finds equal: an Integer is no Long, 0.0 is not -0.0, NaN is NaN, any List is equal to any other of equal elements. A
+value of another type than those of `_DRIVER`, an exception and an early end are wrong. A program that answers all its
+tests right may still be wrong elsewhere.
 
-Missed: all that makes two different texts do the same.
+Without a JDK a problem with tests leaves a program of another form than gold's unscored, for it may be right. One that
+never names the entry point is rejected, as is every other form where there are no tests.
+
+Missed: without tests, all that makes two different texts do the same.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tree_sitter_java
 from tree_sitter import Language, Node
 
+from symbol_llm import toolchain
 from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
@@ -29,8 +38,8 @@ from symbol_llm.records import Problem
 from symbol_llm.syntax import grammar
 from symbol_llm.syntax.grammar import Form, Plan, Rules
 
-VERSION = 2
-METRIC = "normal form"
+VERSION = 3
+METRIC = "normal form, or execution of tests"
 
 
 def canonical(program: str) -> str:
@@ -45,18 +54,21 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` has gold's form, else 0.0; Unavailable where only running the tests could tell."""
-    gold = problem.program
+    """1.0 if `program` has gold's form or passes the tests, else 0.0; Unavailable if they cannot be run here.
+
+    Gold is needed only where there are no tests.
+    """
+    gold, test = problem.program, problem.environment.get("test")
     forms, isolation = _forms([program] if gold is None else [program, gold], limits)
-    if gold is None or forms[1].fault:
+    has_gold = gold is not None and not forms[1].fault
+    if not test and not has_gold:
         raise InvalidInput(f"problem {problem.id}: no gold program that parses: {gold and forms[1].fault}")
-    if forms[0].normal == forms[1].normal:
+    if has_gold and forms[0].normal == forms[1].normal:
         return Result(1.0, forms[0].normal, isolation)
     entry_point = problem.environment.get("entry_point")
-    calls = not entry_point or entry_point in forms[0].normal.split(" ")
-    if problem.environment.get("test") and calls:
-        raise Unavailable("not gold's form, and the tests cannot be run without a JDK")
-    return Result(0.0, forms[0].normal, isolation)
+    if not test or (entry_point and entry_point not in forms[0].normal.split(" ")):
+        return Result(0.0, forms[0].normal, isolation)
+    return _pass(program, forms[0].note, test, limits)
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
@@ -96,6 +108,134 @@ def _forms(texts: list[str], limits: Limits) -> tuple[list[Form], str]:
     return forms, isolation
 
 
+# --- tests ------------------------------------------------------------------------------------------------------------
+
+_HEAD = """
+class Main {
+    public static boolean compare(Object obj1, Object obj2) {
+        if (obj1 == null && obj2 == null){
+            return true;
+        } else if (obj1 == null || obj2 == null){
+            return false;
+        } else {
+            return obj1.equals(obj2);
+        }
+    }
+    public static void main(String[] args) throws Exception {
+"""
+_CASE = re.compile(
+    r"\s*(?:[^\n=]+ arg\d+ = [^\n]*;\n)*\s*(?P<type>[\w<>, ]+) (?P<x>x\d+) = (?P<call>[^\n]*);\n"
+    r"\s*(?P=type) (?P<v>v\d+) = (?P<value>[^\n]*);\n"
+    r"\s*if \(!\(compare\((?P=x), (?P=v)\)\)\) \{\n\s*throw new [^\n]*;\n\s*\}\n"
+)
+_FILE_NAME = re.compile(r"[A-Za-z_$][\w$]{0,99}", re.ASCII)
+_CLASS = "Judged"
+_DRIVER = r"""
+import java.io.*;
+import java.math.*;
+import java.util.*;
+
+class Judged {
+    public static void main(java.lang.String[] args) {
+        java.io.PrintStream out = java.lang.System.out;
+        java.io.PrintStream nowhere = new java.io.PrintStream(java.io.OutputStream.nullOutputStream());
+        java.lang.System.setOut(nowhere);
+        java.lang.System.setErr(nowhere);
+        java.util.List<java.lang.String> shown = new java.util.ArrayList<>();
+        int status = 0;
+        try {
+            run(shown);
+            out.println("MARK" + shown);
+        } catch (java.lang.Throwable e) {
+            out.println("error: " + e);
+            status = 1;
+        }
+        out.flush();
+        java.lang.Runtime.getRuntime().halt(status);
+    }
+
+    static void run(java.util.List<java.lang.String> shown) throws java.lang.Throwable {
+CASES
+    }
+
+    static java.lang.String show(java.lang.Object value) {
+        if (value == null || value instanceof java.lang.Boolean || value instanceof java.lang.Integer) return "" + value;
+        if (value instanceof java.lang.Long) return value + "L";
+        if (value instanceof java.lang.Double) return value + "d";
+        if (value instanceof java.lang.Float) return value + "f";
+        if (value instanceof java.lang.Short) return value + "s";
+        if (value instanceof java.lang.Byte) return value + "b";
+        if (value.getClass() == java.math.BigInteger.class) return value + "n";
+        if (value.getClass() == java.math.BigDecimal.class) return value + "m";
+        if (value instanceof java.lang.Character) return "'" + escape("" + value) + "'";
+        if (value instanceof java.lang.String) return '"' + escape((java.lang.String) value) + '"';
+        java.util.List<java.lang.String> parts = new java.util.ArrayList<>();
+        if (value instanceof java.util.List) {
+            for (java.lang.Object one : (java.util.List<?>) value) parts.add(show(one));
+            return parts.toString();
+        }
+        if (value instanceof java.util.Set) {
+            for (java.lang.Object one : (java.util.Set<?>) value) parts.add(show(one));
+        } else if (value instanceof java.util.Map) {
+            for (java.util.Map.Entry<?, ?> one : ((java.util.Map<?, ?>) value).entrySet())
+                parts.add(show(one.getKey()) + ": " + show(one.getValue()));
+        } else {
+            throw new java.lang.IllegalArgumentException("a " + value.getClass().getName() + " is not compared");
+        }
+        java.util.Collections.sort(parts);
+        return (value instanceof java.util.Set ? "set" : "map") + parts;
+    }
+
+    static java.lang.String escape(java.lang.String text) {
+        java.lang.StringBuilder to = new java.lang.StringBuilder();
+        for (char c : text.toCharArray()) {
+            if (c < ' ' || c > '~' || c == '"' || c == '\\') to.append(java.lang.String.format("\\u%04x", (int) c));
+            else to.append(c);
+        }
+        return to.toString();
+    }
+}
+"""
+
+
+def _pass(program: str, public: str, test: str, limits: Limits) -> Result:
+    """Return whether the calls of `test` give what it wants; `public` is the name of the program's public type, if any."""
+    tools = toolchain.jdk(_CLASS)
+    if tools is None:
+        raise Unavailable(f"not gold's form, and the tests cannot be run without {toolchain.JDK}")
+    wanted = _wanted(test, tools)
+    name = public if _FILE_NAME.fullmatch(public) else "Program"
+    calls = _driver((case["type"], case["x"], case["call"]) for case in _cases(test))
+    claim = toolchain.ask(tools, {f"{name}.java": program, f"{_CLASS}.java": calls}, limits)
+    return Result(float(claim.text == wanted), claim.text or claim.detail, claim.isolation)
+
+
+@functools.lru_cache(maxsize=4096)
+def _wanted(test: str, tools: toolchain.Toolchain) -> str:
+    """Return what `test` wants, as a claim would have it, worked out without any program."""
+    values = _driver((case["type"], case["v"], case["value"]) for case in _cases(test))
+    return toolchain.work_out(tools, {f"{_CLASS}.java": values})
+
+
+def _cases(test: str) -> list[re.Match[str]]:
+    """Return the calls of `test` with what each is to give; Unavailable if it holds anything else."""
+    head, start, body = test.partition(_HEAD.splitlines()[-1])
+    if (head + start).split() != _HEAD.split():
+        raise Unavailable("the tests are not of MBXP's shape: no class Main that compares as it does")
+    cases, at = [], 0
+    while case := _CASE.match(body, at):
+        cases.append(case)
+        at = case.end()
+    if not cases or body[at:].split() != ["}", "}"]:
+        raise Unavailable(f"the tests are not of MBXP's shape: {' '.join(body[at:].split())[:80]!r}")
+    return cases
+
+
+def _driver(variables: Iterable[tuple[str, str, str]]) -> str:
+    lines = (f"        {kind} {name} = {value};\n        shown.add(show({name}));" for kind, name, value in variables)
+    return _DRIVER.strip().replace("MARK", "\\u0002" + toolchain.MARK[1:]).replace("CASES", "\n".join(lines))
+
+
 # --- in the child -----------------------------------------------------------------------------------------------------
 
 _LANGUAGE = Language(tree_sitter_java.language())
@@ -117,9 +257,8 @@ def _read(text: str) -> dict[str, str]:
         return {"limit": f"the program has more than {grammar.MAX_DEPTH} levels"}
     rules = Rules(_FUNCTIONS, lambda node: node.type in _SCOPES, _plan)
     tokens = [token for token, _ in grammar.renamed(root, rules, _ATOMS)]
-    return {
-        "normal": " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) != (",", "}"))
-    }
+    normal = " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) != (",", "}"))
+    return {"normal": normal, "note": _public(root)}
 
 
 _STRAY = re.compile(r"[\x0b\x1a]|\\u+[0-9a-fA-F]{4}")
@@ -135,6 +274,19 @@ def _misplaced(root: Node) -> str:
     if not any(node.type in (*_TYPES, "method_declaration") for node in parts):
         return "line 1, column 1: expected a class or a method"
     return ""
+
+
+def _public(root: Node) -> str:
+    """Return the name of the first public type, after which its file is to be called; empty if there is none."""
+    for node in root.children:
+        name = node.child_by_field_name("name")
+        if node.type in _TYPES and name is not None and any(_is_public(child) for child in node.children):
+            return grammar.text_of(name)
+    return ""
+
+
+def _is_public(modifiers: Node) -> bool:
+    return modifiers.type == "modifiers" and any(word.type == "public" for word in modifiers.children)
 
 
 # --- local names ------------------------------------------------------------------------------------------------------

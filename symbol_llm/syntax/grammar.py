@@ -28,12 +28,15 @@ class Form(NamedTuple):
 
     normal: str
     fault: str
+    note: str = ""
+    """What else the language's reader has to say of the text."""
 
 
 def normal_forms(entry: str, texts: Sequence[str], limits: Limits) -> tuple[list[Form], str]:
     """Call `entry` on {"texts": texts} in a child; return a form for each text, and the isolation.
 
-    `entry` returns for each text {"normal": ...}, {"fault": ...} or {"limit": ...}; the last raises LimitExceeded.
+    `entry` returns for each text {"normal": ...}, maybe with a "note", {"fault": ...} or {"limit": ...}; the last raises
+    LimitExceeded.
     """
     outcome = sandbox.run(entry, {"texts": list(texts)}, limits)
     outcome.check_limits()
@@ -42,7 +45,8 @@ def normal_forms(entry: str, texts: Sequence[str], limits: Limits) -> tuple[list
     for found in outcome.value:
         if "limit" in found:
             raise LimitExceeded(found["limit"])
-    return [Form(found.get("normal", ""), found.get("fault", "")) for found in outcome.value], outcome.isolation
+    forms = [Form(*(found.get(key, "") for key in Form._fields)) for found in outcome.value]
+    return forms, outcome.isolation
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------

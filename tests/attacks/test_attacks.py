@@ -8,6 +8,7 @@ says why an attack that still works is known.
 Programs are written so that to be accepted is to have done the harm: what they answer is stolen or forged.
 """
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ KINDS = ("escape", "forge", "exhaust", "cheat")
 FAMILIES = (
     "python", "sql", "rules", "fol", "commands", "amr", "triples", "top", "calls", "mrl", "sexpr", "cogs",
     "pddl", "plan", "csp", "scene", "geometry", "smiles", "choice", "regex", "bash", "java", "go", "sparql", "cypher",
+    "lispress",
 )  # fmt: skip
 ENTRIES = [(kind, entry) for kind in KINDS for entry in yaml.safe_load((CORPUS / f"{kind}.yaml").read_text())]
 TIMEOUT_S = {"exhaust": 1.0}
@@ -60,6 +62,8 @@ def program_of(entry: dict[str, Any]) -> str:
 def test_attack_is_contained_and_the_next_sample_is_judged_right(kind: str, entry: dict[str, Any]) -> None:
     limits = Limits(timeout_s=TIMEOUT_S.get(kind, 2.0))
     judge_next(entry["family"])  # so that starting the sandbox does not count as the attack's time
+    if "test" in entry.get("environment", {}):
+        skip_or_warm_up(entry["family"], entry["environment"]["test"])
     start = time.monotonic()
     verdict = judge(problem_of(entry), program_of(entry), limits)
     assert time.monotonic() - start < limits.timeout_s + SLACK_S
@@ -67,6 +71,21 @@ def test_attack_is_contained_and_the_next_sample_is_judged_right(kind: str, entr
     judge_next(entry["family"])
     assert not list(Path("/tmp").glob("symbol-llm-escaped-*"))
     assert not survivors()
+
+
+TRIFLES = {
+    "java": "class A { static int f(int n) { return 0; } }",
+    "go": "package main\nfunc f(n int) int { return 0 }",
+}
+
+
+@functools.cache
+def skip_or_warm_up(family: str, test: str) -> None:
+    """Skip where the tests cannot be run; else have it worked out what they want, which happens once."""
+    verdict = judge(problem(family, environment={"test": test}), TRIFLES[family], PATIENCE)
+    if verdict.status == "unscored":
+        pytest.skip(verdict.detail)
+    assert verdict.status == "rejected"
 
 
 def judge_next(family: str) -> None:

@@ -1,14 +1,16 @@
-"""Go: local names and layout do not count, everything else does; tests that cannot be run leave a verdict open."""
+"""Go: local names and layout do not count, all else does, unless tests tell; without Go they leave a verdict open."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from symbol_llm import toolchain
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
-from symbol_llm.families.go import canonical, mutants, run, score
+from symbol_llm.families.go import _HEAD, canonical, mutants, run, score
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 from symbol_llm.verify import judge
@@ -91,11 +93,12 @@ def test_a_tree_too_deep_to_walk_is_a_limit() -> None:
         canonical(function(f"return {'1 + ' * 1000}1"))
 
 
-def test_tests_that_cannot_be_run_leave_another_form_open() -> None:
+def test_tests_that_cannot_be_run_leave_another_form_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
     gold, other = function("return n + n"), function("return 2 * n")
     tested = problem(gold, test="func main() { }", entry_point="f")
     assert score(gold, tested, LIMITS).score == 1.0
-    with pytest.raises(Unavailable, match="Go tool chain"):
+    with pytest.raises(Unavailable, match="cannot be run without Go"):
         score(other, tested, LIMITS)
     assert judge(tested, other, LIMITS).status == "unscored"
     assert score(function("return 2 * n", "g(n int) int"), tested, LIMITS).score == 0.0
@@ -106,6 +109,167 @@ def test_gold_that_is_missing_or_broken_is_our_fault() -> None:
     for gold in (None, "func f() {"):
         with pytest.raises(InvalidInput, match="no gold program that parses"):
             score(function(""), problem(gold), LIMITS)
+
+
+# --- tests that are run -----------------------------------------------------------------------------------------------
+
+with_go = pytest.mark.skipif(toolchain.go() is None, reason="no Go with its packages built: apt-get install golang-go")
+
+
+def with_tests(*cases: tuple[str, str]) -> Problem:
+    """Give a problem whose tests are (call, result), written as MBXP does."""
+    text = "\n".join(
+        f'\tactual_{n} := {call}\n\texpected_{n} := {result}\n\tdeepCompare(actual_{n}, expected_{n}, "case {n}")\n'
+        for n, (call, result) in enumerate(cases, 1)
+    )
+    return problem(None, test=f"{_HEAD}{text}\n}}\n", entry_point="f")
+
+
+SQUARES = with_tests(("f(3)", "9"), ("f(-4)", "16"))
+RIGHT = function("return n * n")
+
+
+def importing(name: str, body: str, more: str = "") -> str:
+    return f'package main\nimport "{name}"\nfunc f(n int) int {{\n{body}\n}}\n{more}'
+
+
+@with_go
+@pytest.mark.parametrize(
+    "program",
+    [
+        RIGHT,
+        RIGHT.removeprefix("package main\n"),
+        RIGHT.replace("main\n", 'main\nimport (\n"encoding/json"\n"reflect"\n)\n'),
+        RIGHT.replace("main\n", 'main\nimport js "encoding/json"\nvar x, _ = js.Marshal(1)\n'),
+        importing("fmt", "fmt.Println(n); println(n); return n * n"),
+        importing("math", "return int(math.Pow(float64(n), 2))"),
+        function("c := make(chan int)\nfor range [4]int{} { go func() { c <- n * n }() }\n<-c\nreturn <-c"),
+        function("go func() { for {} }()\nreturn n * n"),
+        function("return g(n)") + "\nfunc g[T int](n T) T { return n * n } // a type of any kind",
+    ],
+)
+def test_another_form_is_accepted_where_its_tests_pass(program: str) -> None:
+    assert score(program, SQUARES, LIMITS)[:3] == (1.0, "[9,16]", "landlock+seccomp+rlimits")
+
+
+@with_go
+@pytest.mark.parametrize(
+    ("program", "value"),
+    [
+        (function("return n * 3"), "[9,-12]"),
+        (function("return m * n"), "program.go:3:8: undefined: m"),
+        (function("return float64(n)", "f(n int) float64"), "[3,-4]"),
+        (RIGHT.replace("main", "other"), "package other; expected"),
+        (RIGHT + "\nfunc main() { }", "main redeclared in this block"),
+        (RIGHT.replace("main\n", 'main\nimport "os"\n'), "imported and not used"),
+        (RIGHT.replace("main\n", 'main\nimport "C"\n'), "could not import C"),
+        (function("return g(n)") + "\nfunc g(n int) int", "missing function body"),
+        (function("return n / (n - n)"), "panic: runtime error: integer divide by zero"),
+        (function("select {}"), "fatal error: all goroutines are asleep - deadlock!"),
+        (importing("os", "return n * n", "func init() { os.Exit(0) }"), "ended before it gave a result"),
+        (importing("os", "os.Exit(3); return 0"), "ended with status 3"),
+        (importing("os", 'all, _ := os.ReadDir("/tmp"); if all != nil { return n * n }; return 0'), "[0,0]"),
+        (importing("syscall", "if syscall.Kill(syscall.Getppid(), 9) == nil { return n * n }; return 0"), "[0,0]"),
+    ],
+)
+def test_what_is_not_built_or_gives_something_else_is_rejected(program: str, value: str) -> None:
+    result = score(program, SQUARES, LIMITS)
+    assert result.score == 0.0
+    assert value in (result.value or "")
+
+
+def claiming(line: str) -> str:
+    """Give a program that says `line` for itself, wherever the judge may listen, and ends."""
+    says = f'for fd := 1; fd < 20; fd++ {{ syscall.Write(fd, []byte("{line}\\n")) }}'
+    return importing("syscall", f"{says}\nsyscall.Exit(0)\nreturn 0")
+
+
+@with_go
+def test_a_claim_is_worth_what_it_says() -> None:
+    mark = toolchain.MARK.replace("\x02", "\\x02")
+    for line in (
+        "accepted",
+        "[9,16]",
+        f"{mark}[9]",
+        f"{mark}[9,17]",
+        f"{mark}[true,true]",
+        f"{mark}{'[' * 5000}",
+        f"{mark}NaN",
+    ):
+        assert score(claiming(line), SQUARES, LIMITS).score == 0.0
+    assert score(claiming(f"{mark}[9,16]"), SQUARES, LIMITS).score == 1.0
+
+
+@with_go
+@pytest.mark.parametrize(
+    ("imported", "body", "status"),
+    [
+        ("os", "_ = os.Args; for { }", "timeout"),
+        ("os", "for { go func() { for { _ = os.Args } }() }", "timeout"),
+        ("os", "return make([]int, len(os.Args)<<28)[0]", "resource"),
+        ("os", "for { os.Stderr.Write(make([]byte, 1 << 16)) }", "resource"),
+        (
+            "os",
+            'if e := os.WriteFile("f", make([]byte, 3000000), 0600); e != nil { panic(e) }; return n * n',
+            "rejected",
+        ),
+        ("os/exec", 'if e := exec.Command("/bin/true").Run(); e != nil { panic(e) }; return n * n', "rejected"),
+        ("syscall", 'panic(syscall.Exec("/bin/true", []string{"true"}, nil))', "rejected"),
+        ("os", 'if _, e := os.ReadFile("/etc/passwd"); e != nil { panic(e) }; return n * n', "rejected"),
+        ("os", 'if _, e := os.Create("/tmp/symbol-llm-escaped-go"); e != nil { panic(e) }; return n * n', "rejected"),
+        ("net", 'if _, e := net.Listen("tcp", "127.0.0.1:0"); e != nil { panic(e) }; return n * n', "rejected"),
+        ("net", 'if _, e := net.Dial("udp", "127.0.0.1:80"); e != nil { panic(e) }; return n * n', "rejected"),
+        ("unsafe", "*(*int)(unsafe.Pointer(uintptr(8))) = 1; return n * n", "rejected"),
+    ],
+)
+def test_a_hostile_program_is_contained_and_the_next_is_judged_right(imported: str, body: str, status: str) -> None:
+    assert judge(SQUARES, importing(imported, body), Limits(timeout_s=2)).status == status
+    assert not Path("/tmp/symbol-llm-escaped-go").exists()
+    assert judge(SQUARES, RIGHT, LIMITS).status == "accepted"
+
+
+@with_go
+@pytest.mark.parametrize(
+    ("gives", "equal", "unequal"),
+    [
+        ("3", "3.0", "4"),
+        ("0.1 + 0.2 + n", "0.1 + 0.2", "0.31"),
+        ("1", "1", "true"),
+        ("nil", "nil", "[]int{}"),
+        ("[]int(nil)", "nil", "[]int{}"),
+        ('"a\\"é\\n"', '"a\\"é\\n"', '"a\\"e\\n"'),
+        ("[]interface{}{1, nil}", "[2]interface{}{1.0, nil}", "[]interface{}{nil, 1}"),
+        ('map[string]int{"a": 1, "b": 2}', 'map[string]float64{"b": 2, "a": 1}', 'map[string]int{"a": 2, "b": 1}'),
+        ("struct{ A int }{1}", 'map[string]int{"A": 1}', 'map[string]int{"a": 1}'),
+    ],
+)
+def test_results_are_equal_as_the_tests_find_them(gives: str, equal: str, unequal: str) -> None:
+    program = f"var n = 0.0\nfunc f() interface{{}} {{ return {gives} }}"
+    assert score(program, with_tests(("f()", equal)), LIMITS).score == 1.0
+    assert score(program, with_tests(("f()", unequal)), LIMITS).score == 0.0
+
+
+@with_go
+def test_tests_of_another_shape_leave_another_form_open() -> None:
+    test = SQUARES.environment["test"]
+    for other in (
+        test.replace("reflect.DeepEqual(a2, b2)", "true"),
+        test.replace("expected_2 :=", "wanted_2 :="),
+        test.replace("deepCompare(actual_2", "println(actual_2"),
+        "func main() { }",
+    ):
+        with pytest.raises(Unavailable, match="shape"):
+            score(RIGHT, problem(None, test=other, entry_point="f"), LIMITS)
+    with pytest.raises(Unavailable, match="cannot be worked out: judged.go:.*overflows"):
+        score(RIGHT, with_tests(("f(3)", "10000000000000000000000")), LIMITS)
+
+
+@with_go
+def test_a_limit_that_our_own_run_hits_is_not_put_down_to_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "OURS", Limits(timeout_s=0.0001))
+    assert judge(with_tests(("f(5)", "25")), RIGHT, LIMITS).status == "unscored"
+    monkeypatch.undo()
+    assert judge(with_tests(("f(5)", "25")), RIGHT, LIMITS).status == "accepted"
 
 
 def test_running_gives_the_form() -> None:
