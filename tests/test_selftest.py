@@ -58,3 +58,29 @@ def test_what_is_not_there_is_told(tmp_path):
         selftest("sums", None, 1, LIMITS)
     with pytest.raises(InvalidInput, match="no data set of mrl there"):
         selftest("mrl", scan(tmp_path, "I_WALK"), 1, LIMITS)
+
+
+def sums(tmp_path, *programs):
+    folder = tmp_path / "math" / "gsm_hard"
+    folder.mkdir(parents=True)
+    rows = [{"id": f"m{i}", "input": f"Sum {i}?", "code": code, "target": 4} for i, code in enumerate(programs)]
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_a_mutant_that_runs_to_the_very_value_asked_for_is_counted_apart(tmp_path):
+    unused = "def solution():\n    result = 4\n    unused = 5\n    return result"
+    near = "def solution():\n    return 4 + 0.00000001 * 0"
+    found = selftest("python", sums(tmp_path, unused, near), 10, LIMITS)
+    (row,) = (row for row in found.rows if row.data == "math/gsm_hard")
+    assert (row.gold_accepted, row.n_mutants + row.n_same) == (1, 4)
+    assert row.n_same >= 1  # 5 became 6
+    assert row.mutants_refused < 1  # 1e-08 was added to 4: another value, but accepted
+
+
+def test_theories_are_judged_again_with_gold_held_against_their_mutants():
+    found = selftest("rules", None, 4, LIMITS)
+    (held,) = (row for row in found.rows if row.data.endswith(", held to gold"))
+    (free,) = (row for row in found.rows if row.data == held.data.removesuffix(", held to gold"))
+    assert (held.n_gold, held.gold_accepted, held.n_mutants) == (0, None, free.n_mutants)
+    assert held.mutants_refused >= free.mutants_refused

@@ -3,7 +3,7 @@
 A program either defines `solution()`, whose return value is the answer, or assigns `answer` at top level; `solution`
 wins. It runs in a sandbox child that returns a tagged value; the comparison with gold happens here, out of its reach:
 
-- Two exact numbers (int, Fraction) must be the same. Otherwise numbers may differ by 1e-4, or by 1e-6 of gold where
+- Two exact numbers (int, Fraction) must be the same. Otherwise numbers may differ by 1e-4, or by 1e-9 of gold where
   that is more, but by no more than a hundredth of gold: 0 is no answer to 0.00005. NaN and infinity match nothing.
 - A string that holds a number ("1,200", "3/4") counts as that number; other strings are compared without regard to case
   and to runs of white space. A bool equals only a bool; None matches nothing; lists and tuples go element by element.

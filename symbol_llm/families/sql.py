@@ -1,26 +1,35 @@
-"""SQL queries in SQLite's dialect. Equal means: on the problem's database the query returns the gold rows.
+"""SQL queries in SQLite's dialect. Equal means: on the problem's database, and on others made for the purpose, gold's rows.
 
 The database is `environment["database"]` (a file) or `environment["script"]` (the statements that make it); it is
 opened read-only in a sandbox child, where an authorizer lets a query read tables and call functions, and nothing else.
-`environment["schema"]`, instead of these or besides a script, holds the CREATE TABLE statements alone: they are filled in
-several ways, with matching keys and the constants of gold, and the query must return the gold rows each time
-(test-suite accuracy, Zhong et al. 2020). A filling on which gold itself depends on the order of the rows does not count.
-Gold is `problem.answer`, a list of rows, or, where that is None, any of `environment["gold"]` or else
-`problem.program`, each run in a child of its own.
+`environment["schema"]`, instead of these or besides a script, holds the CREATE TABLE statements alone.
+Gold is any of `environment["gold"]` or else `problem.program`, each run in a child of its own; without such queries it is
+`problem.answer`, a list of rows on the given database, and that is all that is compared.
 
-Rows are compared as a multiset, as a list if the gold query's outermost SELECT has an ORDER BY. Columns count by place,
-not by name; numbers may differ by 1e-6 of themselves. A query that reads no table is not accepted unless gold reads
-none. Gold that returns no rows proves nothing: such a problem is refused as invalid, hence unscored and not collected.
+The databases made are fillings of the schema or, without one, copies of the given database with changed rows
+(`symbol_llm/syntax/sql_fillings.py`; test-suite accuracy, Zhong et al. 2020). They hold what gold and the program
+compare columns with, one below and one above, texts with more or less to them, keys that match and that do not,
+doubles and ties; one filling has a row a table. One where gold fails, is costly, hangs on how ties are broken, or gives
+but NULL, zero or nothing does not count; hence none is empty, nor is it asked whether MAX of nothing is NULL or no row.
 
-Missed: two different queries that agree on this database by accident.
+Rows are compared as a multiset, as a list if the gold query's outermost SELECT has an ORDER BY, where rows that it leaves
+tied may stand in any order. Columns count by place, not by name; numbers may differ by 1e-6 of themselves. A query that
+reads no table is not accepted unless gold reads none. Gold that returns no rows anywhere proves nothing: such a problem
+is refused as invalid, hence unscored and not collected.
+
+Missed: queries that differ only on databases that are not made, such as ones with NULLs that gold does not ask for;
+which row's value a column takes that is neither grouped by nor aggregated.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -30,21 +39,36 @@ from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+from symbol_llm.syntax.sql_fillings import (
+    MOST_CONSTANTS,
+    SIZES,
+    Constant,
+    Filling,
+    Hints,
+    copies,
+    fill,
+    fillings,
+    read,
+)
 
-VERSION = 3
+VERSION = 4
 METRIC = "execution accuracy"
+
+GOLD_STEPS = 3_000_000
+"""Instructions of SQLite's machine, some 50 ms, in which gold must end on a database that was made, or it does not count."""
+STEPS = 10 * GOLD_STEPS
+"""In which a program must end there."""
 
 Row = list[Any]
 """Cells are None, int, float, str, or {"blob": hexadecimal digits}."""
 
 
 class Rows(NamedTuple):
-    """What a query returned, whether it read any table, and whether ties could change its rows or their order."""
+    """What a query returned, whether it read any table, and for gold what it returns as ties are broken in other ways."""
 
     rows: list[Row]
     reads: bool
-    firm: bool = True
-    in_firm_order: bool = True
+    ties: list[list[Row]] = []
 
 
 def canonical(program: str) -> str:
@@ -54,30 +78,41 @@ def canonical(program: str) -> str:
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the rows as text."""
-    found, isolation = _run(program, problem, limits)
-    return Ran(None, found, isolation) if isinstance(found, str) else Ran(_show(found), "", isolation)
+    first = range(len(SIZES) if _given(problem) is None else 1)
+    found, isolation = _run(program, problem, _hints(_gold_queries(problem), None), limits, list(first))
+    fault = _fault(found)
+    return Ran(None, fault, isolation) if fault else Ran(_show(found), "", isolation)
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` returns the gold rows, else 0.0."""
-    found, isolation = _run(program, problem, limits)
-    if isinstance(found, str):
-        return Result(0.0, found, isolation)
-    accepted = any(
-        all(
-            not right.firm
-            or (
-                _same_rows(left.rows, right.rows, ordered=ordered and right.in_firm_order) and left.reads >= right.reads
-            )
-            for left, right in zip(found, gold, strict=True)
-        )
-        for gold, ordered in _gold(problem, limits)
-    )
+    """1.0 if `program` returns the gold rows on each database that counts, else 0.0."""
+    _query(program)
+    hints = _hints(_gold_queries(problem), program)
+    golds = list(_gold(problem, hints, limits))
+    wanted = sorted({n for gold in golds for n in gold})
+    may_tie = not {"order", "limit", "group_concat"}.isdisjoint(_query(program))
+    found, isolation = _run(program, problem, hints, limits, wanted, ties=may_tie, steps=STEPS)
+    if fault := _fault(found):
+        if "interrupted" in fault:
+            raise LimitExceeded(f"on a database of few rows the query needs more than {STEPS} steps", isolation)
+        return Result(0.0, fault, isolation)
+    rows = {n: one for n, one in zip(wanted, found, strict=True) if not isinstance(one, str)}
+    accepted = any(all(_agrees(rows[n], one) for n, one in gold.items()) for gold in golds)
     return Result(float(accepted), _show(found), isolation)
 
 
-def _show(found: list[Rows]) -> str:
-    return str(next((one.rows for one in found if one.rows), []))
+def _agrees(found: Rows, gold: Gold) -> bool:
+    """Return whether a program's rows are gold's, however it breaks ties of its own if gold leaves none open."""
+    ways = [found.rows, *found.ties] if gold.firm else [found.rows]
+    return all(_matches(rows, gold) for rows in ways) and found.reads >= gold.reads
+
+
+def _fault(found: list[Rows | str]) -> str:
+    return next((one for one in found if isinstance(one, str)), "")
+
+
+def _show(found: list[Rows | str]) -> str:
+    return str(next((one.rows for one in found if not isinstance(one, str) and one.rows), []))
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
@@ -169,41 +204,161 @@ def _is_ordered(query: str) -> bool:
     return False
 
 
+# --- what queries say of rows -----------------------------------------------------------------------------------------
+
+_EQUATED = re.compile(r"\b(?:\w+\s*\.\s*)?([^\W\d]\w*)\s*=\s*(?:\w+\s*\.\s*)?([^\W\d]\w*)\b(?!\s*[.(])")
+_ASKED_FOR_NULL = re.compile(
+    r"([^\W\d]\w*)[\"`\]]?\s+(?:IS\s+(?:NOT\s+)?NULL|ISNULL|NOTNULL)\b|\b(?:IFNULL|COALESCE)\s*\(\s*(?:\w+\s*\.\s*)?(\w+)",
+    re.IGNORECASE,
+)
+_SUMMED = re.compile(r"\b(?:AVG|SUM|TOTAL)\s*\(\s*(?:DISTINCT\s+)?(?:\w+\s*\.\s*)?(\w+)", re.IGNORECASE)
+_ALIAS = re.compile(r"(?:\bFROM\s|\bJOIN\s|,)\s*(\w+)\s+(?:AS\s+)?(\w+)", re.IGNORECASE)
+_DERIVED = re.compile(r"\)\s*(?:AS\s+)?(\w+)", re.IGNORECASE)
+_LIMIT = re.compile(r"\bLIMIT\s+(\d{1,2})\b", re.IGNORECASE)
+
+
+def _hints(golds: list[str], program: str | None) -> Hints:
+    """Return what `golds` say, and what `program` adds to it."""
+    constants = [constant for gold in golds for constant in _constants(gold)]
+    texts = golds if program is None else [*golds, program]
+    known = {(one.column, one.value) for one in constants}
+    others = [one for one in _constants(program or "") if (one.column, one.value) not in known]
+    return Hints(
+        constants,
+        others[:MOST_CONSTANTS],
+        [(one.lower(), two.lower()) for gold in golds for one, two in _EQUATED.findall(gold)],
+        sorted({(one or two).lower() for gold in golds for one, two in _ASKED_FOR_NULL.findall(gold)}),
+        sorted({name.lower() for gold in golds for name in _SUMMED.findall(gold)}),
+        None if program is None else sorted({name for text in texts for name in _names(text)}),
+        max((int(n) for text in texts for n in _LIMIT.findall(text)), default=0),
+    )
+
+
+def _constants(query: str) -> Iterator[Constant]:
+    """Yield each constant of `query` with the last name before it and the last comparison; not those of THEN and ELSE."""
+    tables = {alias.lower(): "" for alias in _DERIVED.findall(query)}
+    tables |= {alias.lower(): table.lower() for table, alias in _ALIAS.findall(query)}
+    table, column, sign, counts = "", "", "=", True
+    tokens = [(token.lastgroup, token[0]) for token in _TOKEN.finditer(query) if token.lastgroup != "space"]
+    around = zip(["", *(text for _, text in tokens)], tokens, [*(text for _, text in tokens[1:]), ""], strict=False)
+    for before, (kind, token), after in around:
+        text = token.lower()
+        match kind:
+            case "word" if text not in _KEYWORDS:
+                if after == ".":
+                    table = tables.get(text, text)
+                elif after != "(" or text == "count":
+                    column, sign, table = text, "=", table if before == "." else ""
+            case "word" if text in ("then", "else", "when", "end"):
+                counts = text in ("when", "end")
+            case "word" | "sign" if text in ("like", "=", "<", ">", "<=", ">=", "<>", "!="):
+                sign = text
+            case "number" if counts and not text.startswith("0x"):
+                yield Constant(table, column, float(text) if re.search("[.e]", text) else int(text), sign)
+            case "text" | "name" if counts and text[0] in "'\"":
+                yield Constant(table, column, token[1:-1].replace(text[0] * 2, text[0]), sign)
+            case "name":
+                column, sign, table = text[1:-1], "=", ""
+
+
+def _names(query: str) -> Iterator[str]:
+    for token in _TOKEN.finditer(query):
+        if token.lastgroup in ("word", "name"):
+            yield (token[0] if token.lastgroup == "word" else token[0][1:-1]).lower()
+
+
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-def _gold(problem: Problem, limits: Limits) -> Iterator[tuple[list[Rows], bool]]:
-    """Yield each accepted result and whether its order counts; InvalidInput if gold does not run or is empty."""
+class Gold(NamedTuple):
+    """What a gold query, or the answer that is given, says of one database."""
+
+    ties: list[list[Row]]
+    """Its rows, with ties broken in opposite ways."""
+    reads: bool
+    ordered: bool
+    lax: bool = False
+    """On a database that was made: nothing, zero and NULL are one."""
+
+    @property
+    def firm(self) -> bool:
+        """Say whether the order of rows that gold leaves open changes nothing but that order."""
+        return all(_same_rows(self.ties[0], other, ordered=False) for other in self.ties)
+
+    @property
+    def telling(self) -> bool:
+        """Say whether there is more than many a wrong query gives."""
+        return not _is_nothing(self.ties[0])
+
+
+def _is_nothing(rows: list[Row]) -> bool:
+    """Say whether there is nothing, zero or NULL alone."""
+    return all(cell in (None, 0) for row in rows for cell in row)
+
+
+def _gold(problem: Problem, hints: Hints, limits: Limits) -> Iterator[dict[int, Gold]]:
+    """Yield for each gold query what it says, by number of the database; those that prove nothing are left out.
+
+    InvalidInput if gold does not run or none of its results has a row.
+    """
     queries = _gold_queries(problem)
-    if problem.answer is not None and "schema" not in problem.environment:
-        yield _not_empty([Rows(problem.answer, reads=True)], problem), any(map(_is_ordered, queries))
+    if not queries and problem.answer is not None:
+        yield _proofs({0: Gold([problem.answer], reads=True, ordered=False)}, problem)
         return
     if not queries:
         raise InvalidInput(f"problem {problem.id} has neither an answer nor a gold query")
     for query in queries:
         try:
-            rows, _ = _run(query, problem, limits)
+            results, _ = _run(query, problem, hints, limits, ties=True, steps=GOLD_STEPS)
         except (Unparsable, LimitExceeded) as e:  # gold is ours
             raise InvalidInput(f"problem {problem.id}: gold query fails: {e}") from e
-        if isinstance(rows, str):
-            raise InvalidInput(f"problem {problem.id}: gold query fails: {rows}")
-        if problem.answer is not None and not _same_rows(rows[0].rows, problem.answer, ordered=_is_ordered(query)):
-            raise InvalidInput(f"problem {problem.id}: gold query gives {str(rows[0].rows)[:80]}, not the answer")
-        yield _not_empty(rows, problem), _is_ordered(query)
+        if all(isinstance(one, str) for one in results) or (_given(problem) is not None and _fault(results[:1])):
+            raise InvalidInput(f"problem {problem.id}: gold query fails: {results[0]}")
+        ordered = _is_ordered(query)
+        found = {
+            n: Gold(one.ties, one.reads, ordered, lax=n > 0 or _given(problem) is None)
+            for n, one in enumerate(results)
+            if not isinstance(one, str)
+        }
+        if problem.answer is not None and (0 not in found or not _matches(problem.answer, found[0])):
+            raise InvalidInput(f"problem {problem.id}: gold query gives {_show(results[:1])[:80]}, not the answer")
+        yield _proofs(found, problem)
+
+
+def _proofs(found: dict[int, Gold], problem: Problem) -> dict[int, Gold]:
+    """Return what counts: on the given database, and on those made where it does not hang on ties.
+
+    None of them is enough unless gold tells something on one; where it does not, one with rows must do.
+    """
+    firm = {n: one for n, one in found.items() if one.firm}
+    tells = any(one.telling for one in firm.values())
+    if _given(problem) is not None and not tells:
+        firm[0] = found[0]
+    if not any(one.ties[0] for one in firm.values()):
+        raise InvalidInput(f"problem {problem.id}: gold returns no rows, which any impossible condition would match")
+    return firm
+
+
+def _given(problem: Problem) -> str | None:
+    """Return the problem's own database, file or script, which is number 0."""
+    return problem.environment.get("database") or problem.environment.get("script")
 
 
 def _gold_queries(problem: Problem) -> list[str]:
     return problem.environment.get("gold") or ([problem.program] if problem.program else [])
 
 
-def _not_empty(gold: list[Rows], problem: Problem) -> list[Rows]:
-    if not any(one.rows for one in gold if one.firm):
-        raise InvalidInput(f"problem {problem.id}: gold returns no rows, which any impossible condition would match")
-    return gold
-
-
-def _run(query: str, problem: Problem, limits: Limits) -> tuple[list[Rows] | str, str]:
-    """Return the rows by database or SQLite's complaint, and the isolation; Unparsable if it is one about grammar."""
+def _run(
+    query: str,
+    problem: Problem,
+    hints: Hints,
+    limits: Limits,
+    only: list[int] | None = None,
+    *,
+    ties: bool = False,
+    steps: int = 0,
+) -> tuple[list[Rows | str], str]:
+    """Return by database the rows or SQLite's complaint, and the isolation; Unparsable if it is one about grammar."""
     _query(query)
     database, script, schema = (problem.environment.get(name) for name in ("database", "script", "schema"))
     if (database is None) == (script is None and schema is None):
@@ -211,52 +366,121 @@ def _run(query: str, problem: Problem, limits: Limits) -> tuple[list[Rows] | str
     if database is not None and not Path(database).is_file():
         raise InvalidInput(f"problem {problem.id}: no database {database!r}")
     readable = [Path(database)] if database is not None else []
-    golds = _gold_queries(problem) if schema is not None else []
-    constants = [pair for gold in golds for pair in _constants(gold)]
-    equated = {name.lower() for gold in golds for pair in _EQUATED.findall(gold) for name in pair}
     database = database and str(Path(database).resolve())
-    args = {"query": query, "database": database, "script": script, "schema": schema, "constants": constants}
-    args["equated"] = sorted(equated)
-    outcome = sandbox.run(f"{__name__}:select", args, limits, readable=readable)
+    args = {"query": query, "database": database, "script": script, "schema": schema, "hints": hints}
+    args |= {
+        "steps": steps,
+        "only": only,
+        "ties": _tie_breaks(query) if ties else [],
+        "given": _given(problem) is not None,
+    }
+    n_results = len(only) if only is not None else 3 * (1 + len(fillings(hints)))
+    wide = limits.model_copy(update={"output_kib": limits.output_kib * n_results * (4 if ties else 1)})
+    outcome = sandbox.run(f"{__name__}:select", args, wide, readable=readable)
     outcome.check_limits()
-    if re.search("syntax error|unrecognized token|incomplete input", outcome.detail):
-        raise Unparsable(outcome.detail)
     if outcome.status != "ok":
-        return outcome.detail, outcome.isolation
+        return [outcome.detail], outcome.isolation
     if "broken" in outcome.value:
         raise InvalidInput(f"problem {problem.id}: database cannot be used: {outcome.value['broken']}")
-    return [Rows(*one) for one in outcome.value["results"]], outcome.isolation
+    found = [one if isinstance(one, str) else Rows(*one) for one in outcome.value["results"]]
+    for one in found:
+        if isinstance(one, str) and re.search("syntax error|unrecognized token|incomplete input", one):
+            raise Unparsable(one)
+    return found, outcome.isolation
+
+
+def _tie_breaks(query: str) -> list[str]:
+    """Return `query` with what each ORDER BY leaves open decided by the columns returned, up and down; or once as it is.
+
+    `{ASC}` and `{DESC}` stand for all columns of the outermost SELECT; one inside is decided by its first.
+    """
+    return list(dict.fromkeys(_tie_broken(query, direction) for direction in ("ASC", "DESC")))
+
+
+def _tie_broken(query: str, direction: str) -> str:
+    words, depth, open_at, before = [], 0, set(), ""
+    for token in _TOKEN.finditer(query.rstrip().rstrip(";")):
+        text = token[0].lower()
+        ends = depth in open_at and (text in (")", "limit") or text in _FRAMES)
+        if ends:
+            open_at.discard(depth)
+            words.append(f", {{{direction}}} " if depth == 0 else f", 1 {direction} ")
+        depth += (text == "(") - (text == ")")
+        if (before, text) == ("order", "by"):
+            open_at.add(depth)
+        words.append(token[0].replace("{", "{{").replace("}", "}}"))
+        before = before if token.lastgroup == "space" else text
+    return "".join(words) + (f"\n, {{{direction}}}" if 0 in open_at else "")
+
+
+_FRAMES = ("rows", "range", "groups")
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
 
 
 def select(args: dict[str, Any]) -> dict[str, Any]:
-    """Open the database or fill the schema, run the query and return its rows. Only ever called in a sandbox child."""
-    results = []
-    for opened in _databases(args):
-        if isinstance(opened, str):
-            return {"broken": opened}
-        rows, reads = _select(opened, args["query"])
-        if args["schema"] is None:
-            return {"results": [(rows, reads)]}
-        opened.set_authorizer(None)
-        opened.execute("PRAGMA reverse_unordered_selects = ON")
-        again, _ = _select(opened, args["query"])
-        results.append((rows, reads, _same_rows(rows, again, ordered=False), _same_rows(rows, again, ordered=True)))
+    """Open or make each database, run the query and return its rows. Only ever called in a sandbox child."""
+    results: list[Any] = []
+    makers = _makers(args)
+    for n in range(len(makers)) if args["only"] is None else args["only"]:
+        is_copy = n > 0 and args["schema"] is None
+        try:
+            with contextlib.closing(makers[n]()) as opened:
+                if args["steps"] and n >= args["given"]:
+                    opened.set_progress_handler(lambda: 1, args["steps"])
+                results.append(_ties(opened, args) if args["ties"] else _attempt(opened, args["query"]))
+        except sqlite3.Error as e:
+            if not is_copy:  # a database that cannot be copied is judged alone
+                return {"broken": str(e)}
+            results.append(f"no copy: {e}")
+        if args["only"] is not None and isinstance(results[-1], str):  # of a program one fault is enough
+            break
     return {"results": results}
 
 
-def _databases(args: dict[str, Any]) -> Iterator[sqlite3.Connection | str]:
-    """Yield the database that is given and each filling of the schema, or what is wrong with one."""
+def _makers(args: dict[str, Any]) -> list[Callable[[], sqlite3.Connection]]:
+    """Return what opens the database that is given and makes each other one."""
+    hints = Hints.of(args["hints"])
+    opening = functools.partial(_open, args["database"], args["script"])
+    given = [opening] if args["given"] else []
+    if args["schema"] is not None:
+        return [*given, *(functools.partial(_filled, args["schema"], hints, one) for one in fillings(hints))]
+    contents = functools.cache(lambda: read(opening(), hints))
+    return [*given, *(functools.partial(lambda make: make(contents()), make) for make in copies(hints))]
+
+
+def _filled(schema: str, hints: Hints, filling: Filling) -> sqlite3.Connection:
+    connection = _open(None, schema)
+    fill(connection, hints, filling)
+    return connection
+
+
+def _ties(connection: sqlite3.Connection, args: dict[str, Any]) -> list[Any] | str:
+    """Return the rows, whether a table was read, and the rows with ties broken both ways; or what SQLite says."""
+    first = _attempt(connection, args["query"])
+    if isinstance(first, str):
+        return first
+    n_columns = len(first[0][0]) if first[0] else 0
+    ties = [first[0]]
+    for n, query in enumerate(args["ties"] if n_columns else []):
+        connection.set_authorizer(None)
+        connection.execute(f"PRAGMA reverse_unordered_selects = {n + 1 == len(args['ties'])}")
+        breaks = {way: ", ".join(f"{1 + k} {way}" for k in range(n_columns)) for way in ("ASC", "DESC")}
+        found = _attempt(connection, query.format(**breaks))
+        if isinstance(found, str):  # where an ORDER BY takes no more terms
+            found = _attempt(connection, args["query"])
+        if isinstance(found, str):
+            return found
+        ties.append(found[0])
+    return [*first, ties]
+
+
+def _attempt(connection: sqlite3.Connection, query: str) -> tuple[list[Row], bool] | str:
     try:
-        if args["database"] is not None or args["script"] is not None:
-            yield _open(args["database"], args["script"])
-        if args["schema"] is not None:
-            groups = [6 * value for name, value in args["constants"] if name == "count" and value in range(2, 100)]
-            for seed, size in enumerate((*FILLING_SIZES, *groups[:1])):
-                connection = _open(None, args["schema"])
-                _fill(connection, args["constants"], args["equated"], size, seed)
-                yield connection
+        return _select(connection, query)
     except sqlite3.Error as e:
-        yield str(e)
+        return f"{type(e).__name__}: {e}"
 
 
 def _select(connection: sqlite3.Connection, query: str) -> tuple[list[Row], bool]:
@@ -297,99 +521,6 @@ def _cell(value: Any) -> Any:
     return value
 
 
-# --- filling ----------------------------------------------------------------------------------------------------------
-
-FILLING_SIZES = (4, 6, 8, 10, 12, 16, 20, 24)
-"""Most rows of a table, by filling."""
-DENSE = 4
-"""Values of a column in every other filling."""
-_EQUATED = re.compile(r"\b(?:\w+\s*\.\s*)?([^\W\d]\w*)\s*=\s*(?:\w+\s*\.\s*)?([^\W\d]\w*)\b(?!\s*[.(])")
-_WORDS = "amber birch cedar delta ember fjord grove haven".split()
-Constant = tuple[str, Any]
-"""A column's name in lower case, and a text or number which gold compares it with."""
-
-
-def _constants(query: str) -> Iterator[Constant]:
-    """Yield each constant of `query` with the last name before it."""
-    column = ""
-    for token in _TOKEN.finditer(query):
-        text = token[0]
-        match token.lastgroup:
-            case "word" if text.lower() not in _KEYWORDS:
-                column = text.lower()
-            case "number" if not text.lower().startswith("0x"):
-                yield column, float(text) if re.search("[.eE]", text) else int(text)
-            case "text" | "name" if text[0] in "'\"":
-                yield column, text[1:-1].replace(text[0] * 2, text[0])
-            case "name":
-                column = text[1:-1].lower()
-
-
-def _fill(connection: sqlite3.Connection, constants: list[Constant], equated: list[str], size: int, seed: int) -> None:
-    """Put rows into every table, those that others refer to first; columns `equated` share a few numbers.
-
-    With an even seed cells are of few values, so that groups are large; with an odd one of many, so that ties are rare.
-    """
-    rng, n_values = random.Random(seed), 3 * size if seed % 2 else DENSE
-    names = [n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    links: dict[str, dict[str, tuple[str, str]]] = {
-        name: {
-            row[3].lower(): (row[2].lower(), (row[4] or row[3]).lower())
-            for row in connection.execute(f'PRAGMA foreign_key_list("{name}")')
-        }
-        for name in names
-    }
-    made: dict[tuple[str, str], list[Any]] = {}
-    while names:
-        left = {name.lower() for name in names}
-        table = next((n for n in names if not ({t for t, _ in links[n].values()} & left - {n.lower()})), names[0])
-        names.remove(table)
-        n_rows, filled = rng.randint(size // 2, size), []
-        for _, column, kind, _, _, key in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
-            mine = [value for name, value in constants if name == column.lower()]
-            known = made.get(links[table].get(column.lower(), ("", "")))
-            if known:
-                n_known = min(n_rows, len(known))
-                cells = rng.sample(known, n_known) if key == 1 else rng.choices(known[:n_values], k=n_rows)
-            else:
-                few = (n_rows if key == 1 else max(3, n_values // 9)) if column.lower() in equated else 0
-                drawn = [
-                    rng.randint(1, few)
-                    if few and (not mine or rng.random() < 0.4)
-                    else _made_up(kind, mine, [value for _, value in constants], max(n_values, 3 * n_rows * key), rng)
-                    for _ in range(4 * n_rows)
-                ]
-                if key == 1:  # SQLite's INTEGER PRIMARY KEY takes nothing else
-                    drawn = [
-                        cell for cell in dict.fromkeys(drawn) if kind.upper() != "INTEGER" or isinstance(cell, int)
-                    ]
-                cells = drawn[:n_rows]
-            made[table.lower(), column.lower()] = cells
-            filled.append(cells)
-        marks = ", ".join("?" * len(filled))
-        rows = zip(*filled)  # noqa: B905 - a key may have fewer values than there are rows
-        connection.executemany(f'INSERT OR IGNORE INTO "{table}" VALUES ({marks})', rows)  # noqa: S608 - our schema
-
-
-def _made_up(kind: str, mine: list[Any], constants: list[Any], n_values: int, rng: random.Random) -> Any:
-    """Return a cell for a column of SQL type `kind`: every other one is near a constant, its own if it has any."""
-    near = mine or constants
-    value = (
-        rng.choice(near) if near and rng.random() < (0.2 if not mine else 0.9 if n_values == DENSE else 0.5) else None
-    )
-    n = rng.randint(1, n_values)
-    if re.search("INT|NUM|REAL|FLOA|DOUB|DEC", kind.upper()):
-        if isinstance(value, int | float):
-            return value + rng.choice((-9, -1, 0, 0, 0, 0, 1, 9))
-        return value if mine and value is not None else n
-    if value is not None:
-        plain = str(value).strip("%").replace("%", " ")
-        return rng.choice((plain, plain, value, f"{plain}s", f"x{plain}")) if plain != str(value) else plain
-    if re.search("DATE|TIME", kind.upper()):
-        return f"{2000 + n}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
-    return "TF"[n % 2] if "BOOL" in kind.upper() else f"{_WORDS[n % len(_WORDS)]}{n // len(_WORDS) or ''}"
-
-
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
@@ -401,6 +532,31 @@ def _same_rows(found: list[Row], gold: list[Row], *, ordered: bool) -> bool:
     return all(
         len(left) == len(right) and all(map(_same_cell, left, right)) for left, right in zip(found, gold, strict=True)
     )
+
+
+def _matches(found: list[Row], gold: Gold) -> bool:
+    """Return whether `found` are the rows of gold, in its order where it has one, but for ties."""
+    if gold.lax and not gold.telling:
+        return _is_nothing(found)
+    if not gold.firm:
+        return any(_same_rows(found, rows, ordered=gold.ordered) for rows in gold.ties)
+    if not gold.ordered or len(found) != len(gold.ties[0]) or not found:
+        return _same_rows(found, gold.ties[0], ordered=False)
+    return all(
+        _same_rows(found[start:end], gold.ties[-1][start:end], ordered=False)
+        for start, end in _blocks(gold.ties[-2], gold.ties[-1])
+    )
+
+
+def _blocks(one: list[Row], two: list[Row]) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of the shortest stretches in which both lists have the same rows: those that are tied."""
+    start, open_rows = 0, Counter[str]()
+    for n, (left, right) in enumerate(zip(one, two, strict=True), 1):
+        open_rows[repr(left)] += 1
+        open_rows[repr(right)] -= 1
+        if not any(open_rows.values()):
+            yield start, n
+            start, open_rows = n, Counter()
 
 
 def _sort_key(row: Row) -> tuple[list[str], list[float]]:

@@ -53,10 +53,10 @@ def equal(left: str, right: str, limits: Limits) -> bool:
 
 
 def close(value: float, gold: float) -> bool:
-    """Say whether two numbers are equal within 1e-4 of gold, or 1e-6 of gold where that is more, or a hundredth where less."""
+    """Say whether two numbers are equal within 1e-4, or 1e-9 of gold where that is more, or a hundredth where less."""
     if not (math.isfinite(value) and math.isfinite(gold)):
         return False
-    return abs(value - gold) <= max(1e-9, min(1e-4, abs(gold) / 100), 1e-6 * abs(gold))
+    return abs(value - gold) <= max(1e-9, min(1e-4, abs(gold) / 100), 1e-9 * abs(gold))
 
 
 def _parse(text: str) -> ast.expr:

@@ -1,0 +1,556 @@
+"""Databases that tell queries apart: the tables of a schema filled with rows, or the rows of a database changed in copies.
+
+    fill: CREATE TABLE lines -> rows made up, with keys that match and that do not, the constants that gold compares a
+          column with and their neighbours, few values (large groups, ties, doubles) or many (few ties), one row or many
+    copy: rows of a database -> as many or more, the values of a column drawn anew from its own and such constants
+
+A copy keeps what holds in the data and what a right query may rest on: declared keys, columns of whole numbers or of
+joins that hold each value once, references, and the dependence of one column on another where rows enough show it.
+NULLs come only where the data have them or gold asks for them. Nothing here runs a query or looks at a result, and the
+same arguments give the same rows.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from typing import Any, NamedTuple
+
+SIZES = (4, 6, 8, 10, 12, 16, 20, 24)
+"""Most rows of a table, by filling."""
+SINGLES = 12
+"""Fillings of one row a table: two that meet all that gold asks of columns, the others all but one thing."""
+MANY = 64
+"""Rows of a table in one more filling, or enough to show a LIMIT, at most:"""
+MOST = 240
+MOST_CONSTANTS = 20
+"""Constants of the program, in two more fillings or one more copy, where gold lacks them."""
+COPIES = (16, 8, 64, 6, 24, 4, 1)
+"""Rows of a table, by copy: at least so many or, if fewer than GROWN and no other table refers to it, at most."""
+GROWN = 16
+MOST_READ = 500
+"""Rows of a table that are read for copies."""
+DENSE = 4
+"""Values of a column in every other filling."""
+
+Cell = Any
+_OFFSETS = {">": (1, 9), ">=": (0, 1), "<": (-1, -9), "<=": (0, -1), "<>": (1, -1), "!=": (1, -1)}
+"""What added to a constant makes the comparison true; else 0."""
+_NEARBY = (-9, -1, 0, 0, 0, 0, 1, 9)
+_WORDS = "amber birch cedar delta ember fjord grove haven".split()
+
+
+class Constant(NamedTuple):
+    """A text or number, the column that it is compared with, and the sign or word between them."""
+
+    table: str
+    """Empty where the query does not say it."""
+    column: str
+    value: str | int | float
+    sign: str = "="
+
+
+class Hints(NamedTuple):
+    """What queries say of the rows that would tell them apart. All names are in lower case."""
+
+    constants: list[Constant]
+    others: list[Constant]
+    """Those that gold lacks."""
+    equated: list[tuple[str, str]]
+    """Names of columns that are compared with one another."""
+    nulls: list[str]
+    """Columns that are asked for NULL."""
+    summed: list[str]
+    """Columns that are added up, hence hold numbers whatever their type is."""
+    tables: list[str] | None
+    """Tables and more that are named; None: as if all were."""
+    limit: int
+    """Highest LIMIT."""
+
+    @classmethod
+    def of(cls, value: list[Any]) -> Hints:
+        """Return the hints out of their JSON form."""
+        constants, others, *rest = value
+        return cls([Constant(*one) for one in constants], [Constant(*one) for one in others], *rest)
+
+
+class Column(NamedTuple):
+    """A column as PRAGMA table_info has it."""
+
+    name: str
+    kind: str
+    key: int
+    """Its place in the primary key, from 1; 0: not part of one."""
+
+
+class Table(NamedTuple):
+    """A table and, by column, the table and column it refers to."""
+
+    name: str
+    create: str
+    columns: list[Column]
+    links: dict[str, tuple[str, str]]
+
+
+Made = dict[tuple[str, str], list[Cell]]
+"""Cells by table and column, both in lower case."""
+
+
+# --- a schema filled --------------------------------------------------------------------------------------------------
+
+
+class Filling(NamedTuple):
+    """How one filling is made."""
+
+    size: int
+    seed: int
+    spared: int | None = None
+    """Of what gold asks of columns, the one thing that is not met; where it asks less, a few at random."""
+    with_others: bool = False
+
+
+def fillings(hints: Hints) -> list[Filling]:
+    """Return the fillings that `hints` ask for: the same first ones whatever the program says."""
+    groups = [6 * int(c.value) for c in hints.constants if c.column == "count" and c.value in range(2, 100)]
+    sizes = [*SIZES, *groups[:1], max(MANY, min(4 * hints.limit, MOST)), 0]
+    found = [Filling(size, seed) for seed, size in enumerate(sizes)]
+    found += [Filling(1, 100 + n, n - 2 if n > 1 else None) for n in range(SINGLES)]
+    return found + [Filling(size, 200 + size, with_others=True) for size in (6, 15) if hints.others]
+
+
+def fill(connection: sqlite3.Connection, hints: Hints, filling: Filling) -> None:
+    """Put rows into the tables that `hints` name and those they refer to; columns that are equated share few numbers.
+
+    With an even seed cells are of few values, so that groups are large; with an odd one of many, so that ties are rare.
+    """
+    if filling.with_others:
+        hints = hints._replace(constants=hints.others + hints.constants)
+    made: Made = {}
+    tables = _tables(connection, hints)
+    hints = hints._replace(constants=[*hints.constants, *_passed_on(tables, hints)])
+    asked = [
+        (t.name, c.name) for t in tables for c in t.columns if _own(t, c, hints) or c.name.lower() in _joined(hints)
+    ]
+    spared = _spared(asked, filling)
+    for table in tables:
+        rng = random.Random(f"{filling.seed} {table.name}")
+        mine = {column for name, column in spared if name == table.name}
+        _insert(connection, table, _made_rows(table, hints, made, filling, rng, mine))
+
+
+def _passed_on(tables: list[Table], hints: Hints) -> Iterator[Constant]:
+    """Yield what columns are compared with once more for the keys that they refer to."""
+    for table in tables:
+        for column in table.columns:
+            if column.name.lower() in table.links:
+                to_table, to_column = table.links[column.name.lower()]
+                for constant in _own(table, column, hints):
+                    yield constant._replace(table=to_table, column=to_column)
+
+
+def _spared(asked: list[tuple[str, str]], filling: Filling) -> set[tuple[str, str]]:
+    if filling.spared is None or not asked:
+        return set()
+    rng = random.Random(filling.seed)
+    return {asked[filling.spared]} if filling.spared < len(asked) else {one for one in asked if rng.random() < 0.4}
+
+
+def _made_rows(
+    table: Table, hints: Hints, made: Made, filling: Filling, rng: random.Random, spared: Set[str] = frozenset()
+) -> list[tuple[Cell, ...]]:
+    size, seed = filling.size, filling.seed
+    n_rows = rng.randint(size // 2, size) if 1 < size < MANY else size
+    n_values = 3 * size if seed % 2 else DENSE
+    cells = [_column(table, column, hints, made, n_rows, n_values, rng) for column in table.columns]
+    share = 0.25 if seed % 2 else 0.5
+    for row in range(n_rows):
+        if row and rng.random() < 0.5:
+            spared = {rng.choice(table.columns).name}
+        if row == 0 or rng.random() < share:
+            _match(table, hints, made, cells, row, rng, spared)
+        spared = set()
+    made |= {(table.name.lower(), column.name.lower()): one for column, one in zip(table.columns, cells, strict=True)}
+    return list(zip(*cells))  # noqa: B905 - a key may have fewer values than there are rows
+
+
+def _column(
+    table: Table, column: Column, hints: Hints, made: Made, n_rows: int, n_values: int, rng: random.Random
+) -> list[Cell]:
+    name, mine, others = column.name.lower(), _own(table, column, hints), hints.constants
+    known = made.get(table.links.get(name, ("", "")))
+    if known and column.key == 1:
+        return rng.sample(known, min(n_rows, len(known)))
+    if known:
+        return rng.choices([*known[:n_values], *_asked(known, mine)], k=n_rows)
+    few = (n_rows if column.key == 1 else max(3, n_values // 9)) if name in _joined(hints) else 0
+    wide = max(n_values, 3 * n_rows * column.key)
+    kind = "NUMBER" if name in hints.summed else column.kind
+    drawn = [
+        rng.randint(1, few) if few and (not mine or rng.random() < 0.4) else _made_up(kind, mine, others, wide, rng)
+        for _ in range(4 * n_rows if column.key == 1 else n_rows)
+    ]
+    if column.key == 1:  # SQLite's INTEGER PRIMARY KEY takes nothing else
+        drawn = [cell for cell in dict.fromkeys(drawn) if column.kind.upper() != "INTEGER" or isinstance(cell, int)]
+        drawn.sort(key=lambda cell: cell != 1)
+    elif name in hints.nulls:
+        drawn = [None if rng.random() < 0.25 else cell for cell in drawn]
+    return drawn[:n_rows]
+
+
+def _match(
+    table: Table, hints: Hints, made: Made, cells: list[list[Cell]], row: int, rng: random.Random, spared: Set[str]
+) -> None:
+    """Have a row meet what gold asks of each column but `spared`; its keys lead to such rows."""
+    for place, column in enumerate(table.columns):
+        name, mine = column.name.lower(), _own(table, column, hints)
+        if row >= len(cells[place]) or (column.key == 1 and row):
+            continue
+        known = made.get(table.links.get(name, ("", "")))
+        if column.name in spared:
+            cells[place][row] = (
+                _unlike(column.kind, mine, rng) if mine else 2 if name in _joined(hints) else cells[place][row]
+            )
+        elif known:
+            cells[place][row] = rng.choice(_asked(known, mine) or known[:1])
+        elif mine and column.key != 1:
+            cells[place][row] = _meeting(column.kind, mine, rng)
+        elif name in _joined(hints) and column.key != 1:
+            cells[place][row] = 1
+
+
+def _asked(known: list[Cell], mine: list[Constant]) -> list[Cell]:
+    """Return the keys among `known` that gold compares a column with."""
+    return [one.value for one in mine if one.value in known]
+
+
+def _meeting(kind: str, mine: list[Constant], rng: random.Random) -> Cell:
+    """Return a cell for which a comparison with one of `mine` is true; now and then, patterns of all."""
+    patterns = [str(one.value) for one in mine if one.sign == "like"]
+    if len(patterns) > 1 and rng.random() < 0.5:
+        return " ".join(map(_plain, patterns))
+    constant = rng.choice(mine)
+    if constant.sign == "like":
+        text = str(constant.value)
+        more = [f"x{_plain(text)}"] * text.startswith("%") + [f"{_plain(text)}s"] * text.endswith("%")
+        return rng.choice((_plain(text), _plain(text), *more))
+    return _near(kind, constant, rng.choice(_OFFSETS.get(constant.sign, (0,))), rng)
+
+
+def _unlike(kind: str, mine: list[Constant], rng: random.Random) -> Cell:
+    """Return a cell next to one of `mine` for which that comparison is false."""
+    constant = rng.choice(mine)
+    if isinstance(constant.value, str) and not re.search(r"\d", constant.value):
+        return rng.choice(_WORDS)
+    offset = {">": 0, "<": 0, ">=": -1, "<=": 1, "<>": 0, "!=": 0}.get(constant.sign, 1)
+    return _near(kind, constant, offset, rng)
+
+
+def _joined(hints: Hints) -> set[str]:
+    return {name for pair in hints.equated for name in pair}
+
+
+def _own(table: Table, column: Column, hints: Hints) -> list[Constant]:
+    return [
+        one for one in hints.constants if one.column == column.name.lower() and one.table in ("", table.name.lower())
+    ]
+
+
+def _made_up(kind: str, mine: list[Constant], others: list[Constant], n_values: int, rng: random.Random) -> Cell:
+    """Return a cell for a column of SQL type `kind`: every other one is near a constant, its own if it has any."""
+    near = mine or others
+    likely = 0.2 if not mine else 0.9 if n_values == DENSE else 0.5
+    n = rng.randint(1, n_values)
+    if near and rng.random() < likely:
+        constant = rng.choice(near)
+        if mine or not _is_number(kind) or not isinstance(constant.value, str):
+            return _near(kind, constant, rng.choice(_NEARBY), rng)
+    if _is_number(kind):
+        return n
+    if re.search("DATE|TIME", kind.upper()):
+        return f"{2000 + n}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+    return "TF"[n % 2] if "BOOL" in kind.upper() else f"{_WORDS[n % len(_WORDS)]}{n // len(_WORDS) or ''}"
+
+
+@functools.cache
+def _is_number(kind: str) -> bool:
+    return bool(re.search("INT|NUM|REAL|FLOA|DOUB|DEC", kind.upper()))
+
+
+def _near(kind: str, constant: Constant, offset: int, rng: random.Random) -> Cell:
+    """Return the constant for a column of SQL type `kind`, or a neighbour where `offset` is not 0."""
+    value = constant.value
+    if not isinstance(value, str):
+        return value + offset if _is_number(kind) else str(value + offset)
+    if re.fullmatch(r"\d+", value):
+        return str(int(value) + offset).zfill(len(value))
+    if found := re.fullmatch(r"(\d{4}-\d\d-)(\d\d)(.*)", value):
+        return f"{found[1]}{min(max(int(found[2]) + offset, 1), 28):02}{found[3]}" if offset else value
+    if constant.sign == "like":
+        plain = _plain(value)
+        return rng.choice((plain, plain, f"{plain}s", f"x{plain}"))
+    return value if not offset else rng.choice((value.swapcase(), f"{value}s", f"x{value}", value[:-1]))
+
+
+def _plain(pattern: str) -> str:
+    """Return a text that `pattern` of LIKE matches."""
+    return pattern.strip("%").replace("%", " ").replace("_", "x")
+
+
+# --- a database copied ------------------------------------------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """A table with the rows that were read, and by column, whether its values stay as they are."""
+
+    table: Table
+    rows: list[tuple[Cell, ...]]
+    fixed: list[bool]
+    groups: list[int]
+    """By column: columns that depend on each other have one number."""
+
+
+class Contents(NamedTuple):
+    """What copies are made of."""
+
+    held: list[Held]
+    indexes: list[str]
+    """The unique ones, as statements."""
+    views: list[str]
+
+
+def read(connection: sqlite3.Connection, hints: Hints) -> Contents:
+    """Return the tables that `hints` name, parents first, at most MOST_READ rows of each."""
+    views = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE type = 'view' ORDER BY rowid")]
+    indexes = connection.execute("SELECT tbl_name, sql FROM sqlite_master WHERE sql LIKE 'CREATE UNIQUE %'").fetchall()
+    if views:  # which may read any table
+        hints = hints._replace(tables=None)
+    held: list[Held] = []
+    for table in _tables(connection, hints):
+        marks = ", ".join(_quoted(column.name) for column in table.columns)
+        query = f"SELECT {marks} FROM {_quoted(table.name)} LIMIT {MOST_READ + 1}"  # noqa: S608 - names of the database
+        held.append(_hold(table, connection.execute(query).fetchall(), held, hints))
+    names = {one.table.name for one in held}
+    return Contents(held, [sql for name, sql in indexes if name in names], views)
+
+
+def copies(hints: Hints) -> Sequence[Callable[[Contents], sqlite3.Connection]]:
+    """Return what makes each copy, in memory; the first ones are the same whatever the program says."""
+    found = [functools.partial(_copy, hints=hints, size=size, seed=seed) for seed, size in enumerate(COPIES)]
+    every = hints._replace(constants=hints.others + hints.constants)
+    more = [functools.partial(_copy, hints=every, size=size, seed=100 + size) for size in (16, 24)]
+    return found + more if hints.others else found
+
+
+def _copy(contents: Contents, hints: Hints, size: int, seed: int) -> sqlite3.Connection:
+    """Return a database in memory with the rows of `contents` changed."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute("PRAGMA temp_store = MEMORY")  # as for the database itself: the sandbox denies files
+    connection.text_factory = lambda data: data.decode(errors="replace")
+    made: Made = {}
+    referred = {to for held in contents.held for to, _ in held.table.links.values()}
+    connection.executescript(";".join([*(held.table.create for held in contents.held), *contents.indexes]))
+    for held in contents.held:
+        rng, name = random.Random(f"{seed} {held.table.name}"), held.table.name.lower()
+        if held.rows:
+            few = name not in referred and size < GROWN
+            taken = rng.sample(held.rows, min(len(held.rows), size)) if few else held.rows
+            _insert(connection, held.table, _changed(held._replace(rows=taken), hints, made, size, rng))
+        else:
+            _insert(connection, held.table, _made_rows(held.table, hints, made, Filling(size, seed), rng))
+        rows = connection.execute(f"SELECT * FROM {_quoted(held.table.name)}").fetchall()  # noqa: S608 - as in `read`
+        for place, column in enumerate(held.table.columns):
+            made[name, column.name.lower()] = [row[place] for row in rows]
+    for view in contents.views:
+        connection.execute(view)
+    return connection
+
+
+def _hold(table: Table, rows: list[tuple[Cell, ...]], before: list[Held], hints: Hints) -> Held:
+    """Return the rows of `table` that are taken, and what of them may change."""
+    columns = list(zip(*rows, strict=True)) if rows else [() for _ in table.columns]
+    links = dict(table.links)
+    for column, cells in zip(table.columns, columns, strict=True):
+        found = _parent(column, cells, before, hints)
+        if found and column.name.lower() not in links:
+            links[column.name.lower()] = found
+    rows = rows[:MOST_READ]
+    for place, column in enumerate(table.columns):
+        parent = _cells(before, links.get(column.name.lower()))
+        if parent and len(parent) == MOST_READ:  # more rows there are not read: no reference to them may be left
+            rows = [row for row in rows if row[place] in parent or row[place] is None]
+    columns = list(zip(*rows, strict=True)) if rows else [() for _ in table.columns]
+    fixed = [_is_key(column, cells, hints) for column, cells in zip(table.columns, columns, strict=True)]
+    return Held(table._replace(links=links), rows, fixed, _dependent(columns, fixed))
+
+
+def _parent(column: Column, cells: tuple[Cell, ...], before: list[Held], hints: Hints) -> tuple[str, str] | None:
+    """Return the key that queries compare `column` with, if it holds all the values of `column`."""
+    name, values = column.name.lower(), {cell for cell in cells if cell is not None}
+    partners = {two for one, two in hints.equated if one == name} | {one for one, two in hints.equated if two == name}
+    for held in before:
+        for place, other in enumerate(held.table.columns):
+            known = {row[place] for row in held.rows} if held.fixed[place] and other.name.lower() in partners else set()
+            if values and known and (values <= known or len(known) == MOST_READ):
+                return held.table.name.lower(), other.name.lower()
+    return None
+
+
+def _cells(before: list[Held], link: tuple[str, str] | None) -> set[Cell]:
+    for held in before:
+        for place, column in enumerate(held.table.columns):
+            if (held.table.name.lower(), column.name.lower()) == link:
+                return {row[place] for row in held.rows}
+    return set()
+
+
+def _is_key(column: Column, cells: tuple[Cell, ...], hints: Hints) -> bool:
+    """Say whether each row has a value of its own there, and that is likely meant so."""
+    if not cells or len(set(cells)) < len(cells) or None in cells:
+        return False
+    return column.key == 1 or column.name.lower() in _joined(hints) or all(isinstance(cell, int) for cell in cells)
+
+
+def _dependent(columns: list[tuple[Cell, ...]], fixed: list[bool]) -> list[int]:
+    """Return a number by column, one for columns that depend on each other; four rows that repeat a value show it."""
+    numbers = list(range(len(columns)))
+    for one, left in enumerate(columns):
+        repeated = len(left) - len(set(left))
+        if fixed[one] or repeated < 4 or len(set(left)) < 2:
+            continue
+        for two, right in enumerate(columns):
+            n_values = len(set(right))
+            if (
+                one != two
+                and not fixed[two]
+                and n_values > 1
+                and len(set(zip(left, right, strict=True))) == len(set(left))
+            ):
+                numbers = [numbers[one] if n == numbers[two] else n for n in numbers]
+    return numbers
+
+
+def _changed(held: Held, hints: Hints, made: Made, size: int, rng: random.Random) -> list[tuple[Cell, ...]]:
+    """Return at least `size` rows, unless keys run out: each column from another row every other time."""
+    table, rows, fixed, groups = held
+    keys = {place: _more_keys(held, place, hints, made, size, rng) for place, stays in enumerate(fixed) if stays}
+    n_rows = min([max(len(rows), size), *map(len, keys.values())])
+    owners = [n if n < len(rows) else rng.randrange(len(rows)) for n in range(n_rows)]
+    sources = {
+        group: [own if rng.random() < 0.5 else rng.randrange(len(rows)) for own in owners]
+        for group in sorted(set(groups))
+    }
+    cells = []
+    for place, column in enumerate(table.columns):
+        drawn = keys[place] if fixed[place] else [rows[n][place] for n in sources[groups[place]]]
+        alone = groups.count(groups[place]) == 1 and not fixed[place]
+        drawn = _altered(held, column, drawn[:n_rows], hints, made, rng) if alone else drawn[:n_rows]
+        parents = made.get(table.links.get(column.name.lower(), ("", "")))
+        lost = set(drawn) - {None, *parents} if parents else set()  # an index let fewer rows in
+        cells.append([rng.choice(parents) if parents and cell in lost else cell for cell in drawn])
+    return list(zip(*cells, strict=True))
+
+
+def _altered(held: Held, column: Column, cells: list[Cell], hints: Hints, made: Made, rng: random.Random) -> list[Cell]:
+    """Return `cells`, some of them turned into constants they are compared with, other parents, or NULL if asked for."""
+    table, name = held.table, column.name.lower()
+    mine, parents = _own(table, column, hints), made.get(table.links.get(name, ("", "")))
+    asked = _asked(parents or [], mine)
+    values = [cell for cell in cells if cell is not None]
+    numbers = all(isinstance(value, int | float) for value in values)
+
+    def altered(cell: Cell) -> Cell:
+        if name in hints.nulls and rng.random() < 0.25:
+            return None
+        if parents:
+            return rng.choice(asked or parents) if rng.random() < 0.25 else cell
+        if rng.random() < 0.5 and (mine or not values):
+            if not values:
+                return _made_up(column.kind, mine, hints.constants, DENSE, rng)
+            return _compared(rng.choice(mine), cell, numbers, rng)
+        return cell
+
+    return [altered(cell) for cell in cells]
+
+
+def _compared(constant: Constant, cell: Cell, is_number: bool, rng: random.Random) -> Cell:
+    """Return the constant or a neighbour of it, if it is of the column's kind, else `cell`; texts only where size counts."""
+    offset = rng.choice((*_OFFSETS.get(constant.sign, (0,)), 0, 1, -1))
+    if not isinstance(constant.value, str):
+        return constant.value + offset if is_number else cell
+    may_differ = (constant.sign in _OFFSETS or re.search(r"\d", constant.value)) and rng.random() < 0.5
+    return cell if is_number else _near("TEXT", constant, offset if may_differ else 0, rng)
+
+
+def _more_keys(held: Held, place: int, hints: Hints, made: Made, size: int, rng: random.Random) -> list[Cell]:
+    """Return the values of a key, then new ones of their kind, or of the keys that it refers to.
+
+    Where it is but numbers that differ, some of them become constants that they are compared with, or their neighbours.
+    """
+    cells = [row[place] for row in held.rows]
+    column = held.table.columns[place]
+    parents = made.get(held.table.links.get(column.name.lower(), ("", "")))
+    if parents:
+        return list(dict.fromkeys([*cells, *parents]))
+    if not all(isinstance(cell, int) for cell in cells):
+        return [*cells, *(f"{cell}{n}" for n, cell in enumerate((cells * size)[:size], 2))]
+    cells += range(max(cells) + 1, max(cells) + 1 + size)
+    if column.key != 1 and column.name.lower() not in _joined(hints):
+        for constant in _own(held.table, column, hints):
+            near = {constant.value + n for n in (-1, 0, 1)} if isinstance(constant.value, int) else set()
+            for value in sorted(near - set(cells)):
+                cells[rng.randrange(len(cells))] = value
+    return cells
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _tables(connection: sqlite3.Connection, hints: Hints) -> list[Table]:
+    """Return the tables that `hints` name and those they refer to, the latter first where no circle forbids it."""
+    found = [
+        Table(
+            name,
+            create,
+            [Column(row[1], row[2], row[5]) for row in connection.execute(f"PRAGMA table_info({_quoted(name)})")],
+            {
+                row[3].lower(): (row[2].lower(), (row[4] or row[3]).lower())
+                for row in connection.execute(f"PRAGMA foreign_key_list({_quoted(name)})")
+            },
+        )
+        for name, create in connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+        ).fetchall()
+    ]
+    if hints.tables is not None:
+        wanted = set(_closed(found, set(hints.tables)))
+        found = [table for table in found if table.name.lower() in wanted]
+    ordered: list[Table] = []
+    while found:
+        left = {table.name.lower() for table in found}
+        ready = (t for t in found if not ({to for to, _ in t.links.values()} & left - {t.name.lower()}))
+        ordered.append(next(ready, found[0]))
+        found.remove(ordered[-1])
+    return ordered
+
+
+def _closed(tables: Iterable[Table], names: set[str]) -> Iterator[str]:
+    """Yield `names` and those that they refer to."""
+    links = {table.name.lower(): {to for to, _ in table.links.values()} for table in tables}
+    seen: set[str] = set()
+    while names:
+        seen |= names
+        yield from names
+        names = {to for name in names for to in links.get(name, ())} - seen
+
+
+def _insert(connection: sqlite3.Connection, table: Table, rows: list[tuple[Cell, ...]]) -> None:
+    names = ", ".join(_quoted(column.name) for column in table.columns)
+    marks = ", ".join("?" * len(table.columns))
+    connection.executemany(f"INSERT OR IGNORE INTO {_quoted(table.name)} ({names}) VALUES ({marks})", rows)  # noqa: S608
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
