@@ -10,12 +10,14 @@ import importlib
 import pkgutil
 import random
 import sys
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar, cast
 
-from symbol_llm.errors import InvalidInput, MissingDependency
+from symbol_llm.errors import InvalidInput, LimitExceeded, MissingDependency, Unparsable
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
+
+T = TypeVar("T")
 
 
 class Result(NamedTuple):
@@ -63,6 +65,16 @@ class Family(Protocol):
 
     def mutants(self, program: str, rng: random.Random) -> Iterator[str]:
         """Yield near misses of a right program that must not be accepted."""
+
+
+def read_gold(problem: Problem, read: Callable[[str], T]) -> T:
+    """Return what `read` makes of the gold program; InvalidInput if there is none or it fails, since gold is ours."""
+    if not problem.program:
+        raise InvalidInput(f"problem {problem.id} has no gold program")
+    try:
+        return read(problem.program)
+    except (Unparsable, LimitExceeded) as e:
+        raise InvalidInput(f"problem {problem.id}: gold program: {e}") from e
 
 
 def names() -> list[str]:

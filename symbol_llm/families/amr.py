@@ -27,7 +27,7 @@ import penman  # type: ignore[import-untyped]
 from penman.models.amr import model as AMR  # type: ignore[import-untyped]
 
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Ran, Result, read_gold
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 from symbol_llm.syntax import refinement
@@ -73,12 +73,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     threshold = problem.environment.get("threshold", 1.0)
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
         raise InvalidInput(f"problem {problem.id}: threshold {threshold!r}; expected a number in (0, 1]")
-    if problem.program is None:
-        raise InvalidInput(f"problem {problem.id} has no program; an amr problem needs a gold graph")
-    try:
-        gold = _parse(problem.program)
-    except (Unparsable, LimitExceeded) as e:  # gold is ours
-        raise InvalidInput(f"problem {problem.id}: gold graph: {e}") from e
+    gold = read_gold(problem, _parse)
     graph = _parse(program)
     f1 = 1.0 if _print(graph) == _print(gold) else smatch(graph, gold)
     return Result(1.0 if f1 >= threshold else f1, f"Smatch {f1:.4f}", measure=f1)

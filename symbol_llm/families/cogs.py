@@ -18,8 +18,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.errors import LimitExceeded, Unparsable
+from symbol_llm.families import Example, Ran, Result, read_gold
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 from symbol_llm.syntax import refinement
@@ -60,12 +60,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the form is that of `problem.program`, else 0.0."""
-    if problem.program is None:
-        raise InvalidInput(f"problem {problem.id} has no program; a cogs problem needs a gold form")
-    try:
-        gold = canonical(problem.program)
-    except (Unparsable, LimitExceeded) as e:  # gold is ours
-        raise InvalidInput(f"problem {problem.id}: gold form: {e}") from e
+    gold = read_gold(problem, canonical)
     found = canonical(program)
     return Result(float(found == gold), found)
 

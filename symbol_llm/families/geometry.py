@@ -24,8 +24,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from symbol_llm.errors import InvalidInput, Unparsable
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.errors import Unparsable
+from symbol_llm.families import Example, Ran, Result, read_gold
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
@@ -76,12 +76,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the forms are those of gold, else the F1 of the two sets."""
     found = set(canonical(program).split("\n"))
-    if not problem.program:
-        raise InvalidInput(f"problem {problem.id} has no gold program")
-    try:
-        gold = set(canonical(problem.program).split("\n"))
-    except Unparsable as e:  # gold is ours
-        raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
+    gold = read_gold(problem, lambda text: set(canonical(text).split("\n")))
     f1 = 2 * len(found & gold) / (len(found) + len(gold))
     return Result(f1, f"{len(found & gold)} of {len(found)} forms are among the {len(gold)} of gold, F1 {f1:.3f}")
 

@@ -18,8 +18,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from symbol_llm.errors import InvalidInput, Unparsable
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.errors import Unparsable
+from symbol_llm.families import Example, Ran, Result, read_gold
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
@@ -82,12 +82,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the term is that of `problem.program`, else 0.0."""
-    if problem.program is None:
-        raise InvalidInput(f"problem {problem.id} has no program; an mrl problem needs a gold term")
-    try:
-        gold = canonical(problem.program)
-    except Unparsable as e:  # gold is ours
-        raise InvalidInput(f"problem {problem.id}: gold term: {e}") from e
+    gold = read_gold(problem, canonical)
     found = canonical(program)
     return Result(float(found == gold), found)
 

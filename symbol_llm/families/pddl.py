@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Ran, Result, read_gold
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 from symbol_llm.syntax import strips
@@ -52,13 +52,8 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if `program` states the gold problem, else 0.0."""
     domain = _domain(problem)
-    if not problem.program:
-        raise InvalidInput(f"problem {problem.id} has no gold program")
     found = strips.read_instance(program, domain)
-    try:
-        gold = strips.read_instance(problem.program, domain)
-    except Unparsable as e:  # gold is ours
-        raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
+    gold = read_gold(problem, lambda text: strips.read_instance(text, domain))
     difference = _difference(found, gold, fixed_names=bool(problem.environment.get("fixed_names")))
     return Result(float(not difference), difference or "the same problem")
 

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 from symbol_llm import interpreter, sandbox
 from symbol_llm.errors import InvalidInput, Unparsable
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Ran, Result, read_gold
 from symbol_llm.interpreter import MAX_DEPTH
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
@@ -77,7 +77,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if running `program` gives `problem.answer`, or its form is gold's where that is asked for, else 0.0."""
     if problem.environment.get("compare") == "form":
-        return Result(float(canonical(program) == _gold_form(problem)))
+        return Result(float(canonical(program) == read_gold(problem, canonical)))
     if "function" in problem.environment:
         return _score_function(program, problem, limits)
     if problem.answer is None:
@@ -92,13 +92,6 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 def same_answer(value: Any, gold: Any, limits: Limits) -> bool:
     """Say whether `value` equals the JSON value `gold`; what only SymPy can compare is compared within `limits`."""
     return _matches(value, gold, lambda left, right: expressions.equal(left, right, limits))
-
-
-def _gold_form(problem: Problem) -> str:
-    try:
-        return canonical(problem.program or "")
-    except Unparsable as e:  # gold is ours
-        raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
 
 
 def _score_function(program: str, problem: Problem, limits: Limits) -> Result:

@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Ran, Result, read_gold
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
@@ -80,12 +80,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the normal form is gold's, or the answers are on this graph and on others; else the F1 of the answers."""
-    if problem.program is None:
-        raise InvalidInput(f"problem {problem.id} has no program; an sexpr problem needs a gold expression")
-    try:
-        gold = _parse(problem.program)
-    except Unparsable as e:  # gold is ours
-        raise InvalidInput(f"problem {problem.id}: gold expression: {e}") from e
+    gold = read_gold(problem, _parse)
     expr = _parse(program)
     graph = _graph(problem)
     if graph is None:

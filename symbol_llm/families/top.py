@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from symbol_llm.errors import InvalidInput, Unparsable
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Ran, Result, read_gold
 from symbol_llm.params import Limits
 from symbol_llm.records import Problem
 
@@ -49,12 +49,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the tree is that of `problem.program`, else 0.0."""
     free = _is_free(problem)
-    if problem.program is None:
-        raise InvalidInput(f"problem {problem.id} has no program; a top problem needs a gold tree")
-    try:
-        gold = _print(_parse(problem.program), free=free)
-    except Unparsable as e:  # gold is ours
-        raise InvalidInput(f"problem {problem.id}: gold tree: {e}") from e
+    gold = read_gold(problem, lambda text: _print(_parse(text), free=free))
     found = _print(_parse(program), free=free)
     return Result(float(found == gold), found)
 

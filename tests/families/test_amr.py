@@ -95,9 +95,9 @@ def test_a_threshold_that_is_none_is_our_fault(threshold: Any) -> None:
 
 
 def test_gold_that_is_missing_or_no_graph_is_our_fault() -> None:
-    with pytest.raises(InvalidInput, match="has no program"):
+    with pytest.raises(InvalidInput, match="has no gold program"):
         score(GOLD, problem(None), Limits())
-    with pytest.raises(InvalidInput, match="gold graph: line 1") as error:
+    with pytest.raises(InvalidInput, match="gold program: line 1") as error:
         score(GOLD, problem("(a / cat"), Limits())
     assert not isinstance(error.value, Unparsable)
 

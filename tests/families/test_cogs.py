@@ -66,9 +66,9 @@ def test_the_form_is_a_form_of_the_same_notation() -> None:
 
 
 def test_gold_that_is_missing_or_no_form_is_our_fault() -> None:
-    with pytest.raises(InvalidInput, match="has no program"):
+    with pytest.raises(InvalidInput, match="has no gold program"):
         score("Emma", problem("cogs"), Limits())
-    with pytest.raises(InvalidInput, match=r"gold form: line 1, column 4: expected '\('") as error:
+    with pytest.raises(InvalidInput, match=r"gold program: line 1, column 4: expected '\('") as error:
         accepts("Emma", "cat")
     assert not isinstance(error.value, Unparsable)
 

@@ -126,7 +126,7 @@ def test_long_sums_and_many_signs_are_no_burden() -> None:
 def test_gold_that_is_wrong_is_our_fault() -> None:
     with pytest.raises(InvalidInput, match="has no gold program"):
         score("Find(x)", make("geometry"), LIMITS)
-    with pytest.raises(InvalidInput, match="gold: line 1") as caught:
+    with pytest.raises(InvalidInput, match="gold program: line 1") as caught:
         score("Find(x)", make("geometry", program="Finds(x)"), LIMITS)
     assert not isinstance(caught.value, Unparsable)
 

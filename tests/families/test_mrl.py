@@ -68,9 +68,9 @@ def test_a_quote_ends_a_text_only_before_a_comma_or_bracket() -> None:
 
 def test_running_gives_the_form_and_gold_must_be_a_term() -> None:
     assert run(f" {BARS}\n", problem("mrl"), Limits()).value == BARS
-    with pytest.raises(InvalidInput, match="has no program"):
+    with pytest.raises(InvalidInput, match="has no gold program"):
         score(BARS, problem("mrl"), Limits())
-    with pytest.raises(InvalidInput, match="gold term: line 1, column 1: expected query") as error:
+    with pytest.raises(InvalidInput, match="gold program: line 1, column 1: expected query") as error:
         score(BARS, problem("mrl", program="nwr()"), Limits())
     assert not isinstance(error.value, Unparsable)
 

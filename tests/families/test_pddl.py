@@ -159,7 +159,7 @@ def test_without_a_domain_only_arities_are_kept() -> None:
 
 
 def test_gold_or_domain_that_is_wrong_is_our_fault() -> None:
-    with pytest.raises(InvalidInput, match=r"gold: line 1.*got 'on'") as caught:
+    with pytest.raises(InvalidInput, match=r"gold program: line 1.*got 'on'") as caught:
         accepts(text("(at c p)"), text("(on c p)"))
     assert not isinstance(caught.value, Unparsable)
     with pytest.raises(InvalidInput, match="domain: line 1") as caught:
