@@ -75,7 +75,10 @@ def test_what_may_mean_something_counts(one: str, other: str) -> None:
 
 
 def test_what_is_ours_to_mend_is_our_fault() -> None:
-    for given_problem, detail in [(problem(None), "has no gold program"), (problem("(f"), "gold program: the text ends")]:
+    for given_problem, detail in [
+        (problem(None), "has no gold program"),
+        (problem("(f"), "gold program: the text ends"),
+    ]:
         with pytest.raises(InvalidInput, match=detail) as error:
             score(GOLD, given_problem, Limits())
         assert not isinstance(error.value, Unparsable)
