@@ -27,7 +27,7 @@ from rich.text import Text
 
 from pipelines import settings
 from pipelines.ask import first_question
-from pipelines.screen import Screen, closing_table
+from pipelines.screen import Screen, closing_tables
 from pipelines.self_training import Place, build
 from symbol_llm import files, progress, registry, tracking
 from symbol_llm.errors import SymbolLLMError
@@ -110,7 +110,8 @@ def finish(parameters: Parameters, promotion: Path, home: Path, console: Console
     """Show the curve and the gate's word, and leave the page at `home/report.html`."""
     report = read_report(promotion)
     shutil.copyfile(promotion / "report.html", home / "report.html")
-    console.print(closing_table(report))
+    for table in closing_tables(report):
+        console.print(table)
     decision = files.read_json(promotion / "promotion.json")
     mark = "[green]promoted[/]" if decision["promoted"] else "[yellow]not promoted[/]"
     console.print(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,9 +17,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from symbol_llm.records import Report
+from symbol_llm.records import Report, Summary
 
 POLL_S = 0.3
+MOST_COLUMNS = 6
+"""Families that are columns of the closing table."""
 
 
 class Screen:
@@ -96,16 +99,28 @@ class Screen:
             )
 
 
-def closing_table(report: Report) -> Table:
-    """Return the learning curve as a table: a row a point, a column a family, the last with its gain over the first."""
+def closing_tables(report: Report) -> list[Table]:
+    """Return the learning curve as a table, a row a point; families are columns of it, or rows of a second if they are many."""
     curve = (*report.history, report.summary)
     families = sorted(report.summary.families)
+    if len(families) <= MOST_COLUMNS:
+        return [_curve_table(curve, families)]
+    by_family = Table(title="By family, %", title_justify="left")
+    by_family.add_column("family")
+    for heading in ("n", *(s.stage for s in curve)):
+        by_family.add_column(heading, justify="right")
+    for name in families:
+        by_family.add_row(name, str(report.summary.families[name].accuracy.n), *(_of_family(s, name) for s in curve))
+    return [_curve_table(curve, []), by_family]
+
+
+def _curve_table(curve: Iterable[Summary], families: Sequence[str]) -> Table:
     table = Table(title="Held-out accuracy, %", title_justify="left")
     table.add_column("stage")
     for heading in ("n", "all", "95 % interval", *families, "choice", "perplexity"):
         table.add_column(heading, justify="right")
     for s in curve:
-        by_family = [f"{100 * s.families[f].accuracy.mean:.0f}" if f in s.families else "" for f in families]
+        by_family = [_of_family(s, name) for name in families]
         choice = f"{100 * s.general.choice.mean:.0f}" if s.general.choice else ""
         perplexity = f"{s.general.perplexity:.1f}" if s.general.perplexity else ""
         between = f"{100 * s.overall.low:.1f} - {100 * s.overall.high:.1f}"
@@ -113,3 +128,7 @@ def closing_table(report: Report) -> Table:
             s.stage, str(s.overall.n), f"[bold]{100 * s.overall.mean:.1f}[/]", between, *by_family, choice, perplexity
         )
     return table
+
+
+def _of_family(summary: Summary, name: str) -> str:
+    return f"{100 * summary.families[name].accuracy.mean:.0f}" if name in summary.families else ""

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pipelines import local
 from pipelines.local import _cause, redirected, reporting_cache_hits
-from pipelines.screen import Screen, closing_table
+from pipelines.screen import MOST_COLUMNS, Screen, closing_tables
 from symbol_llm.params import Parameters
 from symbol_llm.records import General, Interval, Report, Scores, Summary
 
@@ -118,7 +118,7 @@ def test_closing_table_has_a_row_a_point_and_a_column_a_family(console: Console)
         history=(summary("original", 0.1, {"python": 0.2}),),
         outcomes={},
     )
-    table = closing_table(report)
+    (table,) = closing_tables(report)
     assert [column.header for column in table.columns] == (
         ["stage", "n", "all", "95 % interval", "python", "sql", "choice", "perplexity"]
     )
@@ -130,6 +130,21 @@ def test_closing_table_has_a_row_a_point_and_a_column_a_family(console: Console)
     ]
     console.print(table)
     assert lines(console)[0] == "Held-out accuracy, %"
+
+
+def test_many_families_are_rows_of_a_second_table(console: Console) -> None:
+    means = {f"family{n:02}": n / 100 for n in range(MOST_COLUMNS + 1)}
+    report = Report(
+        summary=summary("round 1", 0.4, means), history=(summary("original", 0.1, {"family01": 0.2}),), outcomes={}
+    )
+    curve, by_family = closing_tables(report)
+    assert [column.header for column in curve.columns][-2:] == ["choice", "perplexity"]
+    assert [column.header for column in by_family.columns] == ["family", "n", "original", "round 1"]
+    cells = zip(*(column.cells for column in by_family.columns), strict=True)
+    assert [(name, before, after) for name, _, before, after in cells][:2] == [
+        ("family00", "", "0"),
+        ("family01", "20", "1"),
+    ]
 
 
 # --- around a run -----------------------------------------------------------------------------------------------------
