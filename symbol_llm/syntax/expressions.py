@@ -34,6 +34,11 @@ PRECISION = 120
 Operator = Callable[[Any, Any], Any]
 _CONSTANTS = ("pi", "E")
 _NOT_SYMBOLS = ("I", "oo", "zoo", "nan", "inf")
+_FUNCTIONS = {
+    "sqrt", "cbrt", "exp", "log", "ln", "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh",
+    "cosh", "tanh", "Abs", "factorial", "binomial", "floor", "ceiling", "Rational", "Max", "Min", "re", "im",
+    "conjugate",
+}  # fmt: skip
 _OPERATORS: dict[type[ast.operator], Operator] = {
     ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b,
     ast.Pow: lambda a, b: a**b,
@@ -153,6 +158,8 @@ def decide(left: str, right: str) -> bool | None:
         return False
     except (RecursionError, MemoryError):
         return None
+    if not all(map(_is_expression, trees)):
+        return False
     try:
         found = [_decide(*pair) for pair in _paired(*trees)]
     except (_UndecidedError, ValueError, ArithmeticError, TypeError, RecursionError):
@@ -160,6 +167,25 @@ def decide(left: str, right: str) -> bool | None:
     if False in found:
         return False
     return None if None in found else True
+
+
+def _is_expression(tree: ast.expr) -> bool:
+    """Say whether `tree` has nothing that `_read` would refuse."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                pass
+            case ast.Call(func=ast.Name(id=name), keywords=[]) if name in _FUNCTIONS:
+                pass
+            case ast.BinOp(op=op) if type(op) in _OPERATORS:
+                pass
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd()):
+                pass
+            case ast.Name() | ast.List() | ast.Tuple() | ast.operator() | ast.unaryop() | ast.expr_context():
+                pass
+            case _:
+                return False
+    return True
 
 
 def _paired(left: ast.expr, right: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -238,12 +264,6 @@ def _value(node: ast.expr, field: _Field) -> Any:  # noqa: PLR0911 - a return a 
 
 
 # --- with SymPy, in the child -----------------------------------------------------------------------------------------
-
-_FUNCTIONS = {
-    "sqrt", "cbrt", "exp", "log", "ln", "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh",
-    "cosh", "tanh", "Abs", "factorial", "binomial", "floor", "ceiling", "Rational", "Max", "Min", "re", "im",
-    "conjugate",
-}  # fmt: skip
 
 
 def same(args: dict[str, Any]) -> bool:
