@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -57,7 +58,11 @@ def process(*arguments: str, **environment: str) -> float:
 
 def local_step() -> float:
     """Return seconds a step of a chain of nothings under Kubeflow's local runner."""
-    with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
+    with (
+        tempfile.TemporaryDirectory() as root,
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(action="ignore"),
+    ):
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root)
         return seconds(chain) / N_STEPS
 
