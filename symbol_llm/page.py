@@ -27,9 +27,10 @@ def render(report: Report, decision: str = "") -> str:
             ("Pool: distinct programs kept", svg(lambda ax: _pool(ax, rounds))),
             ("Training problems solved", svg(lambda ax: _solved(ax, rounds))),
         ]
-    figures.append(("Held-out accuracy by family", svg(lambda ax: _families(ax, curve))))
     if any(s.general.choice for s in curve):
         figures.append(("General ability", svg(lambda ax: _general(ax, curve))))
+    high = max(2.9, 0.8 + 0.28 * len(report.summary.families))
+    figures.append(("Held-out accuracy by family", svg(lambda ax: _families(ax, curve), height=high)))
     template = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     return template.render(
         figures=figures, curve=curve, report=report, decision=decision, version=__version__, colours=STATUS_COLOURS
@@ -70,7 +71,9 @@ def _curve(ax: Any, curve: Sequence[Summary]) -> None:
     high = [100 * s.overall.high - m for m, s in zip(means, curve, strict=True)]
     ax.errorbar(_names(curve), means, yerr=[low, high], color=BLUE, marker="o", capsize=4, linewidth=2)
     for i, mean in enumerate(means):
-        ax.annotate(f"{mean:.1f}", (i, mean), textcoords="offset points", xytext=(8, 6), fontsize=9, color=BLUE)
+        falls = i + 1 == len(means) or means[i + 1] <= mean
+        place = {"xytext": (8, 6 if falls else -12), "textcoords": "offset points"}  # beside the line, not on it
+        ax.annotate(f"{mean:.1f}", (i, mean), fontsize=9, color=BLUE, **place)
     ax.set_ylim(0, 100)
     ax.margins(x=0.08)
     ax.set_ylabel("accuracy, %", fontsize=9)
@@ -123,12 +126,13 @@ def _families(ax: Any, curve: Sequence[Summary]) -> None:
     width = 0.8 / len(curve)
     for i, summary in enumerate(curve):
         shade = 0.25 + 0.75 * (i + 1) / len(curve)
-        heights = [100 * summary.families[f].accuracy.mean if f in summary.families else 0.0 for f in families]
-        ax.bar(
-            [x + i * width for x in range(len(families))], heights, width, color=BLUE, alpha=shade, label=summary.stage
+        lengths = [100 * summary.families[f].accuracy.mean if f in summary.families else 0.0 for f in families]
+        ax.barh(
+            [y + i * width for y in range(len(families))], lengths, width, color=BLUE, alpha=shade, label=summary.stage
         )
-    ax.set_xticks([x + 0.4 - width / 2 for x in range(len(families))], families)
-    ax.set_ylim(0, 100)
+    ax.set_yticks([y + 0.4 - width / 2 for y in range(len(families))], families)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 100)
     ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
@@ -174,15 +178,18 @@ TEMPLATE = """<!doctype html>
 <div class="figures">{% for title, svg in figures %}<section><h2>{{ title }}</h2>{{ svg|safe }}</section>{% endfor %}</div>
 <h2>The curve in numbers</h2>
 <table><tr><th>stage</th><th class="n">n</th><th class="n">accuracy, %</th><th class="n">95 % interval</th>
- {% for family in last.families %}<th class="n">{{ family }}</th>{% endfor %}
  <th class="n">multiple choice, %</th><th class="n">perplexity</th><th>checkpoint</th></tr>
 {% for s in curve %}<tr><td>{{ s.stage }}</td><td class="n">{{ s.overall.n }}</td>
  <td class="n">{{ "%.1f"|format(100 * s.overall.mean) }}</td>
  <td class="n">{{ "%.1f"|format(100 * s.overall.low) }}–{{ "%.1f"|format(100 * s.overall.high) }}</td>
- {% for family in last.families %}<td class="n">{% if family in s.families %}{{ "%.0f"|format(100 * s.families[family].accuracy.mean) }}{% endif %}</td>{% endfor %}
  <td class="n">{% if s.general.choice %}{{ "%.0f"|format(100 * s.general.choice.mean) }}{% endif %}</td>
  <td class="n">{% if s.general.perplexity %}{{ "%.1f"|format(s.general.perplexity) }}{% endif %}</td>
  <td class="muted">{{ s.checkpoint[:10] }}</td></tr>{% endfor %}</table>
+<h2 style="margin-top:1.5rem">Families, accuracy in %</h2>
+<table><tr><th>family</th><th class="n">n</th>{% for s in curve %}<th class="n">{{ s.stage }}</th>{% endfor %}</tr>
+{% for family, scores in last.families.items() %}<tr><td>{{ family }}</td><td class="n">{{ scores.accuracy.n }}</td>
+ {% for s in curve %}<td class="n">{% if family in s.families %}{{ "%.0f"|format(100 * s.families[family].accuracy.mean) }}{% endif %}</td>{% endfor %}
+</tr>{% endfor %}</table>
 <h2 style="margin-top:1.5rem">Tasks, at the end</h2>
 <table><tr><th>task</th><th class="n">n</th><th class="n">accuracy, %</th><th class="n">95 % interval</th><th class="n">as in the paper</th>
  {% for status in colours %}<th class="n">{{ status }}</th>{% endfor %}</tr>
