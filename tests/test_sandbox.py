@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from symbol_llm import sandbox
+from symbol_llm import confinement, sandbox
 from symbol_llm.errors import MissingDependency, Unavailable
 from symbol_llm.params import Limits
 
@@ -215,10 +215,10 @@ def test_a_forked_copy_of_the_caller_starts_its_own_zygote() -> None:
 
 # A kernel without Landlock, made by a filter over the caller that its zygote inherits.
 WITHOUT_LANDLOCK = """
-from symbol_llm import sandbox
+from symbol_llm import confinement, sandbox
 from symbol_llm.params import Limits
-sandbox._check(sandbox._libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
-assert sandbox._filter_calls(sandbox._assemble("landlock_create_ruleset 444 444", lambda column: []))
+confinement._check(confinement._libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
+assert confinement._filter_calls(confinement._assemble("landlock_create_ruleset 444 444", lambda column: []))
 print(sandbox.run("json:dumps", {}, Limits()).isolation)
 """
 
@@ -235,14 +235,14 @@ def test_weak_runs_without_landlock_and_says_so(weak: None) -> None:
 
 
 def test_the_filter_names_the_calls_of_both_machines_by_their_numbers() -> None:
-    words = (sandbox._DENIED + sandbox._DENIED_TO_CHILDREN).split()
+    words = (confinement._DENIED + confinement._DENIED_TO_CHILDREN).split()
     numbers = {name: pair for name, *pair in zip(words[::3], words[1::3], words[2::3], strict=True)}
     assert numbers["socket"] == ["41", "198"]
     assert numbers["execve"] == ["59", "221"]
     assert numbers["ptrace"] == ["101", "117"]
     assert len(numbers) == len(words) // 3
-    assert sandbox._DENIED.count(sandbox._EXECVE) == 1
-    assert len(sandbox._COMMAND_FILTER) == len(sandbox._FILTER) - 2 * 8
+    assert confinement._DENIED.count(confinement._EXECVE) == 1
+    assert len(confinement._COMMAND_FILTER) == len(confinement._FILTER) - 2 * 8
 
 
 # --- commands: the interpreter plays the tool -------------------------------------------------------------------------
