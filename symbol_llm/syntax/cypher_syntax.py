@@ -11,9 +11,10 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from symbol_llm.errors import LimitExceeded, Unparsable
+from symbol_llm.syntax.tokens import TokenParser
 
 MAX_TOKENS = 4000
 MAX_DEPTH = 30
@@ -89,25 +90,11 @@ def printed_name(name: str) -> str:
     return name if plain else "`" + name.replace("`", "``") + "`"
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    at: int
-
-
-class _Parser:
-    """Recursive descent, to a depth that a program can not exceed."""
+class _Parser(TokenParser):
+    """The grammar of a query, by recursive descent."""
 
     def __init__(self, program: str) -> None:
-        self._program = program
-        self._tokens: list[_Token] = []
-        for match in TOKEN.finditer(program):
-            if match.lastgroup == "other":
-                raise self._fault(match.start(), f"unexpected {match[0]!r}")
-            if match.lastgroup != "space":
-                self._tokens.append(_Token(str(match.lastgroup), match[0], match.start()))
-        self._tokens.append(_Token("end", "", len(program)))
-        self._at = self._depth = 0
+        super().__init__(program, TOKEN, MAX_DEPTH)
 
     def parse(self) -> Tree:
         if len(self._tokens) == 1:
@@ -124,16 +111,9 @@ class _Parser:
 
     # tokens
 
-    def _kind(self) -> str:
-        return self._tokens[self._at].kind
-
     def _text(self, ahead: int = 0) -> str:
         token = self._tokens[min(self._at + ahead, len(self._tokens) - 1)]
         return token.text.upper() if token.kind in ("word", "sign") else ""
-
-    def _take(self) -> str:
-        self._at += 1
-        return self._tokens[self._at - 1].text
 
     def _skip(self, *texts: str) -> bool:
         found = all(self._text(n) == text for n, text in enumerate(texts))
@@ -144,19 +124,6 @@ class _Parser:
         for text in texts:
             if not self._skip(text):
                 raise self._expected(repr(text))
-
-    def _expected(self, what: str) -> Unparsable:
-        token = self._tokens[self._at]
-        return self._fault(token.at, f"expected {what}, got {token.text[:40] or 'the end'!r}")
-
-    def _fault(self, at: int, problem: str) -> Unparsable:
-        line, column = self._program.count("\n", 0, at) + 1, at - self._program.rfind("\n", 0, at)
-        return Unparsable(f"line {line}, column {column}: {problem}")
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise self._expected(f"at most {MAX_DEPTH} levels")
 
     def _name(self, what: str, reserved: frozenset[str] = frozenset()) -> str:
         if self._kind() == "quoted":

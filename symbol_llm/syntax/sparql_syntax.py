@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urljoin
 
 from symbol_llm.errors import LimitExceeded, Unparsable
+from symbol_llm.syntax.tokens import TokenParser
 
 MAX_TOKENS = 4000
 MAX_DEPTH = 40
@@ -77,25 +78,11 @@ def nodes(tree: Tree) -> Iterator[Tree]:
             stack += reversed(node)
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    at: int
-
-
-class _Parser:
-    """Recursive descent, to a depth that a program can not exceed."""
+class _Parser(TokenParser):
+    """The grammar of a query, by recursive descent."""
 
     def __init__(self, program: str) -> None:
-        self._program = program
-        self._tokens: list[_Token] = []
-        for match in TOKEN.finditer(program):
-            if match.lastgroup == "other":
-                raise self._fault(match.start(), f"unexpected {match[0]!r}")
-            if match.lastgroup != "space":
-                self._tokens.append(_Token(str(match.lastgroup), match[0], match.start()))
-        self._tokens.append(_Token("end", "", len(program)))
-        self._at = self._depth = 0
+        super().__init__(program, TOKEN, MAX_DEPTH)
         self._n_new = 0
         self._base = ""
         self._prefixes = dict(PREFIXES)
@@ -115,18 +102,11 @@ class _Parser:
 
     # tokens
 
-    def _kind(self) -> str:
-        return self._tokens[self._at].kind
-
     def _text(self, ahead: int = 0) -> str:
         return self._tokens[min(self._at + ahead, len(self._tokens) - 1)].text
 
     def _word(self) -> str:
         return self._text().upper() if self._kind() == "word" else ""
-
-    def _take(self) -> str:
-        self._at += 1
-        return self._tokens[self._at - 1].text
 
     def _skip(self, text: str) -> bool:
         found = self._kind() in ("word", "sign") and self._text().upper() == text
@@ -136,19 +116,6 @@ class _Parser:
     def _expect(self, text: str) -> None:
         if not self._skip(text):
             raise self._expected(repr(text))
-
-    def _expected(self, what: str) -> Unparsable:
-        token = self._tokens[self._at]
-        return self._fault(token.at, f"expected {what}, got {token.text[:40] or 'the end'!r}")
-
-    def _fault(self, at: int, problem: str) -> Unparsable:
-        line, column = self._program.count("\n", 0, at) + 1, at - self._program.rfind("\n", 0, at)
-        return Unparsable(f"line {line}, column {column}: {problem}")
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise self._expected(f"at most {MAX_DEPTH} levels")
 
     def _new_variable(self) -> Tree:
         self._n_new += 1
