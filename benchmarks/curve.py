@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from symbol_llm import files, machine, page
+from symbol_llm import files, machine, outputs, page
 from symbol_llm.records import Interval, Summary
 from symbol_llm.stages import read_report
 
@@ -46,6 +46,9 @@ def point(s: Summary) -> dict[str, Any]:
 @click.option("--commit", default="", help="Of the code that ran. Default: that of the working folder.")
 def main(home: Path, out: Path, said: str, commit: str) -> None:
     """Write OUT.json and OUT.svg for the last finished run under HOME."""
+    kept_at, drawn_at = out.with_suffix(".json"), out.with_suffix(".svg")
+    outputs.refuse_file(kept_at, lambda text: b'"curve"' in text and b'"promotion"' in text)
+    outputs.refuse_file(drawn_at, lambda text: kept_at.is_file())
     promotions = sorted(home.glob("kfp/*/promote*/promotion"), key=lambda p: p.stat().st_mtime)
     if not promotions:
         raise click.ClickException(f"{home}: no run has come to its end there")
@@ -58,8 +61,8 @@ def main(home: Path, out: Path, said: str, commit: str) -> None:
     curve = [point(s) for s in (*report.history, report.summary)]
     promotion = files.read_json(promotions[-1] / "promotion.json")
     kept = {"command": said, "commit": commit, "machine": facts, "promotion": promotion, "curve": curve}
-    files.write_text(out.with_suffix(".json"), json.dumps(kept, indent=1) + "\n")
-    files.write_text(out.with_suffix(".svg"), page.figure(report))
+    files.write_text(kept_at, json.dumps(kept, indent=1) + "\n")
+    files.write_text(drawn_at, page.figure(report))
 
 
 if __name__ == "__main__":

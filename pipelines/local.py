@@ -29,8 +29,8 @@ from pipelines import settings
 from pipelines.ask import first_question
 from pipelines.screen import Screen, closing_tables
 from pipelines.self_training import Place, build
-from symbol_llm import files, progress, registry, tracking
-from symbol_llm.errors import SymbolLLMError
+from symbol_llm import files, life, locks, machine, outputs, progress, registry, tracking
+from symbol_llm.errors import InvalidInput, SymbolLLMError
 from symbol_llm.params import Parameters
 from symbol_llm.stages import read_report
 
@@ -47,15 +47,16 @@ QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia 
     "--question", default=QUESTION, show_default=True, help="Put to the champion at the end; empty: no server."
 )
 def main(
-    file: Path, profile: str, source: Path | str | None, overrides: tuple[str, ...], name: str, question: str
+    file: Path | None, profile: str, source: Path | str | None, overrides: tuple[str, ...], name: str, question: str
 ) -> None:
     """Run the whole loop on this machine, from a weak model to a promoted one that answers."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False, width=width)
+    machine.warn_if_root()
     try:
         parameters = settings.load(file, profile, source, overrides)
-        home = files.state_dir() / (name or Path(profile).stem or "default")
-        with files.lock(home, "a run of the pipeline"):
+        home = outputs.claim(outputs.state_dir() / _checked(name or Path(profile).stem or "default"))
+        with locks.hold(home / outputs.LOCK, "a run of the pipeline"):
             promotion = run(parameters, home, console)
             finish(parameters, promotion, home, console)
             champion = registry.by_alias(parameters.promote.name, registry.CHAMPION)
@@ -73,12 +74,19 @@ def main(
         sys.exit(130)
 
 
+def _checked(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in outputs.STATE_NAMES:
+        raise InvalidInput(f"name {name!r}: expected letters, digits, '.', '_' and '-', as in 'second-try'")
+    return name
+
+
 def run(parameters: Parameters, home: Path, console: Console) -> Path:
     """Run the pipeline of `parameters` under `home`; return the folder that `promote` wrote."""
     progress_file = home / "progress.jsonl"
     progress_file.unlink(missing_ok=True)
-    os.environ["SYMBOL_LLM_HOME"] = str(files.state_dir())
+    os.environ["SYMBOL_LLM_HOME"] = str(outputs.state_dir())
     os.environ[progress.FILE_VARIABLE] = str(progress_file)
+    os.environ[life.RUNNER_VARIABLE] = str(os.getpid())
     began = time.monotonic()
     log = home / "log.txt"
     console.print(f"Run [bold]{home.name}[/], log {_short(log)}")

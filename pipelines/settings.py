@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,24 @@ import click
 
 import symbol_llm
 from pipelines.self_training import Place, build
-from symbol_llm import files, params
+from symbol_llm import files, outputs, params
 from symbol_llm.cli import Source
-from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Parameters
 
-PROFILES = Path(__file__).parent / "profiles"
+COMPILED = b"# PIPELINE DEFINITION"
+"""How each file that Kubeflow's compiler writes begins."""
 
 profile_options = [
     click.option(
         "--params",
         "file",
-        default="params.yaml",
         type=click.Path(path_type=Path),
-        show_default=True,
-        help="Parameter file.",
+        help="Parameter file; by default params.yaml.",
     ),
     click.option(
         "--profile",
         default="",
-        help=f"Overlay: {', '.join(p.stem for p in sorted(PROFILES.glob('*.yaml')))}, or a YAML file.",
+        help=f"Overlay: {', '.join(params.profiles())}, or a YAML file.",
     ),
     click.option(
         "--source",
@@ -50,22 +49,14 @@ def with_profile(command: Any) -> Any:
     return command
 
 
-def load(file: Path, profile: str, source: Path | str | None, overrides: tuple[str, ...]) -> Parameters:
+def load(file: Path | None, profile: str, source: Path | str | None, overrides: tuple[str, ...]) -> Parameters:
     """Return the parameters of `file` under the profile, the source and the overrides."""
     given = list(overrides)
     if source is not None:
         place = source.absolute() if isinstance(source, Path) else source
         given.append(f"collect.source={json.dumps(str(place))}")
-    overlay = [] if not profile else [_profile(profile)]
+    overlay = [params.profile(profile)] if profile else []
     return params.load(file, overlays=overlay, overrides=given)
-
-
-def _profile(name: str) -> Path:
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(p.stem for p in sorted(PROFILES.glob("*.yaml")))
-        raise InvalidInput(f"unknown profile {name!r}; have {known}, or name a YAML file")
-    return path
 
 
 def cache_environment(parameters: Parameters) -> dict[str, str]:
@@ -84,10 +75,12 @@ def cache_environment(parameters: Parameters) -> dict[str, str]:
 
 
 def compile_to(parameters: Parameters, path: Path, gpus: int) -> None:
-    """Write the pipeline of `parameters` as Kubeflow's YAML to `path`."""
+    """Write the pipeline of `parameters` as Kubeflow's YAML to `path`, in place of nothing but a compiled pipeline."""
     from kfp import compiler
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(
-        build(parameters, Place(cache_environment(parameters), on_cluster=True, gpus=gpus)), str(path)
-    )
+    outputs.refuse_file(path, lambda text: text.startswith(COMPILED))
+    pipeline = build(parameters, Place(cache_environment(parameters), on_cluster=True, gpus=gpus))
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(made))
+        files.write_text(path, made.read_text())

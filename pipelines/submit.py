@@ -29,7 +29,7 @@ from symbol_llm.params import Parameters
 @click.option("--run-name", default="self-training", show_default=True)
 @click.option("--gpus", default=0, show_default=True, help="GPUs for each task that samples or tunes.")
 def main(
-    file: Path,
+    file: Path | None,
     profile: str,
     source: Path | str | None,
     overrides: tuple[str, ...],

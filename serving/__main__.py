@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from symbol_llm import models
+from symbol_llm import life, machine, models
 from symbol_llm.errors import SymbolLLMError
 from symbol_llm.models import weights
 
@@ -36,6 +36,7 @@ from symbol_llm.models import weights
 )
 def main(model: str, port: int, engine: str, **settings: object) -> None:
     """Serve MODEL: sample programs, run each, vote on what they gave."""
+    machine.warn_if_root()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     sys.argv[
         1:
@@ -46,7 +47,8 @@ def main(model: str, port: int, engine: str, **settings: object) -> None:
         served = solver.Solver(
             solver.Settings.model_validate(settings), lambda: models.start(engine, weights.resolve(model))
         )
-        solver.serve(served, port)
+        with life.signs(lambda tags: None):
+            solver.serve(served, port)
     except SymbolLLMError as e:
         click.echo(str(e), err=True)
         sys.exit(e.exit_code)

@@ -5,22 +5,40 @@ Imports of weight happen inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from symbol_llm import __version__
-from symbol_llm.errors import InvalidInput, SymbolLLMError
-
-Folder = click.Path(path_type=Path, file_okay=False)
-Existing = click.Path(path_type=Path, exists=True)
-AS_JSON = "Print the result as JSON."
+from symbol_llm.errors import InvalidInput, MissingDependency, SymbolLLMError
 
 
-class Source(click.Path):
+class Utf8Path(click.Path):
+    """A path whose name is UTF-8, since it is written into reports and manifests."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; a name in another encoding, or none, is refused."""
+        found = super().convert(value, param, ctx)
+        try:
+            str(found).encode()
+        except UnicodeEncodeError:
+            self.fail(f"path {os.fsencode(found)!r} is not UTF-8", param, ctx)
+        if not str(value):
+            self.fail("an empty path; name a folder", param, ctx)
+        return found
+
+
+Folder = Utf8Path(path_type=Path, file_okay=False)
+Existing = Utf8Path(path_type=Path, exists=True)
+
+
+class Source(Utf8Path):
     """A folder that exists, or a reference to the hub, which is asked later."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -28,67 +46,125 @@ class Source(click.Path):
         return value if str(value).startswith("hf:") else super().convert(value, param, ctx)
 
 
-def _as_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if ctx.obj:
-        ctx.obj["json"] = value
+def _note(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Put what a command was given of the options that all commands share behind what the program itself was given."""
+    ctx.ensure_object(dict)
+    for name, empty in (("params", None), ("profile", ()), ("set", ()), ("json", False)):
+        ctx.obj.setdefault(name, empty)
+    if not value:
+        return
+    key = str(parameter.name)
+    ctx.obj[key] = ctx.obj[key] + value if isinstance(value, tuple) else value
+
+
+def _shared() -> list[click.Option]:
+    """Return the options that stand before or behind any command."""
+    return [
+        click.Option(
+            ["--params"],
+            type=Utf8Path(path_type=Path),
+            expose_value=False,
+            callback=_note,
+            help="Parameter file; by default params.yaml in the working folder, or else the one in the package.",
+        ),
+        click.Option(
+            ["--profile"],
+            multiple=True,
+            metavar="NAME|FILE",
+            expose_value=False,
+            callback=_note,
+            help="A profile of the package, or a YAML file, laid over it; may be given again.",
+        ),
+        click.Option(
+            ["--set"],
+            multiple=True,
+            metavar="SECTION.KEY=VALUE",
+            expose_value=False,
+            callback=_note,
+            help="One parameter; may be given again.",
+        ),
+        click.Option(["--json"], is_flag=True, expose_value=False, callback=_note, help="Print the result as JSON."),
+    ]
 
 
 class Commands(click.Group):
-    """A group whose commands take --json and end with our errors as one line and their exit code, never a traceback."""
+    """A group whose commands share options and end with our errors as one line and their exit code, never a traceback."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command and give it --json."""
-        cmd.params.append(click.Option(["--json"], is_flag=True, expose_value=False, help=AS_JSON, callback=_as_json))
+        """Add a command and give it the options that all share."""
+        cmd.params += _shared()
         super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        from symbol_llm import machine
+
+        machine.warn_if_root()
         try:
-            return super().invoke(ctx)
+            with _quiet_stdout():
+                return super().invoke(ctx)
         except SymbolLLMError as e:
             click.echo(f"symbol-llm: {e}", err=True)
             ctx.exit(e.exit_code)
+        except ModuleNotFoundError as e:
+            if (missing := machine.missing(e.name or "")) is None:
+                raise
+            click.echo(f"symbol-llm: {missing}", err=True)
+            ctx.exit(MissingDependency.exit_code)
         except KeyboardInterrupt:
             click.echo("symbol-llm: stopped; the same command goes on from here", err=True)
             ctx.exit(130)
 
 
+@contextlib.contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Keep standard output for results: what libraries print there goes to standard error for the block."""
+    results: Any = sys.stdout
+    real: Any = sys.__stdout__
+    with contextlib.ExitStack() as stack:
+        if results is real:  # a real stream, which libraries in C reach by its number
+            results.flush()
+            own = stack.enter_context(os.fdopen(os.dup(1), "w", encoding=results.encoding, errors=results.errors))
+            terminal = os.dup(1)
+            stack.callback(os.close, terminal)
+            stack.callback(os.dup2, terminal, 1)
+            os.dup2(2, 1)
+            results = own
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        _results.append(results)
+        stack.callback(_results.pop)
+        yield
+
+
+def _print(text: str = "") -> None:
+    """Print a result."""
+    click.echo(text, file=_results[-1])
+
+
+_results: list[Any] = []
+"""Where results go, the innermost last."""
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
-@click.option(
-    "--params",
-    "params_file",
-    default="params.yaml",
-    type=click.Path(path_type=Path),
-    show_default=True,
-    help="Parameter file.",
-)
-@click.option(
-    "--profile",
-    "profiles",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="YAML laid over it; may be given again.",
-)
-@click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again."
-)
-@click.pass_context
-def main(ctx: click.Context, params_file: Path, profiles: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    r"""Turn a weak language model into a strong writer of symbols.
+def main() -> None:
+    """Turn a weak language model into a strong writer of symbols.
 
     \b
     The whole job in one go:     make run
     The same, stage by stage:    symbol-llm fetch base; symbol-llm collect data/collection; ...
     Is this program right?       symbol-llm judge --task word_problems --question "..." --answer 4 program.txt
-    """
-    ctx.obj = {"file": params_file, "profiles": profiles, "overrides": overrides, "json": False}
+    """  # noqa: D301 - click wants the character that \b stands for
+
+
+main.params += _shared()
 
 
 def _params(ctx: click.Context) -> Any:
     from symbol_llm import params
 
-    return params.load(ctx.obj["file"], overlays=ctx.obj["profiles"], overrides=ctx.obj["overrides"])
+    overlays = [params.profile(name) for name in ctx.obj["profile"]]
+    return params.load(ctx.obj["params"], overlays=overlays, overrides=ctx.obj["set"])
 
 
 def _stage(ctx: click.Context, stage: Any, label: str, /, **arguments: Any) -> None:
@@ -99,16 +175,16 @@ def _stage(ctx: click.Context, stage: Any, label: str, /, **arguments: Any) -> N
 
 def _show(ctx: click.Context, value: Any) -> None:
     if ctx.obj["json"]:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        _print(json.dumps(value, indent=2, ensure_ascii=False, default=str, allow_nan=False))
     elif isinstance(value, dict):
         width = max((len(k) for k in value), default=0)
         for key, one in value.items():
-            click.echo(f"{key:<{width}}  {f'{one:g}' if isinstance(one, float) else one}")
+            _print(f"{key:<{width}}  {f'{one:g}' if isinstance(one, float) else one}")
     else:
         shown = [list(value[0]), *([_cell(v) for v in row.values()] for row in value)] if value else []
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         for cells in shown:
-            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
+            _print("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
 def _cell(value: Any) -> str:
@@ -287,7 +363,7 @@ def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, sou
     _stage(ctx, evaluate_on_suites, "suite", params=_params(ctx).evaluate, **paths)
     if not ctx.obj["json"]:
         for name in sorted(out.glob("*.md")):
-            click.echo(f"\n{name.read_text()}")
+            _print(f"\n{name.read_text()}")
 
 
 @main.command()
@@ -424,10 +500,10 @@ def selftest(ctx: click.Context, family: str | None, source: Path | None, per_ta
     else:
         _show(ctx, [row.model_dump() for row in found.rows])
         if refused and found.refused:
-            click.echo()
+            _print()
             _show(ctx, [row.model_dump() for row in found.refused])
         elif found.refused:
-            click.echo(f"{len(found.refused)} gold programs were refused; --refused lists them")
+            _print(f"{len(found.refused)} gold programs were refused; --refused lists them")
     ctx.exit(0 if found.passed() else 1)
 
 
@@ -459,6 +535,32 @@ def tasks(ctx: click.Context) -> None:
 
 
 @main.command()
+@click.argument("folders", nargs=-1, type=Utf8Path(path_type=Path, file_okay=False))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def clean(ctx: click.Context, folders: tuple[Path, ...], yes: bool) -> None:
+    """Remove what runs and stages made in FOLDERS: by default the state folder (`runs`) and `data`.
+
+    What is not known to be ours is left there and named.
+    """
+    from symbol_llm import outputs
+
+    chosen = folders or (outputs.state_path(), Path("data"))
+    found = [outputs.removable(folder) for folder in chosen]
+    ours, left = ([str(place) for pair in found for place in pair[n]] for n in (0, 1))
+    if ours and not yes:
+        click.echo("\n".join(["To be removed:", *(f"  {place}" for place in ours)]), err=True)
+        click.confirm("Remove them?", abort=True, err=True)
+    for folder in chosen:
+        outputs.clean(folder)
+    if ctx.obj["json"]:
+        _show(ctx, {"removed": ours, "left": left})
+    else:
+        _print(f"{len(ours)} removed")
+        _print("\n".join(f"left, not known to be ours: {place}" for place in left) or "nothing else is there")
+
+
+@main.command()
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
     """Say what this machine has and lacks: engine, cores, memory, GPU, versions, sandbox."""
@@ -468,7 +570,7 @@ def doctor(ctx: click.Context) -> None:
     _show(ctx, found)
     if not ctx.obj["json"]:
         for line in machine.advice(found):
-            click.echo(line)
+            _print(line)
 
 
 if __name__ == "__main__":

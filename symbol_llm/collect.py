@@ -22,7 +22,8 @@ from symbol_llm.card import write_card
 from symbol_llm.cleaning import Cleaner
 from symbol_llm.copies import Copies, Words, text_of
 from symbol_llm.errors import InvalidInput
-from symbol_llm.files import Ledger, building, hash_path, read_records, state_dir, write_manifest, write_records
+from symbol_llm.files import Ledger, hash_path, read_records, write_records
+from symbol_llm.outputs import building, state_dir
 from symbol_llm.params import Collect
 from symbol_llm.progress import track
 from symbol_llm.prompts import messages
@@ -91,20 +92,24 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
     params = params.model_copy(update={"source": source.reference}) if source else params
     chosen = _chosen(params, folder)
     path = state_dir() / "ledgers" / f"collect-{content_id(params.model_dump(mode='json'), str(out.absolute()))}.jsonl"
-    with building(out) as draft, tempfile.TemporaryFile(dir=draft) as file, Ledger(path) as ledger:
+    read = {"source": folder, "written": params.written}
+    with (
+        building(out, "collect", params, read) as draft,
+        tempfile.TemporaryFile(dir=draft.folder) as file,
+        Ledger(path) as ledger,
+    ):
         cleaner = Cleaner(params, ledger, [one.task.name for one in chosen])
         rows = _read(chosen, Shelf(file), cleaner, params)
         general_items = _general(params, folder)
         cleaner.hold_against([*(row for one in rows.test.values() for row in one), *general_items["test"]])
         kept = {one.task.name: _kept(one, rows, cleaner, params) for one in track(chosen, "cleaning and checking")}
         chosen = _whole(chosen, rows, kept, cleaner, params)
-        numbers = _write(draft, kept, rows.shelf, params) | _write_rest(draft, general_items, cleaner)
-        numbers |= write_card(draft, chosen, numbers, params)
-        inputs = {one.task.name: one.folder for one in chosen} | _general_folders(params, folder)
-        inputs["written"] = params.written
-        write_manifest(draft, stage="collect", inputs=inputs, params=params, metrics=numbers)
-    path.unlink()
-    return numbers
+        numbers = _write(draft.folder, kept, rows.shelf, params) | _write_rest(draft.folder, general_items, cleaner)
+        draft.metrics = numbers | write_card(draft.folder, chosen, numbers, params)
+        draft.inputs = {one.task.name: one.folder for one in chosen}
+        draft.inputs |= {**_general_folders(params, folder), "written": params.written}
+    ledger.remove()
+    return draft.metrics
 
 
 def read_problems(collection: Path, split: Split) -> list[Problem]:

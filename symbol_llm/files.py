@@ -1,28 +1,32 @@
-"""Files that are whole or absent: JSON Lines, atomic replacement, an append-only ledger, hashes, manifests.
+"""Files that are whole or absent: JSON Lines, atomic replacement, an append-only ledger, hashes.
 
-Nothing here knows what a row means; `records.py` does. A reader's error names file, line and field.
+Nothing here knows what a row means; `records.py` does. A reader's error names file, line and field. Output folders are
+`outputs.py`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from symbol_llm import __version__
-from symbol_llm.errors import Busy, InvalidInput
+from symbol_llm import locks
+from symbol_llm.errors import InvalidInput
 
 MANIFEST = "manifest.json"
 MAX_LINE_BYTES = 64 * 2**20
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""Error numbers that speak of the disk, whoever raises them."""
+UMASK = os.umask(0)
+os.umask(UMASK)
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -104,8 +108,8 @@ def write_records(path: Path, rows: Iterable[BaseModel]) -> int:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON with sorted keys, whole or not at all; ValueError for a number that is not finite."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -114,52 +118,70 @@ def write_text(path: Path, text: str) -> None:
         out.write(text.encode())
 
 
+def read_text(path: Path) -> str:
+    """Return the text in `path`; InvalidInput if it cannot be read or is not UTF-8."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError as e:
+        raise InvalidInput(f"{path}: no such file") from e
+    except OSError as e:
+        raise InvalidInput(f"{path}: cannot be read: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise InvalidInput(f"{path}: not UTF-8 at byte {e.start}; save it as UTF-8") from e
+
+
 def read_json(path: Path) -> Any:
     """Return the JSON value in `path`; InvalidInput if it is missing or malformed."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as e:
-        raise InvalidInput(f"{path}: no such file") from e
+        return json.loads(read_text(path))
     except json.JSONDecodeError as e:
         raise InvalidInput(f"{path}:{e.lineno}: not JSON, {e.msg}") from e
 
 
+def read_record(path: Path, kind: type[R]) -> R:
+    """Return the JSON object in `path` as `kind`; InvalidInput names the field that is wrong."""
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as e:
+        raise InvalidInput(f"{path}: {explain(e)}") from e
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Any]:
-    """Open a temporary file beside `path` for binary writing; move it over `path` if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path` for binary writing; move it over `path` if the block ends well.
+
+    InvalidInput if it cannot be written; whatever else goes wrong in the block passes through.
+    """
+    with saying_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as e:
-        raise InvalidInput(f"{path}: cannot be written: {e.strerror}") from e
+            with saying_unwritable(path, DISK_FAULTS):
+                yield out
+            with saying_unwritable(path):
+                out.flush()
+                os.fsync(out.fileno())
+        with saying_unwritable(path):
+            os.chmod(name, 0o666 & ~UMASK)
+            os.replace(name, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
 
 
 @contextlib.contextmanager
-def building(folder: Path) -> Iterator[Path]:
-    """Give a fresh folder to fill; it becomes `folder` if the block ends well, else it is removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+def saying_unwritable(path: Path, errnos: Container[int] | None = None) -> Iterator[None]:
+    """Turn an OSError inside the block (of `errnos` alone, where given) into InvalidInput: `path` cannot be written.
+
+    A block that does more than work on files must name `errnos`: a refused connection is an OSError too.
+    """
     try:
-        yield draft
-        draft.chmod(0o755)
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        elif folder.exists():
-            folder.unlink()
-        draft.rename(folder)
+        yield
     except OSError as e:
-        raise InvalidInput(f"{folder}: cannot be written: {e.strerror or e}") from e
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        if errnos is not None and e.errno not in errnos:
+            raise
+        raise InvalidInput(f"{path}: cannot be written: {e.strerror or e}") from e
 
 
 def hash_path(path: Path) -> str:
@@ -177,31 +199,6 @@ def hash_path(path: Path) -> str:
     return whole.hexdigest()
 
 
-def write_manifest(
-    folder: Path, *, stage: str, inputs: Mapping[str, Path | None], params: BaseModel, metrics: Mapping[str, float]
-) -> None:
-    """Write `manifest.json` into `folder`: what it was made from, with which parameters and code, and what came out.
-
-    Metrics in seconds (`..._s`) are left out, so that equal work gives equal bytes.
-    """
-    write_json(
-        folder / MANIFEST,
-        {
-            "stage": stage,
-            "version": __version__,
-            "inputs": {name: hash_path(path) for name, path in inputs.items() if path is not None},
-            "params": params.model_dump(mode="json"),
-            "metrics": {k: v for k, v in metrics.items() if not k.endswith("_s")},
-            "output": hash_path(folder),
-        },
-    )
-
-
-def state_dir() -> Path:
-    """Return the folder for all that is made and can be made again: `SYMBOL_LLM_HOME`, or `runs` in the working folder."""
-    return Path(os.environ.get("SYMBOL_LLM_HOME") or "runs").absolute()
-
-
 class Ledger:
     """An append-only JSON Lines file: each line is flushed, a torn last line is cut off when it is opened.
 
@@ -212,14 +209,9 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         """Open `path`, creating it if absent; `rows` holds what is there, `n_torn` is 1 if a line was cut off."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            self._file.close()
-            raise Busy(f"{path}: another process is writing this ledger; wait for it or stop it") from e
+        self._open = contextlib.ExitStack()
+        self._file = self._open.enter_context(locks.open_held(path, "a run that writes this ledger"))
         self.rows: list[dict[str, Any]] = []
         self.n_torn = 0
         self._load()
@@ -248,22 +240,8 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         """Close the file, which releases its lock."""
-        self._file.close()
+        self._open.close()
 
-
-@contextlib.contextmanager
-def lock(folder: Path, owner: str) -> Iterator[None]:
-    """Hold `folder` for this process; Busy at once if another holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            file.seek(0)
-            raise Busy(
-                f"{folder}: in use by {file.read().strip() or 'another process'}; wait for it or name another folder"
-            ) from e
-        file.truncate(0)
-        file.write(f"{owner}, process {os.getpid()}")
-        file.flush()
-        yield
+    def remove(self) -> None:
+        """Delete the file, whose work is done; call it after the output that came of it is in place."""
+        self.path.unlink()

@@ -6,7 +6,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
+import sys
 from typing import Any
 
 from symbol_llm import __version__, toolchain
@@ -25,6 +27,8 @@ PACKAGES = {
     "z3-solver": "",
 }
 """Package and the extra that brings it."""
+ROOT_VARIABLE = "SYMBOL_LLM_SAID_ROOT"
+ROOT = "running as root, which nothing here needs: an ordinary user has less to lose, and programs are confined better"
 TOOLS = ("git", "kubectl", "g++")
 
 
@@ -36,6 +40,7 @@ def inspect() -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "user": "root" if os.geteuid() == 0 else str(os.geteuid()),
         "gpu": _gpu(),
         "engine": "vllm" if importlib.util.find_spec("vllm") else "transformers",
         "sandbox": _isolation(),
@@ -46,10 +51,17 @@ def inspect() -> dict[str, Any]:
     return facts | {name: str(chain.home) if chain else None for name, chain in chains.items()}
 
 
+def warn_if_root() -> None:
+    """Say once, to this process and those it starts, that root is not needed."""
+    if os.geteuid() == 0 and not os.environ.get(ROOT_VARIABLE):
+        os.environ[ROOT_VARIABLE] = "1"
+        print(ROOT, file=sys.stderr)
+
+
 def advice(facts: dict[str, Any]) -> list[str]:
     """Return a line for each thing missing: what it is for and how to get it."""
     lines = [
-        f"missing: {name}; pip install -c constraints.txt 'symbol-llm[{extra}]'"
+        f"missing: {name}; pip install 'symbol-llm[{extra}]'"
         for name, extra in PACKAGES.items()
         if facts[name] is None and extra
     ]
@@ -60,9 +72,21 @@ def advice(facts: dict[str, Any]) -> list[str]:
     for name, needed in (("jdk", toolchain.JDK), ("go", toolchain.GO)):
         if facts[name] is None:
             lines.append(f"missing: {needed}; without it, programs with tests are accepted in gold's form alone")
+    if facts["user"] == "root":
+        lines.append(ROOT)
     if facts["gpu"] is None:
         lines.append("no GPU: everything runs on the CPU, with small models only")
     return lines
+
+
+def missing(module: str) -> str | None:
+    """Return how to get the package of an import that failed, if one of our extras brings it, else None."""
+    name = module.partition(".")[0].replace("_", "-").lower()
+    for line in importlib.metadata.requires("symbol-llm") or ():
+        found = re.match(r"([\w.-]+).*; extra == ['\"]([\w-]+)['\"]", line)
+        if found and found[1].lower() == name and found[2] not in ("all", "dev"):
+            return f"this needs {name}, which is not installed: pip install 'symbol-llm[{found[2]}]'"
+    return None
 
 
 def _version(package: str) -> str | None:

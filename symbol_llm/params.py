@@ -10,19 +10,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from symbol_llm.errors import InvalidInput
-from symbol_llm.files import explain
+from symbol_llm.files import explain, read_text
 
 HubSource = Annotated[str, Field(pattern="^hf:")]
+HERE = Path("params.yaml")
+SHIPPED = Path(__file__).with_name("params.yaml")
+PROFILES = Path(__file__).with_name("profiles")
 Engine = Literal["auto", "transformers", "vllm", "openai", "fake"]
 
 
 class Section(BaseModel):
-    """What all sections share."""
+    """What all sections share: unknown keys, numbers that are not finite, and true or false for a number are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        wants_truth = info.field_name is not None and cls.model_fields[info.field_name].annotation is bool
+        if isinstance(value, bool) and not wants_truth:
+            raise ValueError(f"expected no {'true' if value else 'false'} here")
+        return value
 
 
 class Limits(Section):
@@ -241,9 +252,14 @@ class Parameters(Section):
         return self.evaluate.model_copy(update={"shots": self.bootstrap_shots})
 
 
-def load(path: Path, *, overlays: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Parameters:
-    """Return the parameters of `path`, then of each overlay, then of each `section.key=value`, the later winning."""
+def load(path: Path | None = None, *, overlays: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Parameters:
+    """Return the parameters of `path`, then of each overlay, then of each `section.key=value`, the later winning.
+
+    Without `path` those of `params.yaml` in the working folder, or, where there is none, the ones this package ships.
+    """
     values: dict[str, Any] = {}
+    if path is None:
+        path = HERE if HERE.is_file() else SHIPPED
     for file in (path, *overlays):
         values = merge(values, _read(file))
     for text in overrides:
@@ -263,6 +279,19 @@ def load(path: Path, *, overlays: Iterable[Path] = (), overrides: Iterable[str] 
         raise InvalidInput(f"{path}: {explain(e)}") from e
 
 
+def profiles() -> list[str]:
+    """Return the names of the profiles that this package ships."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def profile(name: str) -> Path:
+    """Return the overlay that `name` means: a profile this package ships, or a YAML file; InvalidInput if it is neither."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        raise InvalidInput(f"unknown profile {name!r}; have {', '.join(profiles())}, or name a YAML file")
+    return path
+
+
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `under` with the leaves of `over` laid on top."""
     out = dict(under)
@@ -273,12 +302,10 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        raise InvalidInput(f"{file}: no such parameter file")
     try:
-        values = yaml.safe_load(file.read_text())
-    except FileNotFoundError as e:
-        raise InvalidInput(f"{file}: no such parameter file") from e
-    except OSError as e:
-        raise InvalidInput(f"{file}: cannot be read, {e.strerror}") from e
+        values = yaml.safe_load(read_text(file))
     except yaml.YAMLError as e:
         raise InvalidInput(f"{file}: not YAML, {' '.join(str(e).split())}") from e
     if not isinstance(values or {}, dict):

@@ -39,7 +39,7 @@ def content_id(*parts: Any) -> str:
 class Record(BaseModel):
     """What all rows share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Problem(Record):

@@ -7,13 +7,14 @@ problems both were asked) and its general ability has not fallen past the margin
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from symbol_llm import files, tracking
+from symbol_llm import files, outputs, tracking
 from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Promote
 from symbol_llm.records import Interval, Report
@@ -76,7 +77,7 @@ def by_alias(name: str, alias: str) -> Version | None:
 
 def report(version: Version) -> Report:
     """Return the report a version was registered with, out of the artifacts of its run."""
-    return Report.model_validate(files.read_json(tracking.artifact(version.run, "report.json")))
+    return files.read_record(tracking.artifact(version.run, "report.json"), Report)
 
 
 def register(name: str, source: str, report: Report, run: str) -> Version:
@@ -117,17 +118,21 @@ def gate(report: Report, rival: Report, original: Report, params: Promote) -> De
     gains = [report.outcomes[p] - rival.outcomes[p] for p in shared]
     difference = bootstrap(gains, params.confidence)
     said = f"{difference.mean:+.1%} [{difference.low:+.1%}, {difference.high:+.1%}] on {len(shared)} held-out problems"
-    if difference.low <= 0:
+    if not difference.low > 0:  # what is not a number is not above 0 either
         return Decision(False, f"not proved better than the {rival.summary.stage!r} checkpoint: {said}", difference)
-    if why := _generality_lost(report, original, params):
+    if why := _generality_lost(report, rival, original, params):
         return Decision(False, why, difference)
     return Decision(True, f"better than the {rival.summary.stage!r} checkpoint: {said}", difference)
 
 
-def _generality_lost(report: Report, original: Report, params: Promote) -> str:
+def _generality_lost(report: Report, rival: Report, original: Report, params: Promote) -> str:
+    """Return why general ability counts as lost; empty if it is kept. What is not known to be kept is lost."""
     now, then = report.summary.general, original.summary.general
-    if (then.choice and not now.choice) or (then.perplexity and not now.perplexity):
-        return "general ability was not measured, though the original model's was"
+    for name in ("choice", "perplexity"):
+        if getattr(now, name) is None and any(getattr(r.summary.general, name) is not None for r in (rival, original)):
+            return "general ability was not measured, though that of the model it is compared with was"
+    if not all(map(math.isfinite, (now.choice.mean if now.choice else 0.0, now.perplexity or 0.0))):
+        return "general ability has a figure that is not finite"
     if now.choice and then.choice and now.choice.mean < then.choice.mean - params.general_margin:
         return f"multiple choice fell from {then.choice.mean:.1%} to {now.choice.mean:.1%}, allowed {params.general_margin:.0%}"
     if now.perplexity and then.perplexity and now.perplexity > then.perplexity * (1 + params.perplexity_margin):
@@ -170,12 +175,12 @@ def rollback(name: str) -> Version:
 
 def history() -> list[dict[str, Any]]:
     """Return the promotion log, oldest first."""
-    path = files.state_dir() / LOG
+    path = outputs.state_dir() / LOG
     return [row for _, row in files.read_json_lines(path)] if path.is_file() else []
 
 
 def _note(name: str, action: str, version: Version, reason: str) -> None:
-    path = files.state_dir() / LOG
+    path = outputs.state_dir() / LOG
     path.parent.mkdir(parents=True, exist_ok=True)
     row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "model": name, "action": action}
     with path.open("a") as out:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from symbol_llm import files
+from symbol_llm import outputs
 from symbol_llm.errors import InvalidInput, MissingDependency, Unavailable
 
 HUB = "hf:"
@@ -64,7 +64,7 @@ def _downloaded(reference: str, repository: str, revision: str) -> Path:
                 repo_type="dataset",
                 revision=revision or None,
                 allow_patterns=list(HUB_PATTERNS),
-                cache_dir=files.state_dir() / "sources",
+                cache_dir=outputs.state_dir() / "sources",
                 endpoint=os.environ.get("HF_ENDPOINT"),
             )
         )

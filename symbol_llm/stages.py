@@ -6,12 +6,13 @@ modules named after the stages; here files are read and written, and a manifest 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
 from pathlib import Path
 
-from symbol_llm import __version__, files
+from symbol_llm import __version__, files, outputs
 from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
 from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Report, Summary, TrainingRow, Verdict
@@ -24,9 +25,10 @@ def fetch(out: Path, model: str) -> Numbers:
     from symbol_llm.models import weights
 
     folder = weights.resolve(model)
-    with files.building(out) as draft:
-        for file in sorted(p for p in folder.iterdir() if p.is_file()):
-            _link(file.resolve(), draft / file.name)
+    with outputs.building(out, "fetch", {"model": model}, {"model": folder}) as draft:
+        draft.inputs = {}  # equal to the output
+        for file in sorted(p for p in folder.iterdir() if p.is_file() and p.name != files.MANIFEST):
+            _link(file.resolve(), draft.folder / file.name)
     return {"size_mib": sum(p.stat().st_size for p in out.iterdir()) / 2**20}
 
 
@@ -49,14 +51,14 @@ def replay(collection: Path, checkpoint: Path, out: Path, params: Replay) -> Num
     from symbol_llm import models
     from symbol_llm.replay import replay as answer
 
-    items = list(files.read_records(collection / "general_train.jsonl", GeneralItem))
-    engine = models.start(params.engine, checkpoint, batch=params.batch)
-    rows = answer(items, engine, params)
-    with files.building(out) as draft:
-        files.write_records(draft / "training_set.jsonl", rows)
-        numbers = {"n_rows": float(len(rows)), "n_left_out": float(min(params.n, len(items)) - len(rows))}
-        files.write_manifest(draft, stage="replay", inputs={"checkpoint": checkpoint}, params=params, metrics=numbers)
-    return numbers
+    inputs: dict[str, Path | None] = {"collection": collection, "checkpoint": checkpoint}
+    with outputs.building(out, "replay", params, inputs) as draft:
+        items = list(files.read_records(collection / "general_train.jsonl", GeneralItem))
+        engine = models.start(params.engine, checkpoint, batch=params.batch)
+        rows = answer(items, engine, params)
+        files.write_records(draft.folder / "training_set.jsonl", rows)
+        draft.metrics = {"n_rows": float(len(rows)), "n_left_out": float(min(params.n, len(items)) - len(rows))}
+    return draft.metrics
 
 
 def version(name: str, folder: Path) -> Numbers:
@@ -73,13 +75,17 @@ def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general:
     """Tune `checkpoint` on `training_set/training_set.jsonl`, and on that of `general`, and write the result to `out`."""
     from symbol_llm import tune as tuning
 
-    rows = tuning.mixture(_rows(training_set), _rows(general) if general else None, params)
-    done = tuning.tune(rows, checkpoint, out, params)
-    numbers = {k: float(v) for k, v in done._asdict().items() if k != "seconds"}
-    numbers |= {"train_s": done.seconds, "tokens_per_s": done.n_tokens / done.seconds}
     inputs = {"training_set": training_set, "checkpoint": checkpoint, "general": general}
-    if os.environ.get("RANK", "0") == "0":
-        files.write_manifest(out, stage="tune", inputs=inputs, params=params, metrics=numbers)
+    with contextlib.ExitStack() as stack:
+        draft = None
+        if os.environ.get("RANK", "0") == "0":
+            draft = stack.enter_context(outputs.building(out, "tune", params, inputs))
+        rows = tuning.mixture(_rows(training_set), _rows(general) if general else None, params)
+        done = tuning.tune(rows, checkpoint, draft.folder if draft else None, params)
+        numbers = {k: float(v) for k, v in done._asdict().items() if k != "seconds"}
+        numbers |= {"train_s": done.seconds, "tokens_per_s": done.n_tokens / done.seconds}
+        if draft:
+            draft.metrics = numbers
     return numbers
 
 
@@ -94,43 +100,41 @@ def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> N
     from symbol_llm.explore import explore as search
     from symbol_llm.explore import ledger_path
 
-    problems = read_problems(collection, "train")
-    if params.problems == "without_gold":
-        learnt = {row.problem for row in files.read_records(_rows(collection), TrainingRow)}
-        problems = [p for p in problems if p.id not in learnt]
-        if not problems:
-            raise InvalidInput("every training problem was in injection: lower `collect.gold_share`")
-    engine = models.start(params.engine, checkpoint, batch=params.batch)
-    began = time.monotonic()
-    made_from = (
-        files.hash_path(checkpoint),
-        files.hash_path(collection),
-        params.model_dump_json(),
-        engine.name,
-        __version__,
-    )
-    with files.Ledger(ledger_path(files.state_dir(), *made_from)) as ledger:
-        found = search(problems, engine, ledger, params)
-        n_torn = ledger.n_torn
-    candidates, verdicts = found.ordered()
-    seconds = time.monotonic() - began
-    n_tokens = sum(c.n_tokens for c in candidates)
-    numbers = {
-        "n_problems": float(len(problems)),
-        "n_candidates": float(len(candidates)),
-        "n_accepted": float(sum(v.status == "accepted" for v in verdicts)),
-        "n_unscored": float(sum(v.status == "unscored" for v in verdicts)),
-        "n_tokens": float(n_tokens),
-    }
-    with files.building(out) as draft:
-        files.write_records(draft / "candidates.jsonl", candidates)
-        files.write_records(draft / "verdicts.jsonl", verdicts)
-        inputs = {"collection": collection, "checkpoint": checkpoint}
-        files.write_manifest(draft, stage="explore", inputs=inputs, params=params, metrics=numbers)
-    ledger.path.unlink()
+    inputs: dict[str, Path | None] = {"collection": collection, "checkpoint": checkpoint}
+    with outputs.building(out, "explore", params, inputs) as draft:
+        problems = read_problems(collection, "train")
+        if params.problems == "without_gold":
+            learnt = {row.problem for row in files.read_records(_rows(collection), TrainingRow)}
+            problems = [p for p in problems if p.id not in learnt]
+            if not problems:
+                raise InvalidInput("every training problem was in injection: lower `collect.gold_share`")
+        engine = models.start(params.engine, checkpoint, batch=params.batch)
+        began = time.monotonic()
+        made_from = (
+            files.hash_path(checkpoint),
+            files.hash_path(collection),
+            params.model_dump_json(),
+            engine.name,
+            __version__,
+        )
+        with files.Ledger(ledger_path(outputs.state_dir(), *made_from)) as ledger:
+            found = search(problems, engine, ledger, params)
+        candidates, verdicts = found.ordered()
+        seconds = time.monotonic() - began
+        draft.metrics = {
+            "n_problems": float(len(problems)),
+            "n_candidates": float(len(candidates)),
+            "n_accepted": float(sum(v.status == "accepted" for v in verdicts)),
+            "n_unscored": float(sum(v.status == "unscored" for v in verdicts)),
+            "n_tokens": float(sum(c.n_tokens for c in candidates)),
+        }
+        files.write_records(draft.folder / "candidates.jsonl", candidates)
+        files.write_records(draft.folder / "verdicts.jsonl", verdicts)
+    ledger.remove()
     judging = sorted(v.seconds for v in found.verdicts.values())
     timings = {"explore_s": seconds, "judge_p50_s": _at(judging, 0.5), "judge_p99_s": _at(judging, 0.99)}
-    return numbers | timings | {"n_resumed": float(found.n_resumed), "n_torn_lines": float(n_torn)}
+    resumed = {"n_resumed": float(found.n_resumed), "n_torn_lines": float(ledger.n_torn)}
+    return draft.metrics | timings | resumed
 
 
 def _at(ordered: list[float], share: float) -> float:
@@ -144,19 +148,18 @@ def select(
     from symbol_llm import select as selecting
     from symbol_llm.collect import read_problems
 
-    problems = {p.id: p for p in read_problems(collection, "train")}
-    before = list(files.read_records(pool / "pool.jsonl", PoolEntry)) if pool else []
-    candidates = files.read_records(explored / "candidates.jsonl", Candidate)
-    found = selecting.trajectories(candidates, files.read_records(explored / "verdicts.jsonl", Verdict))
-    grown = selecting.grow(before, found, round_, params)
-    rows = selecting.training_set(grown, problems, params)
-    numbers = selecting.metrics(before, grown, found, rows)
-    with files.building(out) as draft:
-        files.write_records(draft / "pool.jsonl", grown)
-        files.write_records(draft / "training_set.jsonl", rows)
-        inputs = {"collection": collection, "explored": explored, "pool": pool}
-        files.write_manifest(draft, stage="select", inputs=inputs, params=params, metrics=numbers)
-    return numbers
+    inputs = {"collection": collection, "explored": explored, "pool": pool}
+    with outputs.building(out, "select", params, inputs) as draft:
+        problems = {p.id: p for p in read_problems(collection, "train")}
+        before = list(files.read_records(pool / "pool.jsonl", PoolEntry)) if pool else []
+        candidates = files.read_records(explored / "candidates.jsonl", Candidate)
+        found = selecting.trajectories(candidates, files.read_records(explored / "verdicts.jsonl", Verdict))
+        grown = selecting.grow(before, found, round_, params)
+        rows = selecting.training_set(grown, problems, params)
+        draft.metrics = selecting.metrics(before, grown, found, rows)
+        files.write_records(draft.folder / "pool.jsonl", grown)
+        files.write_records(draft.folder / "training_set.jsonl", rows)
+    return draft.metrics
 
 
 def evaluate(
@@ -172,6 +175,17 @@ def evaluate(
 
     The returned `improved` is 1.0 if held-out accuracy is above that of every earlier point of the curve.
     """
+    inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous, "selected": selected}
+    with outputs.building(out, "evaluate", params, inputs) as draft:
+        report = _measured(collection, checkpoint, params, stage, previous, selected)
+        draft.metrics = _numbers(report)
+        files.write_json(draft.folder / "report.json", report.model_dump(mode="json"))
+    return draft.metrics
+
+
+def _measured(
+    collection: Path, checkpoint: Path, params: Evaluate, stage: str, previous: Path | None, selected: Path | None
+) -> Report:
     from symbol_llm import evaluate as evaluating
     from symbol_llm import models, tasks
     from symbol_llm.collect import read_problems
@@ -194,18 +208,12 @@ def evaluate(
         round=files.read_json(selected / files.MANIFEST)["metrics"] if selected else {},
     )
     earlier = read_report(previous) if previous else None
-    report = Report(
+    return Report(
         summary=summary,
         history=(*earlier.history, earlier.summary) if earlier else (),
         outcomes={p: float(v.status == "accepted") for p, v in sorted(verdicts.items()) if v.status != "unscored"},
         samples=evaluating.show(problems, verdicts, params.seed),
     )
-    numbers = _numbers(report)
-    with files.building(out) as draft:
-        files.write_json(draft / "report.json", report.model_dump(mode="json"))
-        inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous}
-        files.write_manifest(draft, stage="evaluate", inputs=inputs, params=params, metrics=numbers)
-    return numbers
 
 
 def _numbers(report: Report) -> Numbers:
@@ -224,7 +232,7 @@ def _numbers(report: Report) -> Numbers:
 def read_report(folder: Path) -> Report:
     """Return the report that `evaluate` left in `folder`, or the last of the curve that `promote` left there."""
     name = "curve.json" if (folder / "curve.json").is_file() else "report.json"
-    return Report.model_validate(files.read_json(folder / name))
+    return files.read_record(folder / name, Report)
 
 
 def promote(
@@ -245,33 +253,32 @@ def promote(
     """
     from symbol_llm import page, registry, tracking
 
-    latest = read_report(report)
-    chosen, place = latest, source or str(checkpoint.absolute())
-    if earlier_checkpoint and earlier_report:
-        before = read_report(earlier_report)
-        if before.summary.overall.mean > latest.summary.overall.mean:
-            chosen, place = before, earlier_source or str(earlier_checkpoint.absolute())
-    champion = registry.by_alias(params.name, registry.CHAMPION)
-    version = registry.register(params.name, place, chosen, tracking.stage_run() or "")
-    if champion is not None and champion.digest == version.digest:
-        decision = registry.Decision(False, f"version {version.number} is the champion already", None)
-    else:
-        first = read_report(original)
-        decision = registry.gate(chosen, registry.report(champion) if champion else first, first, params)
-        registry.promote(version, decision, params.name)
-    numbers = {
-        "promoted": float(decision.promoted),
-        "version": float(version.number),
-        "accuracy": chosen.summary.overall.mean,
-    }
-    stage, word = chosen.summary.stage, "promoted" if decision.promoted else "not promoted"
-    said = {"version": version.number, "stage": stage, **decision._asdict()}
-    said["difference"] = decision.difference.model_dump() if decision.difference else None
-    with files.building(out) as draft:
-        files.write_json(draft / "curve.json", latest.model_dump(mode="json"))
-        files.write_json(draft / "promotion.json", said)
-        files.write_text(draft / "report.html", page.render(latest, f"{stage} was {word}: {decision.reason}"))
-        inputs: dict[str, Path | None] = {"checkpoint": checkpoint, "report": report, "original": original}
-        inputs |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
-        files.write_manifest(draft, stage="promote", inputs=inputs, params=params, metrics=numbers)
-    return numbers
+    inputs: dict[str, Path | None] = {"checkpoint": checkpoint, "report": report, "original": original}
+    inputs |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
+    with outputs.building(out, "promote", params, inputs) as draft:
+        latest = read_report(report)
+        chosen, place = latest, source or str(checkpoint.absolute())
+        if earlier_checkpoint and earlier_report:
+            before = read_report(earlier_report)
+            if before.summary.overall.mean > latest.summary.overall.mean:
+                chosen, place = before, earlier_source or str(earlier_checkpoint.absolute())
+        champion = registry.by_alias(params.name, registry.CHAMPION)
+        version = registry.register(params.name, place, chosen, tracking.stage_run() or "")
+        if champion is not None and champion.digest == version.digest:
+            decision = registry.Decision(False, f"version {version.number} is the champion already", None)
+        else:
+            first = read_report(original)
+            decision = registry.gate(chosen, registry.report(champion) if champion else first, first, params)
+            registry.promote(version, decision, params.name)
+        draft.metrics = {
+            "promoted": float(decision.promoted),
+            "version": float(version.number),
+            "accuracy": chosen.summary.overall.mean,
+        }
+        stage, word = chosen.summary.stage, "promoted" if decision.promoted else "not promoted"
+        said = {"version": version.number, "stage": stage, **decision._asdict()}
+        said["difference"] = decision.difference.model_dump() if decision.difference else None
+        files.write_json(draft.folder / "curve.json", latest.model_dump(mode="json"))
+        files.write_json(draft.folder / "promotion.json", said)
+        files.write_text(draft.folder / "report.html", page.render(latest, f"{stage} was {word}: {decision.reason}"))
+    return draft.metrics

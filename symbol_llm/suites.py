@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import yaml
 
-from symbol_llm import files, stages
+from symbol_llm import files, outputs, stages
 from symbol_llm.errors import InvalidInput, MissingDependency
 from symbol_llm.params import Evaluate
 from symbol_llm.records import Interval, Record, Scores, Summary
@@ -52,18 +52,18 @@ def evaluate_on_suites(
     collection: Path, checkpoint: Path, out: Path, params: Evaluate, source: Path | None = None
 ) -> dict[str, float]:
     """Evaluate `checkpoint` on `collection` and write each suite's table to `out`; `general` needs the folder `source`."""
-    with files.building(out) as draft:
-        numbers = stages.evaluate(collection, checkpoint, draft / "report", params, stage="suite")
-        summary = stages.read_report(draft / "report").summary
+    inputs = {"collection": collection, "checkpoint": checkpoint, "source": source and source / "general"}
+    with outputs.building(out, "suite", params, inputs) as draft:
+        numbers = stages.evaluate(collection, checkpoint, draft.folder / "report", params, stage="suite")
+        summary = stages.read_report(draft.folder / "report").summary
         tables = [table("symbolic-34", summary), table("delegation", summary)]
         if source:
             tables.append(general(checkpoint, source, params.n))
         for found in tables:
-            files.write_text(draft / f"{found.suite}.md", markdown(found))
+            files.write_text(draft.folder / f"{found.suite}.md", markdown(found))
             numbers |= {f"{found.suite}_{line.task}": line.accepted.mean for line in found.lines}
-        files.write_json(draft / "suites.json", [found.model_dump(mode="json") for found in tables])
-        inputs = {"collection": collection, "checkpoint": checkpoint, "source": source and source / "general"}
-        files.write_manifest(draft, stage="suite", inputs=inputs, params=params, metrics=numbers)
+        files.write_json(draft.folder / "suites.json", [found.model_dump(mode="json") for found in tables])
+        draft.metrics = numbers
     return numbers
 
 

@@ -17,8 +17,10 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from symbol_llm import files
+from symbol_llm import files, life, outputs
 from symbol_llm.progress import event
+
+logger = logging.getLogger(__name__)
 
 Numbers = dict[str, float]
 
@@ -50,7 +52,7 @@ class MetricsArtifact(Protocol):
 
 def client() -> Any:
     """Return an MLflow client; pickle is refused, telemetry is off."""
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{files.state_dir() / 'mlflow.db'}")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{outputs.state_dir() / 'mlflow.db'}")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -59,7 +61,6 @@ def client() -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
-    files.state_dir().mkdir(parents=True, exist_ok=True)
     return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
 
 
@@ -70,7 +71,7 @@ def experiment(mlflow: Any) -> str:
     if found is not None:
         return str(found.experiment_id)
     local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
-    location = (files.state_dir() / "mlartifacts").as_uri() if local else None
+    location = (outputs.state_dir() / "mlartifacts").as_uri() if local else None
     return str(mlflow.create_experiment(name, artifact_location=location))
 
 
@@ -78,16 +79,40 @@ def experiment(mlflow: Any) -> str:
 def parent(name: str, params: BaseModel) -> Iterator[str]:
     """Open a parent run for the block, which stages of this and of child processes find in `MLFLOW_RUN_ID`."""
     mlflow = client()
-    run = mlflow.create_run(experiment(mlflow), run_name=name)
-    _log_params(mlflow, run.info.run_id, params)
-    os.environ["MLFLOW_RUN_ID"] = run.info.run_id
+    end_abandoned(mlflow)
+    run = mlflow.create_run(experiment(mlflow), run_name=name, tags=life.tags()).info.run_id
+    _log_params(mlflow, run, params)
+    os.environ["MLFLOW_RUN_ID"] = run
+    try:
+        with _ending(mlflow, run):
+            yield run
+    finally:
+        del os.environ["MLFLOW_RUN_ID"]
+
+
+@contextmanager
+def _ending(mlflow: Any, run: str) -> Iterator[None]:
+    """Show signs of life in `run` during the block, and end it as the block ends: FINISHED, FAILED, or KILLED by a signal."""
     status = "FAILED"
     try:
-        yield run.info.run_id
+        with life.signs(lambda tags: tag(run, tags)):
+            yield
         status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
     finally:
-        mlflow.set_terminated(run.info.run_id, status)
-        del os.environ["MLFLOW_RUN_ID"]
+        mlflow.set_terminated(run, status)
+
+
+def end_abandoned(mlflow: Any) -> list[str]:
+    """End as KILLED the runs that are RUNNING though their process is gone; return their ids."""
+    running = mlflow.search_runs([experiment(mlflow)], "attributes.status = 'RUNNING'")
+    gone = [run.info.run_id for run in running if life.is_over(run.data.tags)]
+    for run in gone:
+        logger.warning("run %s was killed: it is no longer RUNNING", run)
+        mlflow.set_terminated(run, "KILLED")
+    return gone
 
 
 def tracked(
@@ -109,16 +134,18 @@ def tracked(
     event(event="start", stage=label)
     began = time.monotonic()
     mlflow = client()
-    run = mlflow.create_run(experiment(mlflow), run_name=label, tags=_tags(mlflow, stage.__name__)).info.run_id
+    end_abandoned(mlflow)
+    tags = _tags(mlflow, stage.__name__) | life.tags()
+    run = mlflow.create_run(experiment(mlflow), run_name=label, tags=tags).info.run_id
     status, numbers = "FAILED", Numbers()
     try:
         os.environ["SYMBOL_LLM_STAGE_RUN"] = run
-        numbers = stage(**arguments)
-        _log_stage(mlflow, run, numbers, arguments)
+        with _ending(mlflow, run):
+            numbers = stage(**arguments)
+            _log_stage(mlflow, run, numbers, arguments)
         status = "FINISHED"
     finally:
         os.environ.pop("SYMBOL_LLM_STAGE_RUN", None)
-        mlflow.set_terminated(run, status)
         event(event="end", stage=label, status=status, seconds=time.monotonic() - began, said=_said(numbers))
     if metrics is not None:
         for name, value in numbers.items():
@@ -173,15 +200,16 @@ def _tags(mlflow: Any, stage: str) -> dict[str, str]:
     above = os.environ.get("MLFLOW_RUN_ID")
     if not above:
         mine = mlflow.search_runs([experiment(mlflow)], "tags.symbol_llm.kind = 'command line'", max_results=1)
-        made = (
-            mine[0]
-            if mine
-            else mlflow.create_run(
-                experiment(mlflow), run_name="command line", tags={"symbol_llm.kind": "command line"}
-            )
-        )
-        above = made.info.run_id
+        above = mine[0].info.run_id if mine else _command_line(mlflow)
     return {PARENT_TAG: above, "symbol_llm.stage": stage}
+
+
+def _command_line(mlflow: Any) -> str:
+    """Make the run that stands above all stages of the command line, which has no end of its own and is ended at once."""
+    tags = {"symbol_llm.kind": "command line"}
+    run = str(mlflow.create_run(experiment(mlflow), run_name="command line", tags=tags).info.run_id)
+    mlflow.set_terminated(run, "FINISHED")
+    return run
 
 
 def _log_params(mlflow: Any, run: str, params: BaseModel) -> None:

@@ -7,8 +7,10 @@ one process (`torchrun -m symbol_llm.cli tune ...`). It does not choose rows (`s
 
 from __future__ import annotations
 
+import math
 import os
 import random
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,8 +54,11 @@ def mixture(training_set: Path, general: Path | None, params: Tune) -> list[Trai
     return rows
 
 
-def tune(rows: Sequence[TrainingRow], base: Path, out: Path, params: Tune) -> Tuned:
-    """Tune `base` on `rows` for `params.epochs` and write the checkpoint, bf16 safetensors with tokenizer, to `out`."""
+def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune) -> Tuned:
+    """Tune `base` on `rows` for `params.epochs` and write the checkpoint, bf16 safetensors with tokenizer, into `out`.
+
+    `out` is None in all but the first of several processes. InvalidInput if loss, gradient or a weight stops being finite.
+    """
     import torch
     from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, set_seed
 
@@ -64,15 +69,20 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path, params: Tune) -> Tu
     if not kept:
         raise InvalidInput(f"every row is longer than max_length={params.max_length} tokens; raise it")
     examples = [{"input_ids": e.ids, "labels": [IGNORED] * e.n_prompt + e.ids[e.n_prompt :]} for e in kept]
-    with advising(f"{params.device_batch} rows at once", "lower `device_batch` or `max_length` of this stage"):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    with (
+        advising(f"{params.device_batch} rows at once", "lower `device_batch` or `max_length` of this stage"),
+        tempfile.TemporaryDirectory(prefix="symbol-llm-") as scratch,
+    ):
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
         model.config.use_cache = False
         trainer = Trainer(
             model=model,
-            args=_arguments(params, out),
+            args=_arguments(params, scratch),
             train_dataset=_Examples(examples),
             data_collator=_Collator(tok.pad_token_id),
-            callbacks=[_progress()],
+            callbacks=[_watch()],
         )
         trainer.remove_callback(PrinterCallback)
         result = trainer.train()
@@ -109,27 +119,45 @@ def deepspeed_config() -> dict[str, Any] | None:
     }
 
 
-def _arguments(params: Tune, out: Path) -> Any:
+def split_batch(batch: int, device_batch: int, n_processes: int) -> tuple[int, int]:
+    """Return how many rows a device holds at once and how many such turns make a step, so that a step takes `batch` rows.
+
+    The rows held are the most that divide a process's share of the batch and are within `device_batch`. InvalidInput if
+    the processes cannot share the batch evenly.
+
+    >>> split_batch(6, 4, 1)
+    (3, 2)
+    """
+    share, left = divmod(batch, n_processes)
+    if left:
+        raise InvalidInput(
+            f"batch={batch} cannot be shared by {n_processes} processes; give a multiple of {n_processes}"
+        )
+    held = max(n for n in range(1, min(device_batch, share) + 1) if share % n == 0)
+    return held, share // held
+
+
+def _arguments(params: Tune, scratch: str) -> Any:
     import torch
     from transformers import TrainingArguments
 
-    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    per_device = min(params.device_batch, max(1, params.batch // n_processes))
+    held, n_turns = split_batch(params.batch, params.device_batch, int(os.environ.get("WORLD_SIZE", "1")))
     return TrainingArguments(
-        output_dir=str(out.parent / f".{out.name}.trainer"),
+        output_dir=scratch,
         num_train_epochs=params.epochs,
         learning_rate=params.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=params.warmup,
         weight_decay=params.weight_decay,
-        per_device_train_batch_size=per_device,
-        gradient_accumulation_steps=max(1, params.batch // (per_device * n_processes)),
+        per_device_train_batch_size=held,
+        gradient_accumulation_steps=n_turns,
         train_sampling_strategy="group_by_length" if params.shuffle else "sequential",
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         deepspeed=deepspeed_config(),
         seed=params.seed,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would print a loss that is not a number as 0
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -172,28 +200,38 @@ class _Collator:
         }
 
 
-def _progress() -> Any:
+def _watch() -> Any:
     from transformers import TrainerCallback
 
-    class Progress(TrainerCallback):  # type: ignore[misc]
-        """Reports steps and loss."""
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        """Reports steps and loss, and stops at the first step whose loss or gradient is not finite."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if logs and "loss" in logs and state.is_world_process_zero:
+            if not logs or "loss" not in logs:
+                return
+            norm = logs.get("grad_norm", 0.0)
+            if not (math.isfinite(logs["loss"]) and math.isfinite(norm)):
+                raise InvalidInput(
+                    f"tuning diverged at step {state.global_step} of {state.max_steps}: loss {logs['loss']:g}, gradient "
+                    f"norm {norm:g}; lower `learning_rate` ({args.learning_rate:g}), or check the checkpoint it starts from"
+                )
+            if state.is_world_process_zero:
                 event(
                     event="progress", label="tuning", done=state.global_step, total=state.max_steps, loss=logs["loss"]
                 )
 
-    return Progress()
+    return Watch()
 
 
-def _save(trainer: Any, tok: Any, out: Path) -> None:
+def _save(trainer: Any, tok: Any, out: Path | None) -> None:
     import torch
 
-    if trainer.is_world_process_zero():
-        with files.building(out) as draft:
-            model = trainer.accelerator.unwrap_model(trainer.model).to(torch.bfloat16)
-            model.config.use_cache = True
-            model.save_pretrained(draft)
-            tok.save_pretrained(draft)
+    if out is not None:
+        model = trainer.accelerator.unwrap_model(trainer.model).to(torch.bfloat16)
+        for name, weight in model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise InvalidInput(f"tuning left {name} with values that are not finite; lower `learning_rate`")
+        model.config.use_cache = True
+        model.save_pretrained(out)
+        tok.save_pretrained(out)
     trainer.accelerator.wait_for_everyone()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
+import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
-from symbol_llm import files
+from symbol_llm import locks, outputs
 from symbol_llm.errors import InvalidInput, Unavailable
 
 REPO_VARIABLE = "SYMBOL_LLM_DATA_REPO"
@@ -33,15 +33,14 @@ class Versioned(NamedTuple):
 
 
 def record(name: str, folder: Path) -> Versioned:
-    """Put the files of `folder` under version as `data/<name>` and push them; return hash, commit and tag."""
+    """Put `folder`, which a stage wrote, under version as `data/<name>` and push it; return hash, commit and tag."""
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name):
+        raise InvalidInput(f"name {name!r}: expected words joined by '/', such as 'round-1/selected'")
+    outputs.stage_of(folder)
     repo = repository()
-    with files.lock(repo / ".git" / "symbol-llm", f"recording {name}"):
+    with locks.hold(repo / ".git" / "symbol-llm" / outputs.LOCK, f"recording {name}"):
         target = repo / "data" / name
-        with files.building(target) as draft:
-            for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-                place = draft / file.relative_to(folder)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, place)
+        outputs.copy(folder, target)
         pointer = _add(repo, target)
         tag = _commit(repo, pointer, name)
         return Versioned(_md5(pointer), _git(repo, "rev-parse", "HEAD"), tag)
@@ -49,9 +48,9 @@ def record(name: str, folder: Path) -> Versioned:
 
 def repository() -> Path:
     """Return the folder of the data repository, made or cloned if absent."""
-    where = os.environ.get(REPO_VARIABLE) or str(files.state_dir() / "data-repo")
+    where = os.environ.get(REPO_VARIABLE) or str(outputs.state_dir() / "data-repo")
     if "://" in where or where.startswith("git@"):
-        folder = files.state_dir() / "data-clone"
+        folder = outputs.state_dir() / "data-clone"
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
             _git(folder.parent, "clone", where, folder.name)
@@ -60,6 +59,11 @@ def repository() -> Path:
         return folder
     folder = Path(where).absolute()
     if not (folder / ".dvc").is_dir():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InvalidInput(
+                f"{REPO_VARIABLE}={where}: expected a repository of git and DVC, or a folder that is empty or absent; "
+                f"in a repository of git alone, `dvc init` makes it one"
+            )
         _init(folder)
     return folder
 

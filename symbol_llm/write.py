@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from symbol_llm import files, prompts, tasks, verify
+from symbol_llm import files, outputs, prompts, tasks, verify
 from symbol_llm.collect import read_problems
 from symbol_llm.models import Engine
 from symbol_llm.models.openai import connect
@@ -23,13 +23,12 @@ GROUP = 64
 
 def write(collection: Path, out: Path, params: Write) -> dict[str, float]:
     """Have the endpoint of OPENAI_BASE_URL write programs for training problems without one; keep the accepted in `out`."""
-    problems = read_problems(collection, "train")
-    engine = connect(batch=params.batch)
-    with files.building(out) as draft:
-        n = files.write_records(draft / "written.jsonl", written(problems, engine, engine.model, params))
-        numbers = {"n_problems": float(sum(p.program is None for p in problems)), "n_written": float(n)}
-        files.write_manifest(draft, stage="write", inputs={"collection": collection}, params=params, metrics=numbers)
-    return numbers
+    with outputs.building(out, "write", params, {"collection": collection}) as draft:
+        problems = read_problems(collection, "train")
+        engine = connect(batch=params.batch)
+        n = files.write_records(draft.folder / "written.jsonl", written(problems, engine, engine.model, params))
+        draft.metrics = {"n_problems": float(sum(p.program is None for p in problems)), "n_written": float(n)}
+    return draft.metrics
 
 
 def written(problems: Sequence[Problem], engine: Engine, model: str, params: Write) -> Iterator[Problem]:

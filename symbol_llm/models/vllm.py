@@ -53,7 +53,7 @@ class VLLMEngine:
             for s in seeds
         ]
         asked = [{"prompt_token_ids": prompt_ids(self.tok, p)} for p in prompts]
-        return [[_completion(o) for o in request.outputs] for request in self.llm.generate(asked, how, use_tqdm=False)]
+        return [_completions(request.outputs) for request in self.llm.generate(asked, how, use_tqdm=False)]
 
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         """See `Engine.score`."""
@@ -93,9 +93,9 @@ def _engine(checkpoint: Path, batch: int) -> Any:
         )
 
 
-def _completion(output: Any) -> Completion:
-    n = len(output.token_ids)
-    return Completion(output.text, n, output.cumulative_logprob / max(1, n))
+def _completions(outputs: Sequence[Any]) -> list[Completion]:
+    sums = [float(o.cumulative_logprob) for o in outputs]
+    return completions([o.text for o in outputs], sums, [len(o.token_ids) for o in outputs])
 
 
 def _reply_logprob(logprobs: Any, ids: list[int], n_prompt: int) -> float:

