@@ -40,10 +40,10 @@ def inspect() -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "user": "root" if os.geteuid() == 0 else str(os.geteuid()),
         "gpu": _gpu(),
         "engine": "vllm" if importlib.util.find_spec("vllm") else "transformers",
         "sandbox": _isolation(),
+        "user": "root" if os.geteuid() == 0 else str(os.geteuid()),
     }
     facts |= {name: _version(name) for name in PACKAGES}
     facts |= {tool: shutil.which(tool) for tool in TOOLS}

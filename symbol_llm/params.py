@@ -31,8 +31,9 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         wants_truth = info.field_name is not None and cls.model_fields[info.field_name].annotation is bool
-        if isinstance(value, bool) and not wants_truth:
-            raise ValueError(f"expected no {'true' if value else 'false'} here")
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(one, bool) and not wants_truth:
+                raise ValueError(f"expected no {'true' if one else 'false'} here")
         return value
 
 

@@ -29,7 +29,10 @@ def fetch(out: Path, model: str) -> Numbers:
         draft.inputs = {}  # equal to the output
         for file in sorted(p for p in folder.iterdir() if p.is_file() and p.name != files.MANIFEST):
             _link(file.resolve(), draft.folder / file.name)
-    return {"size_mib": sum(p.stat().st_size for p in out.iterdir()) / 2**20}
+        draft.metrics = {
+            "size_mib": sum(p.stat().st_size for p in draft.folder.iterdir() if p.name != outputs.LOCK) / 2**20
+        }
+    return draft.metrics
 
 
 def _link(file: Path, to: Path) -> None:

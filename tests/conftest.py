@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,27 @@ from tests.endpoint import Endpoint, serving
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["DVC_SITE_CACHE_DIR"] = tempfile.mkdtemp(prefix="symbol-llm-dvc-")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_scratch_is_deleted() -> Iterator[None]:
+    """Fail, rather than delete, where a test or the code under it is about to remove a folder that is not a temporary one."""
+    real = shutil.rmtree
+    scratch = Path(tempfile.gettempdir()).resolve()
+
+    def guarded(path: Any, *arguments: Any, dir_fd: int | None = None, **more: Any) -> None:
+        above = Path(os.readlink(f"/proc/self/fd/{dir_fd}")) if dir_fd is not None else Path.cwd()
+        place = Path(os.path.realpath(above / os.fsdecode(path)))
+        made_here = ROOT / "runs" in place.parents and ".draft" in place.name
+        if scratch not in place.parents and not made_here:
+            raise AssertionError(f"a test would have removed {place}")
+        real(path, *arguments, dir_fd=dir_fd, **more)
+
+    guarded.avoids_symlink_attacks = real.avoids_symlink_attacks  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "rmtree", guarded)
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The command line: verdicts and exit codes of `judge`, lists, messages, and an answer to --help without the heavy libraries."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from symbol_llm import families, tasks
+from symbol_llm import families, machine, outputs, tasks
 from symbol_llm.cli import main
 
 HEAVY = ("torch", "transformers", "mlflow", "dvc", "kfp", "kubernetes", "sympy", "z3", "matplotlib", "pydantic")
@@ -238,3 +239,53 @@ def test_installed_command_answers_help(in_root: Path) -> None:
     assert done.stdout.startswith(
         "Usage: symbol-llm [OPTIONS] COMMAND [ARGS]...\n\n  Turn a weak language model into a strong writer of symbols."
     )
+
+
+def test_what_libraries_print_does_not_reach_the_result(in_root: Path, home: Path, tmp_path: Path) -> None:
+    """Python's print, and a write to descriptor 1 as libraries in C do it."""
+    code = """
+import os, sys
+from symbol_llm import machine
+from symbol_llm.cli import main
+def inspect():
+    print("noise"); os.write(1, b"more noise\\n")
+    return {"a": 1}
+machine.inspect = inspect
+main(["doctor", "--json"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"a": 1}
+    assert "noise" in done.stderr
+    assert "more noise" in done.stderr
+
+
+def test_path_that_is_not_utf_8_is_one_line(home: Path, tmp_path: Path) -> None:
+    for place in (b"\xff", b""):
+        done = call("collect", os.fsdecode(os.fsencode(tmp_path) + b"/" + place if place else b""), "--tasks", "scan")
+        assert done.exit_code == 2
+        assert ("is not UTF-8" if place else "an empty path; name a folder") in done.stderr
+
+
+def test_clean_asks_first_and_says_what_it_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "runs"))
+    state = outputs.state_dir()
+    (state / "mlflow.db").touch()
+    (state / "mine.txt").touch()
+    refused = call("clean", str(state), program="n\n")
+    assert (refused.exit_code, str(state / "mlflow.db") in refused.stderr) == (1, True)
+    assert (state / "mlflow.db").exists()
+    done = call("clean", str(state), "--yes", "--json")
+    assert json.loads(done.stdout)["left"] == [str(state / "mine.txt")]
+    assert [p.name for p in state.iterdir()] == ["mine.txt"]
+
+
+def test_root_is_told_once_that_it_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv(machine.ROOT_VARIABLE, "")
+    assert call("families").stderr == f"{machine.ROOT}\n"
+    assert call("families").stderr == ""
+    assert machine.ROOT in call("doctor").stdout
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv(machine.ROOT_VARIABLE, "")
+    assert call("families").stderr == ""
+    assert machine.ROOT not in call("doctor").stdout

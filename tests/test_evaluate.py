@@ -252,9 +252,9 @@ def test_improved_means_above_every_earlier_point(collection: Path) -> None:
 
 def test_equal_accuracy_is_no_improvement(collection: Path) -> None:
     measure(collection, 2)
-    (collection.parent / "again").mkdir()
     (collection.parent / "checkpoint 2").rename(collection.parent / "kept")
-    assert measure(collection, 2, "2")["improved"] == 0.0
+    (collection.parent / "2").rename(collection.parent / "first")
+    assert measure(collection, 2, "first")["improved"] == 0.0
 
 
 def test_numbers_and_outcomes_of_the_stage(collection: Path) -> None:

@@ -1,14 +1,14 @@
 """Files: whole or absent, readable or refused with the place."""
 
-import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from symbol_llm import files
 from symbol_llm.errors import Busy, InvalidInput
-from symbol_llm.params import Select
 from symbol_llm.records import GeneralItem, Interval
 
 
@@ -66,16 +66,6 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["a.jsonl"]
 
 
-def test_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
-    with files.building(tmp_path / "out") as draft:
-        (draft / "a").write_text("1")
-    with pytest.raises(RuntimeError), files.building(tmp_path / "out") as draft:
-        (draft / "b").write_text("2")
-        raise RuntimeError("stop")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
-
-
 def test_full_disk_says_which_file(tmp_path: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full on this system")
@@ -89,22 +79,45 @@ def test_full_disk_says_which_file(tmp_path: Path) -> None:
 def test_hash_of_a_folder_sees_names_and_contents_but_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     first = files.hash_path(tmp_path)
-    files.write_manifest(tmp_path, stage="x", inputs={}, params=Select(), metrics={"n": 1.0})
+    (tmp_path / files.MANIFEST).write_text("{}")
     assert files.hash_path(tmp_path) == first
     (tmp_path / "a").rename(tmp_path / "b")
     assert files.hash_path(tmp_path) != first
 
 
-def test_manifest_names_inputs_parameters_and_counts_without_timings(tmp_path: Path) -> None:
-    (tmp_path / "in").write_text("1")
-    (tmp_path / "out").mkdir()
-    numbers = {"n_rows": 3.0, "train_s": 1.2}
-    files.write_manifest(
-        tmp_path / "out", stage="x", inputs={"rows": tmp_path / "in", "pool": None}, params=Select(), metrics=numbers
+def test_what_fails_in_the_block_is_not_taken_for_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionRefusedError), files.replacing(tmp_path / "a"):
+        raise ConnectionRefusedError(111, "Connection refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_mode_that_the_umask_leaves(tmp_path: Path, umask: int, mode: int) -> None:
+    code = (
+        "import sys; from pathlib import Path; from symbol_llm import files; files.write_text(Path(sys.argv[1]), 'x')"
     )
-    found = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert found["inputs"] == {"rows": files.hash_path(tmp_path / "in")}
-    assert (found["metrics"], found["params"]["max_pairs"]) == ({"n_rows": 3.0}, 2)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=True, umask=umask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+def test_number_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"perplexity": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"n": "\xe9"}', "a.json: not UTF-8 at byte 7"),
+        (b'{"n": 1,', "a.json:1: not JSON"),
+        (b'{"n": 1, "mean": NaN, "low": 0, "high": 1}', "a.json: mean: input should be a finite number"),
+    ],
+)
+def test_malformed_file_is_refused_with_its_fault(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InvalidInput, match=message):
+        files.read_record(tmp_path / "a.json", Interval)
 
 
 def test_ledger_cuts_off_a_torn_line_and_goes_on(tmp_path: Path) -> None:
@@ -118,14 +131,8 @@ def test_ledger_cuts_off_a_torn_line_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_second_writer_of_a_ledger_is_refused(tmp_path: Path) -> None:
-    with files.Ledger(tmp_path / "l"), pytest.raises(Busy, match="another process"):
+    with files.Ledger(tmp_path / "l"), pytest.raises(Busy, match="in use by a run that writes this ledger"):
         files.Ledger(tmp_path / "l")
-
-
-def test_second_run_in_a_folder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
-    told = rf"in use by a run, process {os.getpid()}"
-    with files.lock(tmp_path, "a run"), pytest.raises(Busy, match=told), files.lock(tmp_path, "another"):
-        pass
 
 
 def test_record_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -13,10 +13,38 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_shipped_file_and_every_profile_are_valid() -> None:
-    profiles = sorted((ROOT / "pipelines" / "profiles").glob("*.yaml"))
-    assert profiles
-    for overlay in ([], *([p] for p in profiles)):
+    assert params.profiles() == ["math", "symbolic-34"]
+    for overlay in ([], *([params.profile(name)] for name in params.profiles())):
         params.load(ROOT / "params.yaml", overlays=overlay)
+
+
+def test_without_a_file_the_one_of_the_working_folder_is_taken_or_else_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert params.load() == params.load(ROOT / "params.yaml")
+    (tmp_path / "params.yaml").write_text("explore: {k: 3}")
+    assert params.load() == Parameters(explore=Explore(k=3))
+
+
+def test_file_in_another_encoding_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_bytes("model: modèle".encode("latin-1"))
+    with pytest.raises(InvalidInput, match="p.yaml: not UTF-8 at byte 10; save it as UTF-8"):
+        params.load(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "true", "false", "[true]"])
+@pytest.mark.parametrize(
+    "key", ["tune.learning_rate", "tune.epochs", "explore.k", "explore.limits.timeout_s", "collect.n_train", "model"]
+)
+def test_number_that_is_not_finite_and_truth_for_a_number_are_refused(key: str, value: str) -> None:
+    with pytest.raises(InvalidInput, match=key):
+        params.load(ROOT / "params.yaml", overrides=[f"{key}={value}"])
+
+
+def test_truth_in_a_list_of_numbers_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="collect.levels"):
+        params.load(ROOT / "params.yaml", overrides=["collect.levels=[true]"])
 
 
 def test_shipped_file_has_a_section_for_every_stage() -> None:

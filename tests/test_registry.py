@@ -263,3 +263,25 @@ def test_log_is_json_lines_with_time_and_model(tracked_home: Path) -> None:
     row = json.loads((tracked_home / "promotions.jsonl").read_text())
     assert row.pop("time").endswith("Z")
     assert row == {"model": "m", "action": "refuse", "version": "1", "sha256": "d", "reason": "why"}
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("figure", ["perplexity", "choice"])
+def test_figure_that_is_not_finite_is_not_recorded_and_never_passes(broken: float, figure: str) -> None:
+    with pytest.raises(ValueError, match="finite number"):
+        General.model_validate({"perplexity": broken})
+    general = General(perplexity=9.0, choice=wilson(0.5, 100))
+    value = broken if figure == "perplexity" else wilson(0.5, 100).model_copy(update={"mean": broken})
+    found = report("1111111111", perplexity=9.0, choice=0.5)
+    summary = found.summary.model_copy(update={"general": general.model_copy(update={figure: value})})
+    original = report("0000000000", perplexity=10.0, choice=0.5)
+    decision = gate(found.model_copy(update={"summary": summary}), original, original, PARAMS)
+    assert (decision.promoted, decision.reason) == (False, "general ability has a figure that is not finite")
+
+
+@pytest.mark.parametrize("figure", ["perplexity", "choice"])
+def test_what_was_measured_of_the_rival_alone_is_missed_too(figure: str) -> None:
+    rival = report("0000000000", **{figure: 0.5})
+    decision = gate(report("1111111111"), rival, report("0000000000"), PARAMS)
+    assert decision.promoted is False
+    assert decision.reason == "general ability was not measured, though that of the model it is compared with was"

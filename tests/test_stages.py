@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from symbol_llm import files, page, prompts, registry, stages, tracking
+from symbol_llm import files, outputs, page, prompts, registry, stages, tracking
 from symbol_llm.collect import read_problems
 from symbol_llm.errors import InvalidInput
 from symbol_llm.evaluate import wilson
@@ -31,6 +31,7 @@ from symbol_llm.records import (
     TrainingRow,
     Verdict,
 )
+from tests.checkpoints import whole_checkpoint
 
 EXPLORE = Explore(engine="fake", k=2)
 EVALUATE = Evaluate(engine="fake", n_general=5)
@@ -210,7 +211,11 @@ def test_general_ability_is_measured_on_what_the_collection_ships(chain: Chain) 
         ("explored", "explore", {"collection": "collection", "checkpoint": "weak"}),
         ("selected", "select", {"collection": "collection", "explored": "explored"}),
         ("original", "evaluate", {"collection": "collection", "checkpoint": "weak"}),
-        ("report", "evaluate", {"collection": "collection", "checkpoint": "strong", "previous": "original"}),
+        (
+            "report",
+            "evaluate",
+            {"collection": "collection", "checkpoint": "strong", "previous": "original", "selected": "selected"},
+        ),
     ],
 )
 def test_manifest_says_what_an_output_was_made_from(
@@ -351,12 +356,12 @@ def test_reply_that_an_item_brings_is_kept_as_it_is(tmp_path: Path) -> None:
 
 
 def test_fetch_copies_the_files_of_a_checkpoint(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("model.safetensors", "config.json", "tokenizer.json"):
-        (source / name).write_text(name)
-    assert stages.fetch(tmp_path / "out", str(source)) == {"size_mib": (17 + 11 + 14) / 2**20}
+    source = whole_checkpoint(tmp_path / "source")
+    n_bytes = sum(p.stat().st_size for p in source.iterdir())
+    assert stages.fetch(tmp_path / "out", str(source)) == {"size_mib": n_bytes / 2**20}
     assert files.hash_path(tmp_path / "out") == files.hash_path(source)
+    assert stages.fetch(tmp_path / "again", str(tmp_path / "out"))  # what fetch wrote is a checkpoint too
+    assert outputs.stage_of(tmp_path / "again") == "fetch"
 
 
 def test_version_is_tagged_on_the_run_of_the_stage(chain: Chain) -> None:

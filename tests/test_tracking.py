@@ -2,13 +2,18 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from symbol_llm import files, tracking
+from symbol_llm import files, life, tracking
 from symbol_llm.errors import Unavailable
 from symbol_llm.params import Parameters, Promote, Select
 from symbol_llm.tracking import PARENT_TAG
@@ -179,3 +184,78 @@ def test_what_is_absent_is_none_and_another_fault_is_raised(tracked_home: Path) 
     tracking.absent_is_none(mlflow.create_registered_model, "there")
     with pytest.raises(Exception, match="already exists"):
         tracking.absent_is_none(mlflow.create_registered_model, "there")
+
+
+STAGE = """
+import os, signal, sys, time
+from symbol_llm import tracking
+def stage():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+    return {}
+tracking.tracked(stage, label="killed")
+"""
+
+
+def started(**variables: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STAGE], stdout=subprocess.PIPE, text=True, env=os.environ | variables
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip().isdecimal()
+    return process
+
+
+def test_run_of_a_process_that_was_killed_does_not_stay_running(tracked_home: Path) -> None:
+    process = started()
+    assert named("killed").info.status == "RUNNING"
+    tracking.tracked(select, label="while it works")
+    assert named("killed").info.status == "RUNNING"
+    process.kill()
+    process.communicate()
+    tracking.tracked(select, label="next")
+    assert named("killed").info.status == "KILLED"
+    assert {run.info.status for run in runs() if run.info.run_name != "killed"} == {"FINISHED"}
+
+
+def test_stage_that_is_told_to_end_says_so_itself(tracked_home: Path) -> None:
+    with started() as process:
+        process.terminate()
+    assert process.returncode == 128 + 15
+    assert named("killed").info.status == "KILLED"
+
+
+def test_stage_does_not_outlive_the_runner_that_started_it(tracked_home: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as runner, started(SYMBOL_LLM_RUNNER=str(runner.pid)) as process:
+        runner.kill()
+        runner.wait()  # a zombie is gone too, but its number is not yet
+    assert process.returncode == 128 + 15
+    assert named("killed").info.status == "KILLED"
+
+
+@pytest.mark.parametrize(
+    ("process", "silent_s", "over"),
+    [
+        ("elsewhere/1/1", 60, False),
+        ("elsewhere/1/1", 2 * life.SILENT_S, True),
+        ("here/1/0", 60, True),
+        ("here/me", 2 * life.SILENT_S, False),
+        ("", None, False),
+        ("nonsense", None, False),
+    ],
+)
+def test_process_on_another_host_is_over_once_it_is_silent(process: str, silent_s: float | None, over: bool) -> None:
+    """On this host the process itself counts: one that lives may be silent, one whose number was given away is gone."""
+    me = life.tags()[life.OWNER]
+    tags = {life.OWNER: process.replace("here/me", me).replace("here/", f"{socket.gethostname()}/")}
+    if silent_s is not None:
+        tags[life.SIGN] = f"{time.time() - silent_s:.0f}"
+    assert life.is_over(tags) == over
+
+
+def test_signs_of_life_are_given_while_the_block_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "BEAT_S", 0.0)
+    monkeypatch.setattr(life, "LOOK_S", 0.001)
+    given = threading.Event()
+    with life.signs(lambda tags: given.set()):
+        assert given.wait(30)

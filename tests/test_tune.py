@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from symbol_llm import files, models, tune
+from symbol_llm import files, models, stages, tune
 from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Tune
 from symbol_llm.records import TrainingRow
@@ -60,6 +61,70 @@ def test_tuning_teaches_the_completion_and_leaves_a_checkpoint_that_loads(smollm
     ((reply,),) = engine.generate([row(99).messages], n=1, temperature=0, top_p=1, max_tokens=8, seed=0)
     assert reply.text == "zebra"
     assert not list(tmp_path.glob("tuned/*.bin"))
+
+
+@pytest.mark.model
+def test_tuning_that_diverges_stops_with_the_step_and_leaves_no_checkpoint(
+    smollm: Path, home: Path, tmp_path: Path
+) -> None:
+    rows_file(tmp_path / "set", [row(n) for n in range(16)])
+    told = r"tuning diverged at step \d of 8: loss .*, gradient norm .*; lower `learning_rate` \(1e\+08\)"
+    with pytest.raises(InvalidInput, match=told):
+        stages.tune(tmp_path / "set", smollm, tmp_path / "out", FEW.model_copy(update={"learning_rate": 1e8}))
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.model
+def test_weight_that_is_not_a_number_is_never_saved_or_answered_with(smollm: Path, home: Path, tmp_path: Path) -> None:
+    """One broken weight of the last layer: every logit is NaN."""
+    broken = shutil.copytree(smollm, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    rows_file(tmp_path / "set", [row(n) for n in range(4)])
+    with pytest.raises(InvalidInput, match="at step 1 of 2: loss nan, .* or check the checkpoint it starts from"):
+        stages.tune(tmp_path / "set", broken, tmp_path / "out", FEW)
+    engine = models.start("transformers", broken, batch=4)
+    with pytest.raises(InvalidInput, match="log-probabilities that are not finite: its weights are broken"):
+        engine.generate([row(1).messages], n=1, temperature=0, top_p=1, max_tokens=4, seed=0)
+    with pytest.raises(InvalidInput, match="log-probabilities that are not finite"):
+        engine.score([row(1).messages], ["zebra"])
+
+
+@pytest.mark.model
+def test_checkpoint_of_a_stage_is_whole_readable_and_alone(smollm: Path, home: Path, tmp_path: Path) -> None:
+    """Six rows at batch 3 are two steps, whatever a device holds at once."""
+    rows_file(tmp_path / "set", [row(n) for n in range(6)])
+    how = FEW.model_copy(update={"batch": 3, "device_batch": 2, "epochs": 1})
+    assert stages.tune(tmp_path / "set", smollm, tmp_path / "out", how)["n_steps"] == 2
+    assert {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "out").iterdir() if p.suffix == ".safetensors"} == {
+        "model.safetensors": 0o666 & ~files.UMASK
+    }
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "set"]
+    assert files.read_json(tmp_path / "out" / files.MANIFEST)["stage"] == "tune"
+
+
+@pytest.mark.parametrize(
+    ("batch", "device_batch", "n_processes", "held", "n_turns"),
+    [(8, 8, 1, 8, 1), (3, 2, 1, 1, 3), (6, 4, 1, 3, 2), (128, 8, 2, 8, 8), (4, 8, 2, 2, 1), (7, 4, 1, 1, 7)],
+)
+def test_step_takes_exactly_the_batch(batch: int, device_batch: int, n_processes: int, held: int, n_turns: int) -> None:
+    assert tune.split_batch(batch, device_batch, n_processes) == (held, n_turns)
+    assert held * n_turns * n_processes == batch
+
+
+def test_batch_that_processes_cannot_share_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="batch=5 cannot be shared by 2 processes; give a multiple of 2"):
+        tune.split_batch(5, 8, 2)
+
+
+@pytest.mark.model
+def test_tokenizer_without_an_end_is_refused(smollm: Path, tmp_path: Path) -> None:
+    endless = shutil.copytree(smollm, tmp_path / "endless")
+    config = json.loads((endless / "tokenizer_config.json").read_text())
+    (endless / "tokenizer_config.json").write_text(json.dumps(config | {"eos_token": None}))
+    with pytest.raises(InvalidInput, match="no end-of-sequence token, so no reply could end"):
+        tune.tune([row(1)], endless, tmp_path / "out", FEW)
 
 
 @pytest.mark.model

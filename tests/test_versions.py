@@ -9,7 +9,8 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from symbol_llm import versions
+from symbol_llm import outputs, versions
+from symbol_llm.errors import InvalidInput
 
 TRAIN = '{"id": 1}\n'
 
@@ -22,9 +23,10 @@ def data_repo(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def a_set(folder: Path, text: str = TRAIN) -> Path:
-    (folder / "nested").mkdir(parents=True, exist_ok=True)
-    (folder / "train.jsonl").write_text(text)
-    (folder / "nested" / "card.md").write_text("# Card\n")
+    with outputs.building(folder, "collect", {}, {}) as draft:
+        (draft.folder / "nested").mkdir()
+        (draft.folder / "train.jsonl").write_text(text)
+        (draft.folder / "nested" / "card.md").write_text("# Card\n")
     return folder
 
 
@@ -53,6 +55,37 @@ def test_set_gets_a_commit_a_tag_and_a_hash(data_repo: Path, tmp_path: Path) -> 
     assert kept.tag == f"collection-{kept.dvc_md5[:12]}"
     assert git(data_repo, "rev-parse", "HEAD", kept.tag) == [kept.revision, kept.revision]
     assert git(data_repo, "show", "--name-only", "--format=", "HEAD") == ["data/.gitignore", "data/collection.dvc"]
+
+
+@pytest.mark.parametrize("name", ["../../docs", "/tmp/x", "a/../../b", "", "a//b", ".git/hooks", "a/.."])
+def test_name_that_leads_out_of_the_repository_is_refused(data_repo: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match="expected words joined by"):
+        versions.record(name, a_set(tmp_path / "in"))
+    assert commits(data_repo) == 1
+
+
+def test_folder_that_no_stage_wrote_is_not_recorded(data_repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InvalidInput, match=r"no manifest.json of ours"):
+        versions.record("collection", tmp_path / "in")
+
+
+def test_users_files_in_the_repository_are_not_replaced(data_repo: Path, tmp_path: Path) -> None:
+    (data_repo / "data" / "collection").mkdir(parents=True)
+    (data_repo / "data" / "collection" / "mine.csv").write_text("1,2\n")
+    with pytest.raises(InvalidInput, match=r"did not write \(mine.csv\)"):
+        versions.record("collection", a_set(tmp_path / "in"))
+    assert (data_repo / "data" / "collection" / "mine.csv").read_text() == "1,2\n"
+
+
+def test_users_folder_is_not_made_a_repository(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files would all be committed."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis.tex").write_text("mine")
+    monkeypatch.setenv(versions.REPO_VARIABLE, str(tmp_path / "docs"))
+    with pytest.raises(InvalidInput, match="expected a repository of git and DVC, or a folder that is empty or absent"):
+        versions.repository()
+    assert [p.name for p in (tmp_path / "docs").iterdir()] == ["thesis.tex"]
 
 
 def test_same_content_twice_is_one_commit(data_repo: Path, tmp_path: Path) -> None:

