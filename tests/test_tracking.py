@@ -228,7 +228,7 @@ def test_stage_that_is_told_to_end_says_so_itself(tracked_home: Path) -> None:
 def test_stage_does_not_outlive_the_runner_that_started_it(tracked_home: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as runner, started(SYMBOL_LLM_RUNNER=str(runner.pid)) as process:
         runner.kill()
-        runner.wait()  # a zombie is gone too, but its number is not yet
+        runner.wait()
     assert process.returncode == 128 + 15
     assert named("killed").info.status == "KILLED"
 
