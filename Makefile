@@ -43,7 +43,7 @@ test: setup  ## All tests, real model included
 	$(BIN)/python -m pytest
 
 test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
-	$(BIN)/python -m pytest -m vllm tests/models
+	$(BIN)/python -m pytest -m vllm tests/engines
 
 lint: setup  ## Ruff
 	$(BIN)/ruff check .

@@ -58,8 +58,8 @@ def _run(part: str, folder: Path, args: argparse.Namespace) -> dict[str, float |
 
 
 def _measure(part: str, folder: Path, per_task: int) -> dict[str, float | str]:
-    from symbol_llm.collect import collect
-    from symbol_llm.params import Collect
+    from symbol_llm.collection.collect import collect
+    from symbol_llm.ground.params import Collect
 
     if part == "generated":
         params = Collect(n_train=per_task, n_test=25)

@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
-from symbol_llm import files, machine, outputs, page
-from symbol_llm.records import Interval, Summary
+from symbol_llm import machine
+from symbol_llm.evaluation import page
+from symbol_llm.ground import files, outputs
+from symbol_llm.ground.records import Interval, Summary
 from symbol_llm.stages import read_report
 
 

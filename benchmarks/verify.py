@@ -25,10 +25,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from symbol_llm import verify
 from symbol_llm.families import python
-from symbol_llm.params import Limits
-from symbol_llm.records import Candidate, Problem
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Candidate, Problem
+from symbol_llm.judging import verify
 
 ROUNDS = 5
 LIMITS = Limits(timeout_s=2.0)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from serving.ask import ask, show
-from symbol_llm.errors import Unavailable
+from symbol_llm.ground.errors import Unavailable
 
 READY_S = 240
 

@@ -29,10 +29,12 @@ from pipelines import settings
 from pipelines.ask import first_question
 from pipelines.screen import Screen, closing_tables
 from pipelines.self_training import Place, build
-from symbol_llm import files, life, locks, machine, outputs, progress, registry, tracking
-from symbol_llm.errors import InvalidInput, SymbolLLMError
-from symbol_llm.params import Parameters
+from symbol_llm import machine
+from symbol_llm.ground import files, life, locks, outputs, progress
+from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
+from symbol_llm.ground.params import Parameters
 from symbol_llm.stages import read_report
+from symbol_llm.tracking import registry, runs
 
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")
 FAILED_TASK = re.compile(r"Inner task failed: [^']*'([^']+)'")
@@ -90,7 +92,7 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
     began = time.monotonic()
     log = home / "log.txt"
     console.print(f"Run [bold]{home.name}[/], log {_short(log)}")
-    run_ = tracking.parent(home.name, parameters)
+    run_ = runs.parent(home.name, parameters)
     pipeline = build(parameters, Place(settings.cache_environment(parameters)))
     names = display_names(pipeline.pipeline_spec)
     with run_, Screen(console, progress_file) as screen, redirected(log), reporting_cache_hits(screen, names):
@@ -185,13 +187,13 @@ def _cause(log: Path, stage: str) -> str:
             r"^[\w.]*(Error|Exception|InvalidInput|Unavailable|LimitExceeded|Busy|MissingDependency)\b.*:", line
         )
     ]
-    own = [line for line in named if line.startswith("symbol_llm.errors.")]
+    own = [line for line in named if line.startswith("symbol_llm.ground.errors.")]
     if not named:
         return (
             f"{stage} ended without naming an error. If the kernel killed it for memory, lower `batch` of a stage that "
             f"samples, `device_batch` of one that tunes. Its last words: {lines[-1] if lines else 'none'}"
         )
-    return (own or named)[-1].removeprefix("symbol_llm.errors.")
+    return (own or named)[-1].removeprefix("symbol_llm.ground.errors.")
 
 
 def _short(path: Path) -> str:

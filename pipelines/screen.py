@@ -1,6 +1,6 @@
 """What a person sees while a pipeline runs on this machine: a line a stage with a bar, and a closing table.
 
-Stages run in processes of their own and report through the file that `symbol_llm.progress` writes.
+Stages run in processes of their own and report through the file that `symbol_llm.ground.progress` writes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from symbol_llm.records import Report, Summary
+from symbol_llm.ground.records import Report, Summary
 
 POLL_S = 0.3
 MOST_COLUMNS = 6

@@ -20,8 +20,8 @@ from components.replay.component import replay
 from components.select.component import select
 from components.tune.component import tune
 from components.version.component import version
-from symbol_llm.params import Parameters
-from symbol_llm.params import Rounds as RoundsParams
+from symbol_llm.ground.params import Parameters
+from symbol_llm.ground.params import Rounds as RoundsParams
 
 GPU = "nvidia.com/gpu"
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")

@@ -12,9 +12,9 @@ import click
 
 import symbol_llm
 from pipelines.self_training import Place, build
-from symbol_llm import files, outputs, params
 from symbol_llm.cli import Source
-from symbol_llm.params import Parameters
+from symbol_llm.ground import files, outputs, params
+from symbol_llm.ground.params import Parameters
 
 COMPILED = b"# PIPELINE DEFINITION"
 """How each file that Kubeflow's compiler writes begins."""

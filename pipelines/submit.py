@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 from pipelines import settings
-from symbol_llm.errors import SymbolLLMError, Unavailable
-from symbol_llm.params import Parameters
+from symbol_llm.ground.errors import SymbolLLMError, Unavailable
+from symbol_llm.ground.params import Parameters
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,9 +7,10 @@ import sys
 
 import click
 
-from symbol_llm import life, machine, models
-from symbol_llm.errors import SymbolLLMError
-from symbol_llm.models import weights
+from symbol_llm import engines, machine
+from symbol_llm.engines import weights
+from symbol_llm.ground import life
+from symbol_llm.ground.errors import SymbolLLMError
 
 
 @click.command()
@@ -27,7 +28,7 @@ from symbol_llm.models import weights
     type=click.IntRange(min=0),
     help="Worked examples in the prompt, for a model not tuned here.",
 )
-@click.option("--engine", default="auto", show_default=True, type=click.Choice(("auto", *models.NAMES)))
+@click.option("--engine", default="auto", show_default=True, type=click.Choice(("auto", *engines.NAMES)))
 @click.option(
     "--max-tokens", default=96, show_default=True, type=click.IntRange(min=1), help="Tokens a program may have."
 )
@@ -45,7 +46,7 @@ def main(model: str, port: int, engine: str, **settings: object) -> None:
 
     try:
         served = solver.Solver(
-            solver.Settings.model_validate(settings), lambda: models.start(engine, weights.resolve(model))
+            solver.Settings.model_validate(settings), lambda: engines.start(engine, weights.resolve(model))
         )
         with life.signs(lambda tags: None):
             solver.serve(served, port)

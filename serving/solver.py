@@ -21,13 +21,14 @@ from prometheus_client import Counter, Gauge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.vote import Answer, vote
-from symbol_llm import tasks, verify
-from symbol_llm.errors import InvalidInput, SymbolLLMError
-from symbol_llm.files import explain
-from symbol_llm.models import Engine
-from symbol_llm.params import Limits
-from symbol_llm.prompts import messages
-from symbol_llm.records import Messages, Problem
+from symbol_llm import tasks
+from symbol_llm.engines import Engine
+from symbol_llm.engines.prompts import messages
+from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
+from symbol_llm.ground.files import explain
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Messages, Problem
+from symbol_llm.judging import verify
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from symbol_llm.records import Record
-from symbol_llm.verify import Execution
+from symbol_llm.ground.records import Record
+from symbol_llm.judging.verify import Execution
 
 
 class Votes(Record):

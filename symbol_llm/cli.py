@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from symbol_llm import __version__
-from symbol_llm.errors import InvalidInput, MissingDependency, SymbolLLMError
+from symbol_llm.ground.errors import InvalidInput, MissingDependency, SymbolLLMError
 
 
 class Utf8Path(click.Path):
@@ -161,16 +161,16 @@ main.params += _shared()
 
 
 def _params(ctx: click.Context) -> Any:
-    from symbol_llm import params
+    from symbol_llm.ground import params
 
     overlays = [params.profile(name) for name in ctx.obj["profile"]]
     return params.load(ctx.obj["params"], overlays=overlays, overrides=ctx.obj["set"])
 
 
 def _stage(ctx: click.Context, stage: Any, label: str, /, **arguments: Any) -> None:
-    from symbol_llm import tracking
+    from symbol_llm.tracking import runs
 
-    _show(ctx, tracking.tracked(stage, label=label, **arguments))
+    _show(ctx, runs.tracked(stage, label=label, **arguments))
 
 
 def _show(ctx: click.Context, value: Any) -> None:
@@ -249,8 +249,8 @@ def write(ctx: click.Context, /, collection: Path, out: Path, **asked: Any) -> N
 
     The model is the one behind OPENAI_BASE_URL. Its programs join a collection by --set collect.written=OUT.
     """
-    from symbol_llm.params import Write
-    from symbol_llm.write import write as ask
+    from symbol_llm.collection.write import write as ask
+    from symbol_llm.ground.params import Write
 
     _stage(ctx, ask, "write", collection=collection, out=out, params=Write(**asked))
 
@@ -357,7 +357,7 @@ def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, sou
 
     Tables hold the tasks that COLLECTION has test problems of, in the paper's order, beside what the paper printed.
     """
-    from symbol_llm.suites import evaluate_on_suites
+    from symbol_llm.evaluation.suites import evaluate_on_suites
 
     paths = {"collection": collection, "checkpoint": checkpoint, "out": out, "source": source}
     _stage(ctx, evaluate_on_suites, "suite", params=_params(ctx).evaluate, **paths)
@@ -384,7 +384,7 @@ def promote(ctx: click.Context, checkpoint: Path, report: Path, original: Path, 
 @click.pass_context
 def rollback(ctx: click.Context) -> None:
     """Make the previous champion champion again."""
-    from symbol_llm import registry
+    from symbol_llm.tracking import registry
 
     _show(ctx, registry.rollback(_params(ctx).promote.name)._asdict())
 
@@ -393,7 +393,7 @@ def rollback(ctx: click.Context) -> None:
 @click.pass_context
 def history(ctx: click.Context) -> None:
     """List the decisions of the promotion gate, oldest first."""
-    from symbol_llm import registry
+    from symbol_llm.tracking import registry
 
     _show(ctx, registry.history())
 
@@ -424,9 +424,10 @@ def judge(
     Exit code 0 if accepted, 1 if not, 3 if that could not be told.
     """
     from symbol_llm import families as known
-    from symbol_llm import tasks, verify
-    from symbol_llm.params import Limits
-    from symbol_llm.records import Problem
+    from symbol_llm import tasks
+    from symbol_llm.ground.params import Limits
+    from symbol_llm.ground.records import Problem
+    from symbol_llm.judging import verify
 
     if (name is None) == (family is None):
         raise InvalidInput("expected either --task or --family; `symbol-llm tasks` and `symbol-llm families` list them")
@@ -459,7 +460,7 @@ def _json(text: str, *, bare: bool = False) -> Any:
 def families(ctx: click.Context) -> None:
     """List the notations there are, and what each still needs."""
     from symbol_llm import families as known
-    from symbol_llm.errors import MissingDependency
+    from symbol_llm.ground.errors import MissingDependency
 
     rows: list[dict[str, Any]] = []
     for name in known.names():
@@ -485,10 +486,10 @@ def selftest(ctx: click.Context, family: str | None, source: Path | None, per_ta
     """
     import logging
 
-    from symbol_llm.params import Limits
-    from symbol_llm.selftest import selftest as judge_all
+    from symbol_llm.ground.params import Limits
+    from symbol_llm.judging.selftest import selftest as judge_all
 
-    logger = logging.getLogger("symbol_llm.verify")
+    logger = logging.getLogger("symbol_llm.judging.verify")
     before = logger.level
     logger.setLevel(logging.ERROR)  # what is unscored stands in the table
     try:
@@ -543,7 +544,7 @@ def clean(ctx: click.Context, folders: tuple[Path, ...], yes: bool) -> None:
 
     What is not known to be ours is left there and named.
     """
-    from symbol_llm import outputs
+    from symbol_llm.ground import outputs
 
     chosen = folders or (outputs.state_path(), Path("data"))
     found = [outputs.removable(folder) for folder in chosen]

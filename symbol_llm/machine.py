@@ -11,7 +11,8 @@ import shutil
 import sys
 from typing import Any
 
-from symbol_llm import __version__, toolchain
+from symbol_llm import __version__
+from symbol_llm.sandbox import toolchain
 
 PACKAGES = {
     "torch": "model",
@@ -100,12 +101,12 @@ def _version(package: str) -> str | None:
 
 def _isolation() -> str:
     """Return the level a program really ran at, or why none could."""
-    from symbol_llm import sandbox
-    from symbol_llm.errors import Unavailable
-    from symbol_llm.params import Limits
+    from symbol_llm.ground.errors import Unavailable
+    from symbol_llm.ground.params import Limits
+    from symbol_llm.sandbox import executor
 
     try:
-        return sandbox.run("symbol_llm.interpreter:execute", {"program": "answer = 1"}, Limits()).isolation
+        return executor.run("symbol_llm.sandbox.interpreter:execute", {"program": "answer = 1"}, Limits()).isolation
     except Unavailable as e:
         return f"none: {e}"
 

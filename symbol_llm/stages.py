@@ -12,17 +12,18 @@ import shutil
 import time
 from pathlib import Path
 
-from symbol_llm import __version__, files, outputs
-from symbol_llm.errors import InvalidInput
-from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
-from symbol_llm.records import Candidate, GeneralItem, PoolEntry, Report, Summary, TrainingRow, Verdict
+from symbol_llm import __version__
+from symbol_llm.ground import files, outputs
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
+from symbol_llm.ground.records import Candidate, GeneralItem, PoolEntry, Report, Summary, TrainingRow, Verdict
 
 Numbers = dict[str, float]
 
 
 def fetch(out: Path, model: str) -> Numbers:
     """Write the weights that `model` names to the folder `out`."""
-    from symbol_llm.models import weights
+    from symbol_llm.engines import weights
 
     folder = weights.resolve(model)
     with outputs.building(out, "fetch", {"model": model}, {"model": folder}) as draft:
@@ -44,20 +45,20 @@ def _link(file: Path, to: Path) -> None:
 
 def collect(out: Path, params: Collect) -> Numbers:
     """Write the collection to the folder `out`; see `collect.collect`."""
-    from symbol_llm.collect import collect as build
+    from symbol_llm.collection.collect import collect as build
 
     return build(out, params)
 
 
 def replay(collection: Path, checkpoint: Path, out: Path, params: Replay) -> Numbers:
     """Write the general rows that `checkpoint` answers itself to `out/training_set.jsonl`."""
-    from symbol_llm import models
-    from symbol_llm.replay import replay as answer
+    from symbol_llm import engines
+    from symbol_llm.training.replay import replay as answer
 
     inputs: dict[str, Path | None] = {"collection": collection, "checkpoint": checkpoint}
     with outputs.building(out, "replay", params, inputs) as draft:
         items = list(files.read_records(collection / "general_train.jsonl", GeneralItem))
-        engine = models.start(params.engine, checkpoint, batch=params.batch)
+        engine = engines.start(params.engine, checkpoint, batch=params.batch)
         rows = answer(items, engine, params)
         files.write_records(draft.folder / "training_set.jsonl", rows)
         draft.metrics = {"n_rows": float(len(rows)), "n_left_out": float(min(params.n, len(items)) - len(rows))}
@@ -66,17 +67,17 @@ def replay(collection: Path, checkpoint: Path, out: Path, params: Replay) -> Num
 
 def version(name: str, folder: Path) -> Numbers:
     """Put `folder` under version as `data/<name>` in the data repository; its hash and revision go to the stage's run."""
-    from symbol_llm import tracking, versions
+    from symbol_llm.tracking import runs, versions
 
     kept = versions.record(name, folder)
-    if run := tracking.stage_run():
-        tracking.tag(run, {f"dvc.{key}": value for key, value in kept._asdict().items()})
+    if run := runs.stage_run():
+        runs.tag(run, {f"dvc.{key}": value for key, value in kept._asdict().items()})
     return {"n_files": float(sum(p.is_file() for p in folder.rglob("*")))}
 
 
 def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general: Path | None = None) -> Numbers:
     """Tune `checkpoint` on `training_set/training_set.jsonl`, and on that of `general`, and write the result to `out`."""
-    from symbol_llm import tune as tuning
+    from symbol_llm.training import tune as tuning
 
     inputs = {"training_set": training_set, "checkpoint": checkpoint, "general": general}
     with contextlib.ExitStack() as stack:
@@ -98,10 +99,10 @@ def _rows(folder: Path) -> Path:
 
 def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> Numbers:
     """Sample, run and refine on the training problems; write `candidates.jsonl` and `verdicts.jsonl` to `out`."""
-    from symbol_llm import models
-    from symbol_llm.collect import read_problems
-    from symbol_llm.explore import explore as search
-    from symbol_llm.explore import ledger_path
+    from symbol_llm import engines
+    from symbol_llm.collection.collect import read_problems
+    from symbol_llm.training.explore import explore as search
+    from symbol_llm.training.explore import ledger_path
 
     inputs: dict[str, Path | None] = {"collection": collection, "checkpoint": checkpoint}
     with outputs.building(out, "explore", params, inputs) as draft:
@@ -111,7 +112,7 @@ def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> N
             problems = [p for p in problems if p.id not in learnt]
             if not problems:
                 raise InvalidInput("every training problem was in injection: lower `collect.gold_share`")
-        engine = models.start(params.engine, checkpoint, batch=params.batch)
+        engine = engines.start(params.engine, checkpoint, batch=params.batch)
         began = time.monotonic()
         made_from = (
             files.hash_path(checkpoint),
@@ -148,8 +149,8 @@ def select(
     collection: Path, explored: Path, out: Path, params: Select, round_: int, pool: Path | None = None
 ) -> Numbers:
     """Filter what `explored` holds into `out/pool.jsonl` (after that of `pool`) and `out/training_set.jsonl`."""
-    from symbol_llm import select as selecting
-    from symbol_llm.collect import read_problems
+    from symbol_llm.collection.collect import read_problems
+    from symbol_llm.training import select as selecting
 
     inputs = {"collection": collection, "explored": explored, "pool": pool}
     with outputs.building(out, "select", params, inputs) as draft:
@@ -189,12 +190,12 @@ def evaluate(
 def _measured(
     collection: Path, checkpoint: Path, params: Evaluate, stage: str, previous: Path | None, selected: Path | None
 ) -> Report:
-    from symbol_llm import evaluate as evaluating
-    from symbol_llm import models, tasks
-    from symbol_llm.collect import read_problems
+    from symbol_llm import engines, tasks
+    from symbol_llm.collection.collect import read_problems
+    from symbol_llm.evaluation import evaluate as evaluating
 
     problems = evaluating.choose(read_problems(collection, "test"), params.n)
-    engine = models.start(params.engine, checkpoint, batch=params.batch)
+    engine = engines.start(params.engine, checkpoint, batch=params.batch)
     verdicts = evaluating.answer(problems, engine, params)
     samples = evaluating.sample(problems, engine, params) if params.k else {}
     items = list(files.read_records(collection / "general_test.jsonl", GeneralItem))
@@ -254,7 +255,8 @@ def promote(
     `original` is the report on the original model, the first champion's rival. `source` is where a reader of the registry
     finds the checkpoint, by default its path. On equal held-out accuracy the later checkpoint goes.
     """
-    from symbol_llm import page, registry, tracking
+    from symbol_llm.evaluation import page
+    from symbol_llm.tracking import registry, runs
 
     inputs: dict[str, Path | None] = {"checkpoint": checkpoint, "report": report, "original": original}
     inputs |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
@@ -266,7 +268,7 @@ def promote(
             if before.summary.overall.mean > latest.summary.overall.mean:
                 chosen, place = before, earlier_source or str(earlier_checkpoint.absolute())
         champion = registry.by_alias(params.name, registry.CHAMPION)
-        version = registry.register(params.name, place, chosen, tracking.stage_run() or "")
+        version = registry.register(params.name, place, chosen, runs.stage_run() or "")
         if champion is not None and champion.digest == version.digest:
             decision = registry.Decision(False, f"version {version.number} is the champion already", None)
         else:

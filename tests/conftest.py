@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from symbol_llm.records import Problem
+from symbol_llm.ground.records import Problem
 from tests.endpoint import Endpoint, serving
 
 ROOT = Path(__file__).parents[1]
@@ -51,14 +51,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tracked_home(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a state folder with a ready MLflow database in it, since making its tables takes seconds."""
-    from symbol_llm import tracking
+    from symbol_llm.tracking import runs
 
     ready = tmp_path_factory.getbasetemp() / "mlflow-ready.db"
     home.mkdir()
     if ready.exists():
         shutil.copyfile(ready, home / "mlflow.db")
     else:
-        tracking.client().search_experiments()
+        runs.client().search_experiments()
         shutil.copyfile(home / "mlflow.db", ready)
     return home
 
@@ -66,7 +66,7 @@ def tracked_home(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def smollm() -> Path:
     """Give SmolLM2-135M-Instruct as safetensors, turned once and kept under `runs`."""
-    from symbol_llm.models import weights
+    from symbol_llm.engines import weights
 
     before = os.environ.get("SYMBOL_LLM_HOME")
     os.environ["SYMBOL_LLM_HOME"] = str(ROOT / "runs")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from symbol_llm.models.openai import OpenAIEngine
+from symbol_llm.engines.openai import OpenAIEngine
 
 
 def choice(text: str | None, *logprobs: float) -> dict[str, Any]:

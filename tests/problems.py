@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from symbol_llm.records import Problem
+from symbol_llm.ground.records import Problem
 
 
 def problem(family: str, **fields: Any) -> Problem:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from symbol_llm import families, machine, outputs, tasks
+from symbol_llm import families, machine, tasks
 from symbol_llm.cli import main
+from symbol_llm.ground import outputs
 
 HEAVY = ("torch", "transformers", "mlflow", "dvc", "kfp", "kubernetes", "sympy", "z3", "matplotlib", "pydantic")
 JUDGE = ("judge", "--task", "word_problems", "--answer", "4")

@@ -12,8 +12,9 @@ from typing import Any
 import click
 import pytest
 
-from symbol_llm import cli, params
-from symbol_llm.params import Parameters
+from symbol_llm import cli
+from symbol_llm.ground import params
+from symbol_llm.ground.params import Parameters
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

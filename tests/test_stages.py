@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 import pytest
 
-from symbol_llm import files, outputs, page, prompts, registry, stages, tracking
-from symbol_llm.collect import read_problems
-from symbol_llm.errors import InvalidInput
-from symbol_llm.evaluate import wilson
-from symbol_llm.params import Collect, Evaluate, Explore, Promote, Replay, Select
-from symbol_llm.records import (
+from symbol_llm import stages
+from symbol_llm.collection.collect import read_problems
+from symbol_llm.engines import prompts
+from symbol_llm.evaluation import page
+from symbol_llm.evaluation.evaluate import wilson
+from symbol_llm.ground import files, outputs
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select
+from symbol_llm.ground.records import (
     Candidate,
     General,
     GeneralItem,
@@ -31,6 +34,7 @@ from symbol_llm.records import (
     TrainingRow,
     Verdict,
 )
+from symbol_llm.tracking import registry, runs
 from tests.checkpoints import whole_checkpoint
 
 EXPLORE = Explore(engine="fake", k=2)
@@ -112,7 +116,7 @@ def promote(folder: Path, weights: str, report: str, out: str, **earlier: Path) 
         "original": folder / "original",
         "out": folder / out,
     }
-    return tracking.tracked(stages.promote, label="promote", params=Promote(name="m"), **named, **earlier)
+    return runs.tracked(stages.promote, label="promote", params=Promote(name="m"), **named, **earlier)
 
 
 def test_collection_has_what_was_asked_for(chain: Chain) -> None:
@@ -365,11 +369,9 @@ def test_fetch_copies_the_files_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_version_is_tagged_on_the_run_of_the_stage(chain: Chain) -> None:
-    numbers = tracking.tracked(
-        stages.version, label="version selected", name="selected", folder=chain.folder / "selected"
-    )
-    mlflow = tracking.client()
-    (run,) = mlflow.search_runs([tracking.experiment(mlflow)], "attributes.run_name = 'version selected'")
+    numbers = runs.tracked(stages.version, label="version selected", name="selected", folder=chain.folder / "selected")
+    mlflow = runs.client()
+    (run,) = mlflow.search_runs([runs.experiment(mlflow)], "attributes.run_name = 'version selected'")
     pointer = (chain.folder / "home" / "data-repo" / "data" / "selected.dvc").read_text()
     assert numbers == {"n_files": 3.0}
     assert run.data.tags["dvc.dvc_md5"] in pointer

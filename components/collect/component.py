@@ -11,10 +11,11 @@ def collect(params: dict, collection: Output[Dataset], metrics: Output[Metrics])
     """Build the collection: read or generate, check the gold, clean the splits."""
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
-    from symbol_llm.params import Collect
+    from symbol_llm import stages
+    from symbol_llm.ground.params import Collect
+    from symbol_llm.tracking import runs
 
-    tracking.tracked(
+    runs.tracked(
         stages.collect,
         label="collect",
         metrics=metrics,

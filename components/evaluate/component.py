@@ -20,12 +20,13 @@ def evaluate(
     """Evaluate on held-out problems, going on from the `previous` report; return whether it beats all before."""
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
-    from symbol_llm.params import Evaluate
+    from symbol_llm import stages
+    from symbol_llm.ground.params import Evaluate
+    from symbol_llm.tracking import runs
 
     paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(report.path)}
     paths["previous"] = Path(previous.path) if previous else None
     paths["selected"] = Path(selected.path) if selected else None
     chosen = {"params": Evaluate(**params), "stage": stage, "label": f"evaluate {stage}"}
-    numbers = tracking.tracked(stages.evaluate, metrics=metrics, **chosen, **paths)
+    numbers = runs.tracked(stages.evaluate, metrics=metrics, **chosen, **paths)
     return numbers["improved"] > 0

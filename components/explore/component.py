@@ -18,8 +18,9 @@ def explore(
     """Sample K programs a problem, run them, refine each once, run those."""
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
-    from symbol_llm.params import Explore
+    from symbol_llm import stages
+    from symbol_llm.ground.params import Explore
+    from symbol_llm.tracking import runs
 
     paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(explored.path)}
-    tracking.tracked(stages.explore, label=label, metrics=metrics, params=Explore(**params), **paths)
+    runs.tracked(stages.explore, label=label, metrics=metrics, params=Explore(**params), **paths)

@@ -11,6 +11,7 @@ def fetch(model: str, checkpoint: Output[Model], metrics: Output[Metrics]) -> No
     """Bring the weights that `model` names, as safetensors."""
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
+    from symbol_llm import stages
+    from symbol_llm.tracking import runs
 
-    tracking.tracked(stages.fetch, label="fetch", metrics=metrics, out=Path(checkpoint.path), model=model)
+    runs.tracked(stages.fetch, label="fetch", metrics=metrics, out=Path(checkpoint.path), model=model)

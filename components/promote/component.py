@@ -22,12 +22,13 @@ def promote(
     import shutil
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
-    from symbol_llm.params import Promote
+    from symbol_llm import stages
+    from symbol_llm.ground.params import Promote
+    from symbol_llm.tracking import runs
 
     named = {"checkpoint": checkpoint, "earlier_checkpoint": earlier_checkpoint, "report": report}
     named |= {"earlier_report": earlier_report, "original": original, "out": promotion}
     paths = {name: Path(artifact.path) for name, artifact in named.items()}
     chosen = {"params": Promote(**params), "source": checkpoint.uri, "earlier_source": earlier_checkpoint.uri}
-    tracking.tracked(stages.promote, label="promote", metrics=metrics, **chosen, **paths)
+    runs.tracked(stages.promote, label="promote", metrics=metrics, **chosen, **paths)
     shutil.copyfile(paths["out"] / "report.html", page.path)

@@ -17,8 +17,9 @@ def replay(
     """Let the checkpoint answer everyday prompts, to be mixed into infusion."""
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
-    from symbol_llm.params import Replay
+    from symbol_llm import stages
+    from symbol_llm.ground.params import Replay
+    from symbol_llm.tracking import runs
 
     paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(general.path)}
-    tracking.tracked(stages.replay, label="replay", metrics=metrics, params=Replay(**params), **paths)
+    runs.tracked(stages.replay, label="replay", metrics=metrics, params=Replay(**params), **paths)

@@ -20,10 +20,11 @@ def select(
     """Filter round `number`: grow the pool, choose positives and (wrong, right) pairs."""
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
-    from symbol_llm.params import Select
+    from symbol_llm import stages
+    from symbol_llm.ground.params import Select
+    from symbol_llm.tracking import runs
 
     paths = {"collection": Path(collection.path), "explored": Path(explored.path), "out": Path(selected.path)}
     paths["pool"] = Path(pool.path) if pool else None
     chosen = {"params": Select(**params), "round_": number}
-    tracking.tracked(stages.select, label=label, metrics=metrics, **chosen, **paths)
+    runs.tracked(stages.select, label=label, metrics=metrics, **chosen, **paths)

@@ -19,9 +19,10 @@ def tune(
     """Tune the checkpoint on the training set, and on general rows where given."""
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
-    from symbol_llm.params import Tune
+    from symbol_llm import stages
+    from symbol_llm.ground.params import Tune
+    from symbol_llm.tracking import runs
 
     paths = {"training_set": Path(training_set.path), "checkpoint": Path(checkpoint.path), "out": Path(tuned.path)}
     paths["general"] = Path(general.path) if general else None
-    tracking.tracked(stages.tune, label=label, metrics=metrics, params=Tune(**params), **paths)
+    runs.tracked(stages.tune, label=label, metrics=metrics, params=Tune(**params), **paths)

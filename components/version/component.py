@@ -11,8 +11,9 @@ def version(dataset: Input[Dataset], name: str, metrics: Output[Metrics]) -> Non
     """Keep `dataset` as `data/<name>` with git and DVC: one commit, one tag."""
     from pathlib import Path
 
-    from symbol_llm import stages, tracking
+    from symbol_llm import stages
+    from symbol_llm.tracking import runs
 
-    tracking.tracked(
+    runs.tracked(
         stages.version, label=f"version {name.partition('/')[0]}", metrics=metrics, name=name, folder=Path(dataset.path)
     )

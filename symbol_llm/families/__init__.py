@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar, cast
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, MissingDependency, Unparsable
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, MissingDependency, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 
 T = TypeVar("T")
 

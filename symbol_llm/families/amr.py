@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 import penman  # type: ignore[import-untyped]
 from penman.models.amr import model as AMR  # type: ignore[import-untyped]
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result, read_gold
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.syntax import refinement
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation import refinement
 
 VERSION = 1
 METRIC = "Smatch F1"

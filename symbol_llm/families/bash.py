@@ -23,12 +23,12 @@ from typing import Any
 import tree_sitter_bash
 from tree_sitter import Language, Node
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.syntax import grammar
-from symbol_llm.syntax.grammar import Form
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation import grammar
+from symbol_llm.notation.grammar import Form
 
 VERSION = 2
 METRIC = "normal form"

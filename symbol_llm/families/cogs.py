@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from symbol_llm.errors import LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result, read_gold
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.syntax import refinement
+from symbol_llm.ground.errors import LimitExceeded, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation import refinement
 
 VERSION = 1
 METRIC = "exact match up to variable names"

@@ -34,11 +34,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from symbol_llm import sandbox
-from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.sandbox import executor
 
 VERSION = 1
 METRIC = "answer accuracy by exhaustive enumeration"
@@ -83,7 +83,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
             args["gold"] = _parse(environment["program"])._asdict()
         except Unparsable as e:  # gold is ours
             raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
-    outcome = sandbox.run(f"{__name__}:decide", args, limits)
+    outcome = executor.run(f"{__name__}:decide", args, limits)
     outcome.check_limits()
     if outcome.status != "ok":  # no text of the program runs as code in that child, so this is ours
         raise Unavailable(f"solutions were not enumerated: {outcome.detail}")

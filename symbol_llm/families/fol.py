@@ -22,12 +22,12 @@ from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from symbol_llm import sandbox
-from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.syntax.logic import Formula, Names, normal, parse, printed, satisfiable, to_z3, without_comment
+from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation.logic import Formula, Names, normal, parse, printed, satisfiable, to_z3, without_comment
+from symbol_llm.sandbox import executor
 
 VERSION = 2
 METRIC = "logical equivalence"
@@ -67,7 +67,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
         "given": _renamed(_joined(given.lines), _alignment(given.names, gold.names, MIN_SIMILARITY)),
         "loosely": _renamed(_joined(given.lines), _alignment(given.names, gold.names, 0.0)),
     }
-    outcome = sandbox.run(f"{__name__}:compare", args, limits, preload=(f"{__name__}:warm_up",))
+    outcome = executor.run(f"{__name__}:compare", args, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
     if outcome.status != "ok":  # no text of the program runs as code in that child, so this is ours
         raise Unavailable(f"Z3 did not decide: {outcome.detail}")

@@ -30,13 +30,13 @@ from typing import Any
 import tree_sitter_java
 from tree_sitter import Language, Node
 
-from symbol_llm import toolchain
-from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.syntax import grammar
-from symbol_llm.syntax.grammar import Form, Plan, Rules
+from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation import grammar
+from symbol_llm.notation.grammar import Form, Plan, Rules
+from symbol_llm.sandbox import toolchain
 
 VERSION = 3
 METRIC = "normal form, or execution of tests"

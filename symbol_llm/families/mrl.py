@@ -18,10 +18,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from symbol_llm.errors import Unparsable
 from symbol_llm.families import Example, Ran, Result, read_gold
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 
 VERSION = 1
 METRIC = "exact match of terms"

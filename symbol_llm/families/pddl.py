@@ -25,12 +25,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result, read_gold
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.syntax import strips
-from symbol_llm.syntax.strips import Domain, Formula, Instance, show, show_types
+from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation import strips
+from symbol_llm.notation.strips import Domain, Formula, Instance, show, show_types
 
 VERSION = 1
 METRIC = "same problem up to renaming"

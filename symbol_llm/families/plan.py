@@ -24,12 +24,12 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.syntax import strips
-from symbol_llm.syntax.strips import Domain, Formula, Instance, Names, Node, Types, expected, show
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation import strips
+from symbol_llm.notation.strips import Domain, Formula, Instance, Names, Node, Types, expected, show
 
 VERSION = 1
 METRIC = "plan validity"

@@ -25,12 +25,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from symbol_llm import sandbox
-from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.syntax.logic import (
+from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation.logic import (
     Formula,
     Names,
     normal,
@@ -41,6 +40,7 @@ from symbol_llm.syntax.logic import (
     to_z3,
     without_comment,
 )
+from symbol_llm.sandbox import executor
 
 VERSION = 1
 METRIC = "label by entailment"
@@ -76,7 +76,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
     if "theory" in problem.environment:
         gold = _parse(problem.environment["theory"])
         args["theory"] = {"premises": gold.premises, "query": gold.query}
-    outcome = sandbox.run(f"{__name__}:decide", args, limits, preload=(f"{__name__}:warm_up",))
+    outcome = executor.run(f"{__name__}:decide", args, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
     if outcome.status != "ok":  # no text of the program runs as code in that child, so this is ours
         raise Unavailable(f"Z3 did not decide: {outcome.detail}")

@@ -33,10 +33,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 
 VERSION = 2
 METRIC = "execution accuracy, else exact match"

@@ -34,10 +34,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families import Example, Ran, Result, read_gold
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 
 VERSION = 1
 METRIC = "exact match / F1 of answers"

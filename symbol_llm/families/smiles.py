@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
-from symbol_llm import sandbox
-from symbol_llm.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.sandbox import executor
 
 VERSION = 1
 METRIC = "canonical SMILES"
@@ -126,7 +126,7 @@ def _molecule(text: str, limits: Limits) -> Molecule:
         raise Unparsable(f"character {strange.start() + 1}: expected one SMILES and nothing else, got {strange[0]!r}")
     if len(text) > MAX_CHARS:
         raise Unparsable(f"the SMILES has {len(text)} characters; at most {MAX_CHARS} are read")
-    outcome = sandbox.run(f"{__name__}:describe", {"smiles": text}, limits, preload=(f"{__name__}:warm_up",))
+    outcome = executor.run(f"{__name__}:describe", {"smiles": text}, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
     if outcome.status != "ok":
         raise Unavailable(f"RDKit did not read the SMILES: {outcome.detail}")

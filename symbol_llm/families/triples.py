@@ -22,10 +22,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families import Example, Ran, Result
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 
 VERSION = 1
 METRIC = "set F1"

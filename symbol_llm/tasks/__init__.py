@@ -18,9 +18,9 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from symbol_llm.errors import InvalidInput
-from symbol_llm.files import Fault, read_records
-from symbol_llm.records import GeneralItem, Problem, Split
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.files import Fault, read_records
+from symbol_llm.ground.records import GeneralItem, Problem, Split
 
 Reader = Callable[[Path], Iterator[Problem]]
 """Takes the data set's own folder (`DIR/<family>/<data set>`), yields its rows; the official test rows have split `test`."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import yaml
 
-from symbol_llm.records import Problem
+from symbol_llm.ground.records import Problem
 from symbol_llm.tasks import Generator, Published, Row, Task, read_rows
 
 INSTRUCTION = "Write the AMR graph of the sentence in PENMAN notation."

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field
 
-from symbol_llm.records import Problem, Split
+from symbol_llm.ground.records import Problem, Split
 from symbol_llm.tasks import Published, Row, Task, read_rows
 
 _DATA = yaml.safe_load(resources.files("symbol_llm.tasks").joinpath("api.yaml").read_text(encoding="utf-8"))

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from symbol_llm.errors import InvalidInput
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.records import Problem
 from symbol_llm.tasks import Published, Reader, Row, Task, read_rows
 
 ACTIONS = {"walk": "I_WALK", "look": "I_LOOK", "run": "I_RUN", "jump": "I_JUMP"}

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from symbol_llm.records import Problem
-from symbol_llm.syntax.logic import Formula, printed
+from symbol_llm.ground.records import Problem
+from symbol_llm.notation.logic import Formula, printed
 from symbol_llm.tasks import Published, Row, Task, read_rows
 
 FAMILY = "fol"

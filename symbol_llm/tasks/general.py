@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
-from symbol_llm.records import GeneralItem, Split
+from symbol_llm.ground.records import GeneralItem, Split
 from symbol_llm.tasks import SPLITS, GeneralSource, Row, read_rows
 
 SHIPPED = "shipped"

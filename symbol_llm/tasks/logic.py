@@ -19,8 +19,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from symbol_llm.errors import InvalidInput
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.records import Problem
 from symbol_llm.tasks import Row, Task, read_rows
 
 Label = Literal["True", "False", "Unknown"]

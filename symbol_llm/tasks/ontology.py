@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import yaml
 
-from symbol_llm.files import read_records
-from symbol_llm.records import Problem
+from symbol_llm.ground.files import read_records
+from symbol_llm.ground.records import Problem
 from symbol_llm.tasks import Generator, Published, Row, Task, read_rows
 
 INSTRUCTION = "Write the facts of the text as triples, one a line: relation(subject, object). Use the relations given."

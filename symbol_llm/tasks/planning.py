@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 import yaml
 
-from symbol_llm.errors import InvalidInput, Unparsable
-from symbol_llm.records import Problem, Split
-from symbol_llm.syntax import strips
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.records import Problem, Split
+from symbol_llm.notation import strips
 from symbol_llm.tasks import Published, Row, Task, read_rows
 
 WRITE_PROBLEM = "Write the scene as a PDDL problem file of this domain. :init lists all that holds."

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from symbol_llm.records import Problem
+from symbol_llm.ground.records import Problem
 from symbol_llm.tasks import Published, Row, Task, read_rows
 
 NAME = "chebi20"

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 import yaml
 
-from symbol_llm import families, sandbox
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.verify import judge
+from symbol_llm import families
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.judging.verify import judge
+from symbol_llm.sandbox import executor
 from tests.problems import problem
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -105,7 +106,7 @@ def survivors() -> list[int]:
 
 
 def _sandboxed() -> Iterator[int]:
-    parents = {zygote._process.pid for zygote in sandbox._zygotes.values()}
+    parents = {zygote._process.pid for zygote in executor._zygotes.values()}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             _, parent, _, session = stat.read_text().rpartition(")")[2].split()[:4]

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("penman")
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families.amr import MAX_DEPTH, MAX_VARIABLES, canonical, mutants, run, score
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 from tests.problems import problem as make
 
 GOLD = '(s / see-01 :ARG0 (c / cat :name (n / name :op1 "Tom")) :ARG1 (d / dog :quant 2))'

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.families.cogs import canonical, mutants, run, score
-from symbol_llm.params import Limits
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.ground.params import Limits
 from tests.problems import problem
 
 

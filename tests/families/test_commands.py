@@ -2,10 +2,10 @@
 
 import pytest
 
-from symbol_llm.errors import Unparsable
 from symbol_llm.families.commands import canonical, score
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 from tests.problems import problem as make
 
 

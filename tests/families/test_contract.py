@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from symbol_llm import families
-from symbol_llm.errors import MissingDependency, Unparsable
 from symbol_llm.families import Example, Family
-from symbol_llm.params import Limits
-from symbol_llm.verify import execute, judge
+from symbol_llm.ground.errors import MissingDependency, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.judging.verify import execute, judge
 
 LIMITS = Limits(timeout_s=20)
 GARBAGE = ("(", ")(", "\x00", "🙂 🙂", "lorem ipsum, dolor; sit (amet", "(" * 5000, "%%%", "{{ answer", "...,,,")

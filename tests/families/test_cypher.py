@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.families.cypher import canonical, mutants, run, score
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 from tests.problems import problem as make
 
 LIMITS = Limits()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from symbol_llm import families
-from symbol_llm.errors import InvalidInput, MissingDependency
-from symbol_llm.params import Limits
-from symbol_llm.verify import judge
+from symbol_llm.ground.errors import InvalidInput, MissingDependency
+from symbol_llm.ground.params import Limits
+from symbol_llm.judging.verify import judge
 from tests.problems import problem
 
 

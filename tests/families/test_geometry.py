@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families.geometry import canonical, mutants, score
-from symbol_llm.params import Limits
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
 from tests.problems import problem as make
 
 LIMITS = Limits()

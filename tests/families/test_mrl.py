@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families.mrl import canonical, mutants, run, score
-from symbol_llm.params import Limits
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
 from tests.problems import problem
 
 BARS = "query(area(keyval('name','Kiel')),nwr(keyval('amenity','bar')),qtype(latlong))"

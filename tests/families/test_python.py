@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families.python import canonical, run, score
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=10)
@@ -251,7 +251,7 @@ def test_a_call_cannot_spoil_the_arguments_of_the_next() -> None:
         "import gc\nfound = [o for o in gc.get_objects() if isinstance(o, list) and '1764' in o]\n"
         "def f(x): return int(found[0][0])",
         "class Any:\n    def __eq__(self, other): return True\n    def __call__(self, x): return self\nf = Any()",
-        "import symbol_llm.interpreter as interpreter\ninterpreter._encode_result = lambda value, depth=0: ['any', 1]\n"
+        "import symbol_llm.sandbox.interpreter as interpreter\ninterpreter._encode_result = lambda value, depth=0: ['any', 1]\n"
         "def f(x): return 0",
         "import symbol_llm.families.python as family\nfamily._equals = lambda a, b: True\ndef f(x): return 0",
         'import os\nos.write(0, b\'{"status": "ok", "stdout": "", "value": true}\\n\')\ndef f(x): return 0',

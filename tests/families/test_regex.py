@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from symbol_llm.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.families.regex import canonical, compare, mutants, run, score
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
-from symbol_llm.verify import judge
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
+from symbol_llm.judging.verify import judge
 from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=10)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from symbol_llm.errors import Unparsable
 from symbol_llm.families.rules import canonical, run, score
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=20)

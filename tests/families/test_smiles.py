@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("rdkit")
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families.smiles import canonical, mutants, run, score
-from symbol_llm.params import Limits
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
 from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=20)

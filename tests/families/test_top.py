@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families.top import MAX_DEPTH, canonical, mutants, run, score
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 from tests.problems import problem as make
 
 GOLD = "[IN:SET_ALARM wake [SL:PERSON me ] [SL:DATE_TIME at 7 am ] ]"

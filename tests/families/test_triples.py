@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.errors import InvalidInput, Unparsable
 from symbol_llm.families import Result
 from symbol_llm.families.triples import canonical, mutants, run, score
-from symbol_llm.params import Limits
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Problem
 from tests.problems import problem as make
 
 GOLD = "capital(France, Paris)\nriver(Paris, Seine)"

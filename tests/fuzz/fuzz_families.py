@@ -20,8 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from symbol_llm import families, sandbox
-from symbol_llm.errors import LimitExceeded, Unparsable
+from symbol_llm import families
+from symbol_llm.ground.errors import LimitExceeded, Unparsable
+from symbol_llm.sandbox import executor
 
 MAX_CHARS = 400
 # `keep_seed`: coverage does not see into libraries written in C, to which all examples would look alike.
@@ -45,10 +46,10 @@ def check(canonical: Callable[[str], str], text: str, *, is_program: bool = True
         raise NotCanonicalError(f"{text!r} gives {form!r}, which gives {again!r}")
 
 
-def run_here(entry: str, args: dict[str, Any], *rest: Any, **more: Any) -> sandbox.Outcome:
+def run_here(entry: str, args: dict[str, Any], *rest: Any, **more: Any) -> executor.Outcome:
     """Stand in for `sandbox.run`: call `entry` in this process."""
     module, _, name = entry.partition(":")
-    return sandbox.Outcome("ok", getattr(importlib.import_module(module), name)(args))
+    return executor.Outcome("ok", getattr(importlib.import_module(module), name)(args))
 
 
 def main(arguments: list[str]) -> None:
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> None:
     for n, example in enumerate(family.EXAMPLES):
         (inputs / f"example-{n}").write_text(example.program)
     replays = any(not option.startswith("-") for option in arguments[2:])
-    sandbox.run = run_here  # type: ignore[assignment]
+    executor.run = run_here  # type: ignore[assignment]
     atheris.Setup([*arguments[:1], *USUAL, *arguments[2:], *([] if replays else [str(inputs)])], test_one_input)
     atheris.Fuzz()  # which ends the process
 

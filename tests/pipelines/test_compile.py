@@ -12,8 +12,8 @@ import yaml
 
 from pipelines import settings
 from symbol_llm import __version__
-from symbol_llm.errors import InvalidInput
-from symbol_llm.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
 
 ROOT = Path(__file__).parents[2]
 INPUTS = {

@@ -8,7 +8,7 @@ from kfp import dsl, local
 
 from components.collect.component import collect
 from pipelines.self_training import Place, dump
-from symbol_llm.params import Collect
+from symbol_llm.ground.params import Collect
 
 TINY = Collect(tasks=("scan",), n_train=2, n_test=2)
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from pipelines import local
 from pipelines.local import _cause, redirected, reporting_cache_hits
 from pipelines.screen import MOST_COLUMNS, Screen, closing_tables
-from symbol_llm.params import Parameters
-from symbol_llm.records import General, Interval, Report, Scores, Summary
+from symbol_llm.ground.params import Parameters
+from symbol_llm.ground.records import General, Interval, Report, Scores, Summary
 
 END = {"event": "end", "stage": "collect", "status": "FINISHED", "seconds": 12.34, "said": "60 training problems"}
 
@@ -155,7 +155,7 @@ def test_many_families_are_rows_of_a_second_table(console: Console) -> None:
     [
         ("noise\nValueError: bad\nmore\n", "ValueError: bad"),
         ("ValueError: first\nKeyError: 'last'\n", "KeyError: 'last'"),
-        ("    symbol_llm.errors.InvalidInput: task 'x' has no rows\nRuntimeError: Pipeline failed\n", None),
+        ("    symbol_llm.ground.errors.InvalidInput: task 'x' has no rows\nRuntimeError: Pipeline failed\n", None),
         ("torch.OutOfMemoryError: CUDA out of memory\nbye\n", "torch.OutOfMemoryError: CUDA out of memory"),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from symbol_llm import locks, outputs
+from symbol_llm.ground import locks, outputs
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,8 +17,9 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from pipelines.self_training import Place, build
-from symbol_llm import cli, stages, tracking
-from symbol_llm.params import Parameters
+from symbol_llm import cli, stages
+from symbol_llm.ground.params import Parameters
+from symbol_llm.tracking import runs
 
 ROOT = Path(__file__).parents[2]
 STAGES = {
@@ -65,7 +66,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
         found.append(Recorded(stage, label, arguments))
         return {"improved": 1.0}
 
-    monkeypatch.setattr(tracking, "tracked", record)
+    monkeypatch.setattr(runs, "tracked", record)
     return found
 
 
@@ -156,7 +157,9 @@ def test_component_is_short_and_makes_one_stage_call(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_component_builds_the_section_that_its_stage_takes(stage: str) -> None:
-    imported = [n for n in ast.walk(body(stage)) if isinstance(n, ast.ImportFrom) and n.module == "symbol_llm.params"]
+    imported = [
+        n for n in ast.walk(body(stage)) if isinstance(n, ast.ImportFrom) and n.module == "symbol_llm.ground.params"
+    ]
     sections = [alias.name for node in imported for alias in node.names]
     wanted = get_type_hints(STAGES[stage]).get("params")
     assert sections == ([wanted.__name__] if wanted else [])
@@ -226,7 +229,7 @@ def test_dvc_covers_every_stage_that_writes_only_folders(dvc_stages: Mapping[str
 
 
 def test_dvc_goes_on_for_as_many_rounds_as_the_shipped_parameters(dvc_stages: Mapping[str, DvcStage]) -> None:
-    from symbol_llm import params
+    from symbol_llm.ground import params
 
     rounds = range(1, params.load(ROOT / "params.yaml").rounds.n + 1)
     for name in ("explore", "select", "tune", "evaluate"):

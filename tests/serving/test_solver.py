@@ -23,9 +23,9 @@ from rich.console import Console
 
 from serving import ask
 from serving.vote import vote
-from symbol_llm.models import Completion
-from symbol_llm.records import Messages
-from symbol_llm.verify import Execution
+from symbol_llm.engines import Completion
+from symbol_llm.ground.records import Messages
+from symbol_llm.judging.verify import Execution
 
 HERE = Path(ask.__file__).parent
 APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
@@ -70,7 +70,7 @@ class Scripted:
 def run_server(port: int, gate: Any) -> None:
     sys.argv[1:] = []
     from serving.solver import Settings, Solver, serve
-    from symbol_llm.params import Limits
+    from symbol_llm.ground.params import Limits
 
     settings = Settings(n_waiting=2, limits=Limits(timeout_s=1))
     serve(Solver(settings, lambda: Scripted(gate)), port)  # type: ignore[arg-type, return-value]

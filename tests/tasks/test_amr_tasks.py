@@ -6,9 +6,9 @@ import re
 import penman
 import pytest
 
-from symbol_llm.errors import InvalidInput
 from symbol_llm.families import amr as family
-from symbol_llm.params import Limits
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Limits
 from symbol_llm.tasks import amr
 from symbol_llm.tasks.amr import AGENTS, GRAMMARS, TASKS, WORDS, Node, named, printed
 

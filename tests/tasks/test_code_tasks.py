@@ -7,12 +7,12 @@ import re
 import pytest
 
 from symbol_llm import families
-from symbol_llm.errors import InvalidInput
 from symbol_llm.families.python import mutants
-from symbol_llm.params import Limits
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Limits
+from symbol_llm.judging.verify import judge
 from symbol_llm.tasks import get, in_domain
 from symbol_llm.tasks.code import CLASSES
-from symbol_llm.verify import judge
 
 LEVELS = (1, 2, 3)
 LIMITS = Limits(timeout_s=10)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from symbol_llm.errors import InvalidInput
+from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.tasks.general import CHOICES, PROMPTS, SOURCES, TEXTS, shipped
 
 READ = {source.name: source.read for source in SOURCES}

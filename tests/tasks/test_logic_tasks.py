@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from symbol_llm.errors import InvalidInput
+from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.tasks import get
 from symbol_llm.tasks.logic import generate, generate_order
 

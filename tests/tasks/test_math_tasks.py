@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from symbol_llm.errors import InvalidInput
-from symbol_llm.records import Problem
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.records import Problem
 from symbol_llm.tasks import get
 from symbol_llm.tasks.math import (
     ANSWERS,
@@ -17,8 +17,8 @@ from symbol_llm.tasks.math import (
     number_of,
     value_of_latex,
 )
-from symbol_llm.worlds.arithmetic import run
-from symbol_llm.worlds.stories import NAMES, THINGS
+from symbol_llm.tasks.math.arithmetic import run
+from symbol_llm.tasks.math.stories import NAMES, THINGS
 
 
 def read(name, folder) -> list[Problem]:

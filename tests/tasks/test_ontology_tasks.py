@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from symbol_llm.errors import InvalidInput
 from symbol_llm.families import triples as family
-from symbol_llm.params import Limits
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Limits
 from symbol_llm.tasks.ontology import ONTOLOGIES, PARTS, TASKS, entity, facts, printed, symbols_of, worded
 
 BY_NAME = {task.name: task for task in TASKS}

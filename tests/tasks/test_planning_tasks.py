@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from symbol_llm import verify
-from symbol_llm.errors import InvalidInput
-from symbol_llm.params import Limits
-from symbol_llm.syntax import strips
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Limits
+from symbol_llm.judging import verify
+from symbol_llm.notation import strips
 from symbol_llm.tasks import LEVELS, get
 from symbol_llm.tasks.planning import DOMAINS, Grid, blocks_scene, declaration, floortile_scene
 

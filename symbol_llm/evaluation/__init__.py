@@ -1,0 +1,1 @@
+"""Measuring a checkpoint: held-out accuracy, general ability, suites, the report page."""

@@ -1,0 +1,196 @@
+"""Held-out accuracy of a checkpoint by task, family and domain, and its general ability. Greedy; pass@k beside it if asked.
+
+Accuracy counts what the verifier proved. Our own failures (`unscored`) are counted and never averaged.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from statistics import NormalDist, fmean
+
+from symbol_llm import tasks
+from symbol_llm.engines import Engine, prompts
+from symbol_llm.evaluation import metrics
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Evaluate
+from symbol_llm.ground.progress import track
+from symbol_llm.ground.records import (
+    STATUSES,
+    Candidate,
+    General,
+    GeneralItem,
+    Interval,
+    Messages,
+    Problem,
+    Sample,
+    Scores,
+    Verdict,
+    content_id,
+)
+from symbol_llm.judging import verify
+from symbol_llm.training.explore import check_unscored
+
+N_SAMPLES = 10
+Z_95 = NormalDist().inv_cdf(0.975)
+
+
+def wilson(mean: float, n: int) -> Interval:
+    """Return Wilson's 95 % interval of a share `mean` of `n`; (0, 1) for n = 0.
+
+    >>> wilson(0.5, 100)
+    Interval(n=100, mean=0.5, low=0.4038..., high=0.5961...)
+    """
+    if n == 0:
+        return Interval(n=0, mean=0.0, low=0.0, high=1.0)
+    z2 = Z_95**2
+    centre = (mean + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * math.sqrt(mean * (1 - mean) / n + z2 / (4 * n * n))
+    return Interval(n=n, mean=mean, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+def pass_at(k: int, n: int, n_right: int) -> float:
+    """Return the unbiased estimate of pass@k out of `n` samples, `n_right` of them right (Chen et al. 2021, eq. 1).
+
+    >>> pass_at(1, 4, 1), pass_at(4, 4, 1)
+    (0.25, 1.0)
+    """
+    return 1.0 - math.comb(n - n_right, k) / math.comb(n, k)
+
+
+def choose(problems: Iterable[Problem], n: int | None) -> list[Problem]:
+    """Return at most `n` problems a task, those with the smallest ids; InvalidInput if there are none."""
+    by_task: dict[str, list[Problem]] = defaultdict(list)
+    for p in sorted(problems, key=lambda p: p.id):
+        by_task[p.task].append(p)
+    chosen = [p for name in sorted(by_task) for p in by_task[name][:n]]
+    if not chosen:
+        raise InvalidInput("no test problems: the collection's test split is empty")
+    return chosen
+
+
+def answer(problems: Sequence[Problem], engine: Engine, params: Evaluate) -> dict[str, Verdict]:
+    """Return the verdict on the greedy reply to each problem, by problem id; Unavailable if too many are unscored."""
+    verdicts = {v.problem: v for row in _judged(problems, engine, 1, 0.0, params, "answering") for v in row}
+    check_unscored(verdicts.values(), params.max_unscored)
+    return verdicts
+
+
+def sample(problems: Sequence[Problem], engine: Engine, params: Evaluate) -> dict[str, list[Verdict]]:
+    """Return the verdicts on `params.k` samples a problem, by problem id."""
+    rows = _judged(problems, engine, params.k, params.temperature, params, f"sampling {params.k} each")
+    return {row[0].problem: row for row in rows}
+
+
+def _judged(
+    problems: Sequence[Problem], engine: Engine, n: int, temperature: float, params: Evaluate, label: str
+) -> list[list[Verdict]]:
+    out: list[list[Verdict]] = []
+    size = max(1, params.batch // n)
+    groups = [problems[at : at + size] for at in range(0, len(problems), size)]
+    for number, group in enumerate(track(groups, label)):
+        asked = [_asked(p, params.shots) for p in group]
+        replies = engine.generate(
+            asked, n=n, temperature=temperature, top_p=1.0, max_tokens=params.max_tokens, seed=params.seed + number
+        )
+        items = [
+            (p, _candidate(p, i, c.text)) for p, row in zip(group, replies, strict=True) for i, c in enumerate(row)
+        ]
+        verdicts = list(verify.judge_all(items, params.limits))
+        out += [verdicts[at : at + n] for at in range(0, len(verdicts), n)]
+    return out
+
+
+def _asked(problem: Problem, shots: int) -> Messages:
+    return prompts.messages(problem, tasks.get(problem.task).shots[:shots] if shots else ())
+
+
+def _candidate(problem: Problem, index: int, reply: str) -> Candidate:
+    name = content_id(problem.id, index, reply)
+    return Candidate(id=name, problem=problem.id, origin="explore", index=index, reply=reply, n_tokens=0, logprob=0.0)
+
+
+def scores(verdicts: Sequence[Verdict], samples: Sequence[Sequence[Verdict]] = ()) -> Scores:
+    """Return counts by status, accuracy with its interval, and pass@k for k = 1 and the number of samples."""
+    scored = [float(v.status == "accepted") for v in verdicts if v.status != "unscored"]
+    by_status = Counter(v.status for v in verdicts)
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in samples:
+        known = [v.status == "accepted" for v in row if v.status != "unscored"]
+        for k in sorted({1, len(row)}):
+            if len(known) >= k:
+                found[str(k)].append(pass_at(k, len(known), sum(known)))
+    return Scores(
+        accuracy=wilson(fmean(scored) if scored else 0.0, len(scored)),
+        pass_at={k: fmean(values) for k, values in found.items()},
+        **{s: by_status[s] for s in STATUSES},
+    )
+
+
+def grouped(
+    problems: Sequence[Problem],
+    verdicts: dict[str, Verdict],
+    samples: dict[str, list[Verdict]],
+    key: Callable[[Problem], str],
+) -> dict[str, Scores]:
+    """Return the scores of each group that `key` makes, by name."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for p in problems:
+        groups[key(p)].append(p.id)
+    return {
+        name: scores([verdicts[i] for i in ids], [samples[i] for i in ids if i in samples])
+        for name, ids in sorted(groups.items())
+    }
+
+
+def by_task(
+    problems: Sequence[Problem], verdicts: dict[str, Verdict], samples: dict[str, list[Verdict]]
+) -> dict[str, Scores]:
+    """Return the scores of each task, with the paper's metric where it is one of Symbol-LLM's 34."""
+    out = grouped(problems, verdicts, samples, lambda p: p.task)
+    for name in out:
+        published = tasks.get(name).published
+        if published:
+            values = [metrics.paper(published.metric, p, verdicts[p.id]) for p in problems if p.task == name]
+            mean = metrics.bootstrapped([v for v in values if v is not None])
+            out[name] = out[name].model_copy(update={"metric": published.metric, "paper": mean})
+    return out
+
+
+def general(items: Sequence[GeneralItem], engine: Engine, n: int) -> General:
+    """Return multiple-choice accuracy and perplexity on at most `n` items each, those with the smallest ids."""
+    ordered = sorted(items, key=lambda i: i.id)
+    choices = [i for i in ordered if i.choices and i.correct is not None][:n]
+    texts = [i for i in ordered if not i.choices and i.reply][:n]
+    return General(choice=_choice(choices, engine), **_perplexity(texts, engine))
+
+
+def _choice(items: Sequence[GeneralItem], engine: Engine) -> Interval | None:
+    if not items:
+        return None
+    asked = [(prompts.general_messages(i.prompt), choice) for i in items for choice in i.choices]
+    logprobs = iter(engine.score([m for m, _ in asked], [c for _, c in asked]))
+    right = 0
+    for item in items:
+        row = [next(logprobs).logprob for _ in item.choices]
+        right += row.index(max(row)) == item.correct
+    return wilson(right / len(items), len(items))
+
+
+def _perplexity(items: Sequence[GeneralItem], engine: Engine) -> dict[str, float | int]:
+    if not items:
+        return {}
+    scored = engine.score([prompts.general_messages(i.prompt) for i in items], [i.reply or "" for i in items])
+    n = sum(s.n_tokens for s in scored)
+    return {"perplexity": math.exp(-sum(s.logprob * s.n_tokens for s in scored) / n), "n_text_tokens": n}
+
+
+def show(problems: Sequence[Problem], verdicts: dict[str, Verdict], seed: int) -> tuple[Sample, ...]:
+    """Return ten problems with their verdicts, drawn by seed, the same for every checkpoint on one collection."""
+    drawn = random.Random(f"{seed}:show").sample(list(problems), min(N_SAMPLES, len(problems)))
+    return tuple(
+        Sample(task=p.task, question=p.question, program=v.program, value=v.value, status=v.status, detail=v.detail)
+        for p, v in ((p, verdicts[p.id]) for p in drawn)
+    )

@@ -1,0 +1,46 @@
+"""What papers print of a task, beside what the verifier proves: EM, BLEU, F1, Smatch, LE. Scores texts; runs nothing.
+
+- EM: program and gold are equal but for white space (Symbol-LLM counts a row so).
+- BLEU: sentence BLEU of sacreBLEU with its 13a tokens and effective order, over 100; the mean over rows.
+- F1, Smatch, LE: what the family measured (`Verdict.measure`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from statistics import fmean
+
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.records import Interval, Problem, Verdict
+
+BOOTSTRAPS = 1000
+MEASURED = ("F1", "Smatch", "LE")
+
+
+def paper(metric: str, problem: Problem, verdict: Verdict) -> float | None:
+    """Return the figure of one row in [0, 1]; 0.0 where there was no program to measure, None if it is our failure."""
+    if verdict.status == "unscored":
+        return None
+    if verdict.program is None or not problem.program:
+        return 0.0
+    match metric:
+        case "EM":
+            return float(" ".join(verdict.program.split()) == " ".join(problem.program.split()))
+        case "BLEU":
+            from sacrebleu import sentence_bleu
+
+            return float(sentence_bleu(verdict.program, [problem.program], use_effective_order=True).score) / 100
+        case _ if metric in MEASURED:
+            return verdict.measure or 0.0
+    raise InvalidInput(f"metric {metric!r}; have EM, BLEU, {', '.join(MEASURED)}")
+
+
+def bootstrapped(values: Sequence[float], seed: int = 0) -> Interval:
+    """Return the mean with its 95 % percentile bootstrap interval; (0, 1) for no values."""
+    if not values:
+        return Interval(n=0, mean=0.0, low=0.0, high=1.0)
+    rng = random.Random(seed)
+    means = sorted(fmean(rng.choices(values, k=len(values))) for _ in range(BOOTSTRAPS))
+    low, high = means[round(0.025 * BOOTSTRAPS)], means[round(0.975 * BOOTSTRAPS) - 1]
+    return Interval(n=len(values), mean=fmean(values), low=low, high=high)

@@ -1,0 +1,135 @@
+"""The only judge. It fails closed: only a score of 1.0 is accepted; our own failure is `unscored`, no rejection."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+from symbol_llm import families
+from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unparsable
+from symbol_llm.ground.params import Limits
+from symbol_llm.ground.records import Candidate, Problem, Verdict, content_id
+from symbol_llm.judging import extract
+
+MAX_PROGRAM_CHARS = 65536
+AHEAD = 16
+"""Programs a worker that may be judged before their turn to be told comes."""
+MAX_TEXT = 300
+"""Characters of a verdict's `value` and `detail` that are kept."""
+
+Failure = Literal["unparsable", "timeout", "resource", "unscored"]
+
+logger = logging.getLogger(__name__)
+
+
+class Execution(NamedTuple):
+    """What running a reply gave, where there is no gold to judge it by."""
+
+    status: Literal["ran", "error", "unparsable", "timeout", "resource", "unscored"]
+    program: str | None
+    value: str | None
+    """Set where `ran`; equal texts for equal values."""
+    detail: str
+    seconds: float
+    isolation: str
+
+
+def judge(problem: Problem, reply: str, limits: Limits, candidate: str = "") -> Verdict:
+    """Return the verdict on `reply`; never raises for anything in `reply`.
+
+    `canonical` is set whenever the program could be parsed, whatever its score.
+    """
+    start = time.monotonic()
+    found: dict[str, Any] = {"verifier": problem.family}
+    try:
+        _judge(problem, reply, limits, found)
+    except Exception as e:  # whatever is raised must not cost the run
+        status, detail = _explain(e, problem)
+        found |= {"status": status, "score": None if status == "unscored" else 0.0, "detail": detail[:MAX_TEXT]}
+        found["isolation"] = getattr(e, "isolation", "none")
+    return Verdict(candidate=candidate, problem=problem.id, seconds=time.monotonic() - start, **found)
+
+
+def judge_all(
+    items: Iterable[tuple[Problem, Candidate]], limits: Limits, workers: int | None = None
+) -> Iterator[Verdict]:
+    """Yield the verdict on each item, in their order, taking from `items` at most AHEAD a worker before they are judged.
+
+    So a program that hangs keeps one worker, not those that have judged what comes after it.
+
+    `workers` threads judge at once; none: two a processor, since a thread mostly waits for its child.
+    """
+    workers = workers or 2 * (os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
+    rest = iter(items)
+
+    def submit(item: tuple[Problem, Candidate]) -> Future[Verdict]:
+        problem, candidate = item
+        return pool.submit(judge, problem, candidate.reply, limits, candidate.id)
+
+    try:
+        waiting = deque(submit(item) for item in itertools.islice(rest, AHEAD * workers))
+        while waiting:
+            verdict = waiting.popleft().result()
+            waiting.extend(submit(item) for item in itertools.islice(rest, 1))
+            yield verdict
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def execute(problem: Problem, reply: str, limits: Limits) -> Execution:
+    """Run the program in `reply` without judging it; looks at no gold and never raises for anything in `reply`."""
+    start = time.monotonic()
+    program = None
+    try:
+        program = _program(problem, reply)
+        ran = families.get(problem.family).run(program, problem, limits)
+    except Exception as e:  # as in `judge`
+        status, detail = _explain(e, problem)
+        level = getattr(e, "isolation", "none")
+        return Execution(status, program, None, detail[:MAX_TEXT], time.monotonic() - start, level)
+    done = ran.value is not None
+    return Execution(
+        "ran" if done else "error", program, ran.value, ran.detail[:MAX_TEXT], time.monotonic() - start, ran.isolation
+    )
+
+
+def _judge(problem: Problem, reply: str, limits: Limits, found: dict[str, Any]) -> None:
+    """Fill `found` step by step, so that what was known before a failure is kept."""
+    family = families.get(problem.family)
+    found["verifier"] = f"{problem.family}@{family.VERSION}"
+    found["program"] = program = _program(problem, reply)
+    found["canonical"] = content_id(problem.family, family.canonical(program))
+    result = family.score(program, problem, limits)
+    accepted = result.score >= 1.0
+    found |= {"status": "accepted" if accepted else "rejected", "score": min(1.0, max(0.0, result.score))}
+    found["measure"] = result.score if result.measure is None else result.measure
+    found |= {"value": result.value and result.value[:MAX_TEXT], "isolation": result.isolation}
+
+
+def _program(problem: Problem, reply: str) -> str:
+    program = extract.program(reply.encode(errors="replace").decode(), problem.family)
+    if not program:
+        raise Unparsable("the reply holds no program")
+    if len(program) > MAX_PROGRAM_CHARS:
+        raise LimitExceeded(f"the program has {len(program)} characters; at most {MAX_PROGRAM_CHARS} are judged")
+    return program
+
+
+def _explain(e: Exception, problem: Problem) -> tuple[Failure, str]:
+    """Say whose failure it was: ours, unless the exception is one of the program's."""
+    match e:
+        case Unparsable():
+            return "unparsable", str(e)
+        case TimedOut():
+            return "timeout", str(e)
+        case LimitExceeded():
+            return "resource", str(e)
+    logger.warning("unscored problem=%s family=%s reason=%r", problem.id, problem.family, e)
+    return "unscored", f"{type(e).__name__}: {e}"

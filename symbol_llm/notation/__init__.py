@@ -1,0 +1,1 @@
+"""What several families read their notations with: tokens, grammars, logic, planning domains, colour refinement."""

@@ -1,0 +1,247 @@
+"""Runs in MLflow, and the only importer of it: a parent run a pipeline, a child a stage, metrics in one batch.
+
+The server is `MLFLOW_TRACKING_URI`, by default SQLite beside the other state. `MLFLOW_RUN_ID`, where set (the local
+runner sets it, so does the MLflow plugin of Kubeflow Pipelines), is the parent. Checkpoints are registered by reference
+and never travel through the server. The registry's rules are `registry.py`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from symbol_llm.ground import files, life, outputs
+from symbol_llm.ground.progress import event
+
+logger = logging.getLogger(__name__)
+
+Numbers = dict[str, float]
+
+EXPERIMENT = "symbol-llm"
+PARENT_TAG = "mlflow.parentRunId"
+MAX_PARAM = 500
+HEADLINE = {
+    "n_train": "{:.0f} training problems",
+    "n_test": "{:.0f} held out",
+    "n_rows": "{:.0f} rows",
+    "loss": "loss {:.3f}",
+    "n_candidates": "{:.0f} candidates",
+    "n_accepted": "{:.0f} accepted",
+    "n_solved": "{:.0f} problems solved",
+    "n_newly_solved": "{:.0f} for the first time",
+    "accuracy": "accuracy {:.1%}",
+}
+"""Numbers worth a word on the screen while a pipeline runs."""
+
+
+class MetricsArtifact(Protocol):
+    """What Kubeflow hands a component to put its numbers into."""
+
+    path: str
+
+    def log_metric(self, metric: str, value: float) -> None:
+        """Note one number."""
+
+
+def client() -> Any:
+    """Return an MLflow client; pickle is refused, telemetry is off."""
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{outputs.state_dir() / 'mlflow.db'}")
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def experiment(mlflow: Any) -> str:
+    """Return the id of the experiment (`MLFLOW_EXPERIMENT_NAME`), made if absent; its artifacts lie beside a local database."""
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    found = mlflow.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
+    location = (outputs.state_dir() / "mlartifacts").as_uri() if local else None
+    return str(mlflow.create_experiment(name, artifact_location=location))
+
+
+@contextmanager
+def parent(name: str, params: BaseModel) -> Iterator[str]:
+    """Open a parent run for the block, which stages of this and of child processes find in `MLFLOW_RUN_ID`."""
+    mlflow = client()
+    end_abandoned(mlflow)
+    run = mlflow.create_run(experiment(mlflow), run_name=name, tags=life.tags()).info.run_id
+    _log_params(mlflow, run, params)
+    os.environ["MLFLOW_RUN_ID"] = run
+    try:
+        with _ending(mlflow, run):
+            yield run
+    finally:
+        del os.environ["MLFLOW_RUN_ID"]
+
+
+@contextmanager
+def _ending(mlflow: Any, run: str) -> Iterator[None]:
+    """Show signs of life in `run` during the block, and end it as the block ends: FINISHED, FAILED, or KILLED by a signal."""
+    status = "FAILED"
+    try:
+        with life.signs(lambda tags: tag(run, tags)):
+            yield
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        mlflow.set_terminated(run, status)
+
+
+def end_abandoned(mlflow: Any) -> list[str]:
+    """End as KILLED the runs that are RUNNING though their process is gone; return their ids."""
+    running = mlflow.search_runs([experiment(mlflow)], "attributes.status = 'RUNNING'")
+    gone = [run.info.run_id for run in running if life.is_over(run.data.tags)]
+    for run in gone:
+        logger.warning("run %s was killed: it is no longer RUNNING", run)
+        mlflow.set_terminated(run, "KILLED")
+    return gone
+
+
+def tracked(
+    stage: Callable[..., Numbers],
+    /,
+    *,
+    label: str,
+    metrics: MetricsArtifact | None = None,
+    **arguments: Any,
+) -> Numbers:
+    """Call `stage(**arguments)` inside a child run named `label`; return its numbers.
+
+    Paths among the arguments are logged as data set inputs by hash, parameter sections as parameters, and what the stage
+    leaves for people (`*.html`, `report.json`, figures) as artifacts. `metrics` gets each number too, and a file
+    with all of them: Kubeflow's local cache takes a result only while every artifact of it exists.
+    """
+    if os.environ.get("RANK", "0") != "0":  # of several processes that tune together the first one speaks
+        return stage(**arguments)
+    event(event="start", stage=label)
+    began = time.monotonic()
+    mlflow = client()
+    end_abandoned(mlflow)
+    tags = _tags(mlflow, stage.__name__) | life.tags()
+    run = mlflow.create_run(experiment(mlflow), run_name=label, tags=tags).info.run_id
+    status, numbers = "FAILED", Numbers()
+    try:
+        os.environ["SYMBOL_LLM_STAGE_RUN"] = run
+        with _ending(mlflow, run):
+            numbers = stage(**arguments)
+            _log_stage(mlflow, run, numbers, arguments)
+        status = "FINISHED"
+    finally:
+        os.environ.pop("SYMBOL_LLM_STAGE_RUN", None)
+        event(event="end", stage=label, status=status, seconds=time.monotonic() - began, said=_said(numbers))
+    if metrics is not None:
+        for name, value in numbers.items():
+            metrics.log_metric(name, value)
+        files.write_json(Path(metrics.path), numbers)
+    return numbers
+
+
+def stage_run() -> str | None:
+    """Return the id of the run of the stage under way, or None outside one."""
+    return os.environ.get("SYMBOL_LLM_STAGE_RUN")
+
+
+def _said(numbers: Numbers) -> str:
+    """Return what a stage's numbers come to, in a few words."""
+    shown = {k: v for k, v in numbers.items() if k in HEADLINE}
+    return ", ".join(f"{HEADLINE[k].format(v)}" for k, v in shown.items())
+
+
+def absent_is_none(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Return `call(*arguments)`, or None where MLflow says that there is no such thing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return call(*arguments)
+    except MlflowException as e:
+        if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def tag(run: str, tags: Mapping[str, str]) -> None:
+    """Set `tags` on `run`."""
+    mlflow = client()
+    for key, value in tags.items():
+        mlflow.set_tag(run, key, value)
+
+
+def artifact(run: str, name: str) -> Path:
+    """Return a local copy of the artifact `name` of `run`."""
+    return Path(client().download_artifacts(run, name))
+
+
+def download(uri: str) -> Path:
+    """Return the local folder of an artifact `uri`, fetched if it is remote."""
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(artifact_uri=uri))
+
+
+def _tags(mlflow: Any, stage: str) -> dict[str, str]:
+    above = os.environ.get("MLFLOW_RUN_ID")
+    if not above:
+        mine = mlflow.search_runs([experiment(mlflow)], "tags.symbol_llm.kind = 'command line'", max_results=1)
+        above = mine[0].info.run_id if mine else _command_line(mlflow)
+    return {PARENT_TAG: above, "symbol_llm.stage": stage}
+
+
+def _command_line(mlflow: Any) -> str:
+    """Make the run that stands above all stages of the command line, which has no end of its own and is ended at once."""
+    tags = {"symbol_llm.kind": "command line"}
+    run = str(mlflow.create_run(experiment(mlflow), run_name="command line", tags=tags).info.run_id)
+    mlflow.set_terminated(run, "FINISHED")
+    return run
+
+
+def _log_params(mlflow: Any, run: str, params: BaseModel) -> None:
+    from mlflow.entities import Param
+
+    flat = sorted(_flatten(params.model_dump(mode="json")))
+    mlflow.log_batch(run, params=[Param(key, str(value)[:MAX_PARAM]) for key, value in flat])
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _log_stage(mlflow: Any, run: str, numbers: Numbers, arguments: Mapping[str, Any]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+
+    now = int(time.time() * 1000)
+    mlflow.log_batch(run, metrics=[Metric(key, value, now, 0) for key, value in sorted(numbers.items())])
+    inputs = []
+    for name, value in arguments.items():
+        if isinstance(value, BaseModel):
+            _log_params(mlflow, run, value)
+        elif isinstance(value, Path) and value.exists() and name != "out":
+            data = Dataset(name=name, digest=files.hash_path(value)[:36], source_type="local", source=str(value))
+            inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", name)]))
+    mlflow.log_inputs(run, inputs)
+    out = arguments.get("out")
+    if isinstance(out, Path) and out.is_dir():
+        mlflow.set_tag(run, "symbol_llm.output_sha256", files.hash_path(out))
+        for file in sorted(p for p in out.iterdir() if p.suffix in {".html", ".svg", ".md"} or p.name == "report.json"):
+            mlflow.log_artifact(run, str(file))

@@ -1,0 +1,124 @@
+"""Sets under version: the collection and each round's filtered set, in a data repository of git and DVC. Only importer of dvc.
+
+The repository is `SYMBOL_LLM_DATA_REPO`, a folder or a git URL, by default a local one beside the other state with a
+folder as its remote. Sets lie there at the paths `dvc.yaml` uses, so equal sets have equal hashes in both. One commit and
+one tag a set; the same content twice is one commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from symbol_llm.ground import locks, outputs
+from symbol_llm.ground.errors import InvalidInput, Unavailable
+
+REPO_VARIABLE = "SYMBOL_LLM_DATA_REPO"
+REMOTE = "storage"
+
+
+class Versioned(NamedTuple):
+    """Where a set is kept."""
+
+    dvc_md5: str
+    revision: str
+    """Git commit of the data repository."""
+    tag: str
+
+
+def record(name: str, folder: Path) -> Versioned:
+    """Put `folder`, which a stage wrote, under version as `data/<name>` and push it; return hash, commit and tag."""
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name):
+        raise InvalidInput(f"name {name!r}: expected words joined by '/', such as 'round-1/selected'")
+    outputs.stage_of(folder)
+    repo = repository()
+    with locks.hold(repo / ".git" / "symbol-llm" / outputs.LOCK, f"recording {name}"):
+        target = repo / "data" / name
+        outputs.copy(folder, target)
+        pointer = _add(repo, target)
+        tag = _commit(repo, pointer, name)
+        return Versioned(_md5(pointer), _git(repo, "rev-parse", "HEAD"), tag)
+
+
+def repository() -> Path:
+    """Return the folder of the data repository, made or cloned if absent."""
+    where = os.environ.get(REPO_VARIABLE) or str(outputs.state_dir() / "data-repo")
+    if "://" in where or where.startswith("git@"):
+        folder = outputs.state_dir() / "data-clone"
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _git(folder.parent, "clone", where, folder.name)
+        else:
+            _git(folder, "pull", "--rebase")
+        return folder
+    folder = Path(where).absolute()
+    if not (folder / ".dvc").is_dir():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InvalidInput(
+                f"{REPO_VARIABLE}={where}: expected a repository of git and DVC, or a folder that is empty or absent; "
+                f"in a repository of git alone, `dvc init` makes it one"
+            )
+        _init(folder)
+    return folder
+
+
+def _init(folder: Path) -> None:
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    _git(folder, "init", "--initial-branch", "main")
+    with Repo.init(str(folder)) as repo, repo.config.edit("repo") as config:
+        config["core"] = {"remote": REMOTE, "analytics": False, "autostage": False}
+        config["remote"] = {REMOTE: {"url": str(folder.parent / f"{folder.name}-remote")}}
+    _git(folder, "add", "--all")
+    _git(folder, "commit", "--message", "Begin the data repository")
+
+
+def _add(repo: Path, target: Path) -> Path:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+
+    try:
+        with Repo(str(repo)) as dvc:
+            dvc.add(str(target))
+            dvc.push(str(target))
+    except DvcException as e:
+        raise Unavailable(f"{target}: DVC could not keep it: {e}") from e
+    return target.with_name(f"{target.name}.dvc")
+
+
+def _commit(repo: Path, pointer: Path, name: str) -> str:
+    _git(repo, "add", "--", str(pointer), str(pointer.with_name(".gitignore")))
+    tag = f"{name.replace('/', '-')}-{_md5(pointer)[:12]}"
+    if _git(repo, "diff", "--cached", "--name-only"):
+        _git(repo, "commit", "--message", f"Record {name}")
+    if tag not in _git(repo, "tag", "--list", tag).split():
+        _git(repo, "tag", tag)
+    if _git(repo, "remote"):
+        _git(repo, "push", "--follow-tags", "origin", "HEAD", tag)
+    return tag
+
+
+def _md5(pointer: Path) -> str:
+    return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=symbol-llm", "-c", "user.email=symbol-llm@localhost")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)  # noqa: S603 - fixed words
+    except FileNotFoundError as e:
+        raise InvalidInput("git is not installed; versions of data sets need it") from e
+    except subprocess.CalledProcessError as e:
+        raise Unavailable(f"git {arguments[0]} in {folder} failed: {e.stderr.strip() or e.stdout.strip()}") from e
+    return done.stdout.strip()

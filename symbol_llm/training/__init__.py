@@ -1,0 +1,1 @@
+"""Making the next checkpoint: explore, select, replay, tune."""

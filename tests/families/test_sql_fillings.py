@@ -1,0 +1,142 @@
+"""Databases made to tell queries apart: what they hold, what they keep, and that they are the same each time."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from symbol_llm.families.sql.fillings import COPIES, MOST_READ, SIZES, Constant, Hints, copies, fill, fillings, read
+
+SCHEMA = """
+CREATE TABLE owner (id INTEGER PRIMARY KEY, name TEXT);
+CREATE TABLE dog (tag INTEGER PRIMARY KEY, owner INTEGER REFERENCES owner (id), age INTEGER, born DATE, note TEXT);
+"""
+NOTHING = Hints([], [], [], [], [], None, 0)
+
+
+def hints(*constants: Constant, **more: Any) -> Hints:
+    return NOTHING._replace(constants=list(constants), **more)
+
+
+def filled(given: Hints) -> Iterator[sqlite3.Connection]:
+    for filling in fillings(given):
+        connection = sqlite3.connect(":memory:")
+        connection.executescript(SCHEMA)
+        fill(connection, given, filling)
+        yield connection
+
+
+def cells(connection: sqlite3.Connection, query: str) -> list[Any]:
+    return [cell for (cell,) in connection.execute(query)]
+
+
+def test_one_filling_is_empty_some_have_a_row_a_table_and_one_has_many() -> None:
+    sizes = [cells(one, "SELECT count(*) FROM dog")[0] for one in filled(NOTHING)]
+    assert sizes.count(0) == 1
+    assert sizes.count(1) >= 8
+    assert max(sizes) >= 60
+    assert len(SIZES) < len(sizes)
+    assert max(cells(one, "SELECT count(*) FROM dog")[0] for one in filled(hints(limit=30))) >= 120
+
+
+def test_constants_and_their_neighbours_occur() -> None:
+    given = hints(
+        Constant("", "age", 7, ">"), Constant("dog", "note", "%big dog%", "like"), Constant("", "born", "2014-05-06")
+    )
+    found = [cell for one in filled(given) for cell in cells(one, "SELECT age FROM dog")]
+    assert {6, 7, 8} <= set(found)
+    found = [cell for one in filled(given) for cell in cells(one, "SELECT note FROM dog")]
+    assert {"big dog", "big dogs", "xbig dog"} <= set(found)
+    found = [cell for one in filled(given) for cell in cells(one, "SELECT born FROM dog")]
+    assert {"2014-05-05", "2014-05-06", "2014-05-07"} <= set(found)
+
+
+def test_texts_in_another_case_longer_and_shorter_occur() -> None:
+    found = {cell for one in filled(hints(Constant("", "note", "Bonn"))) for cell in cells(one, "SELECT note FROM dog")}
+    assert {"Bonn", "bONN", "Bonns", "xBonn", "Bon"} <= found
+
+
+def test_a_constant_of_another_table_is_rare() -> None:
+    notes = [
+        cell
+        for one in filled(hints(Constant("owner", "note", "Ann"), Constant("owner", "name", "Ann")))
+        for cell in cells(one, "SELECT note FROM dog")
+    ]
+    assert notes.count("Ann") < len(notes) / 4
+
+
+def test_nulls_come_where_they_are_asked_for() -> None:
+    assert not any(cells(one, "SELECT 1 FROM dog WHERE note IS NULL") for one in filled(NOTHING))
+    assert any(cells(one, "SELECT 1 FROM dog WHERE note IS NULL") for one in filled(hints(nulls=["note"])))
+
+
+def test_references_hold_and_there_are_owners_of_several_dogs_and_of_none() -> None:
+    kinds = Counter[bool]()
+    for one in filled(NOTHING):
+        assert not cells(one, "SELECT 1 FROM dog WHERE owner NOT IN (SELECT id FROM owner)")
+        kinds["none"] += bool(cells(one, "SELECT 1 FROM owner WHERE id NOT IN (SELECT owner FROM dog)"))
+        kinds["several"] += bool(cells(one, "SELECT 1 FROM dog GROUP BY owner HAVING count(*) > 1"))
+    assert min(kinds["none"], kinds["several"]) >= 5
+
+
+@pytest.fixture
+def dogs() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(SCHEMA + "CREATE VIEW old AS SELECT * FROM dog WHERE age > 9;")
+    connection.executemany("INSERT INTO owner VALUES (?, ?)", [(n, f"name {n}") for n in range(1, 6)])
+    rows = [(n, n % 4 + 1, n % 7, f"2014-01-0{n % 9 + 1}", f"note {n % 7}") for n in range(12)]
+    connection.executemany("INSERT INTO dog VALUES (?, ?, ?, ?, ?)", rows)
+    return connection
+
+
+def copied(connection: sqlite3.Connection, given: Hints) -> list[sqlite3.Connection]:
+    contents = read(connection, given)
+    return [make(contents) for make in copies(given)]
+
+
+def test_copies_differ_from_the_database_and_are_the_same_each_time(dogs: sqlite3.Connection) -> None:
+    dumps = [list(one.iterdump()) for one in copied(dogs, NOTHING)]
+    assert len(dumps) == len(COPIES)
+    assert len({str(dump) for dump in [*dumps, list(dogs.iterdump())]}) == len(COPIES) + 1
+    assert dumps == [list(one.iterdump()) for one in copied(dogs, NOTHING)]
+
+
+def test_copies_keep_keys_references_and_dependent_columns(dogs: sqlite3.Connection) -> None:
+    for one in copied(dogs, NOTHING):
+        assert cells(one, "SELECT count(*) FROM owner")[0] >= 4
+        assert not cells(one, "SELECT 1 FROM dog WHERE owner NOT IN (SELECT id FROM owner)")
+        assert not cells(one, "SELECT age FROM dog GROUP BY age HAVING count(DISTINCT note) > 1")
+        assert not cells(one, "SELECT 1 FROM dog WHERE note IS NULL")
+        assert cells(one, "SELECT count(*) FROM old") == [0]
+
+
+def test_constants_reach_the_copies(dogs: sqlite3.Connection) -> None:
+    found = {
+        cell
+        for one in copied(dogs, hints(Constant("", "born", "2020-02-02")))
+        for cell in cells(one, "SELECT born FROM dog")
+    }
+    assert {"2020-02-01", "2020-02-02", "2020-02-03"} <= found
+
+
+def test_of_a_long_table_some_rows_are_taken_and_no_reference_dangles() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(SCHEMA)
+    n = MOST_READ + 100
+    connection.executemany("INSERT INTO owner VALUES (?, 'x')", [(i,) for i in range(n)])
+    connection.executemany("INSERT INTO dog VALUES (?, ?, 1, 1, 'x')", [(i, n - 1 - i) for i in range(n)])
+    for one in copied(connection, NOTHING):
+        assert cells(one, "SELECT count(*) FROM owner") == [MOST_READ]
+        assert not cells(one, "SELECT 1 FROM dog WHERE owner NOT IN (SELECT id FROM owner)")
+
+
+def test_unique_indexes_hold_in_copies_and_tables_that_no_query_names_are_left_out(dogs: sqlite3.Connection) -> None:
+    dogs.executescript(
+        "DROP VIEW old; CREATE UNIQUE INDEX one ON owner (name); CREATE TABLE cat (n); CREATE UNIQUE INDEX two ON cat (n);"
+    )
+    for one in copied(dogs, hints(Constant("", "name", "name 1"), tables=["dog"])):
+        assert cells(one, "SELECT name FROM sqlite_master WHERE type = 'table'") == ["owner", "dog"]
+        assert not cells(one, "SELECT 1 FROM owner GROUP BY name HAVING count(*) > 1")
+        assert not cells(one, "SELECT 1 FROM dog WHERE owner NOT IN (SELECT id FROM owner)")

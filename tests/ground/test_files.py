@@ -1,0 +1,139 @@
+"""Files: whole or absent, readable or refused with the place."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from symbol_llm.ground import files
+from symbol_llm.ground.errors import Busy, InvalidInput
+from symbol_llm.ground.records import GeneralItem, Interval
+
+
+def item(n: int) -> Interval:
+    return Interval(n=n, mean=0.5, low=0.25, high=0.75)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    assert files.write_records(tmp_path / "a.jsonl", [item(1), item(2)]) == 2
+    assert list(files.read_records(tmp_path / "a.jsonl", Interval)) == [item(1), item(2)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"n": 1,', "a.jsonl:2: not JSON"),
+        (b"[1]", "a.jsonl:2: expected a JSON object, got list"),
+        (b'{"n": "\xff"}', "a.jsonl:2: not UTF-8"),
+        (b'{"n": "many", "mean": 0.5, "low": 0, "high": 1}', "a.jsonl:2: n: input should be a valid integer"),
+        (b'{"n": 1, "mean": 0.5, "low": 0}', "a.jsonl:2: high: field required"),
+        (b'{"n": 1, "mean": 0.5, "low": 0, "high": 1, "odd": 2}', "a.jsonl:2: odd: extra inputs"),
+    ],
+)
+def test_malformed_line_is_refused_with_file_line_and_field(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(item(1).model_dump_json().encode() + b"\n" + line + b"\n")
+    with pytest.raises(InvalidInput) as e:
+        list(files.read_records(path, Interval))
+    assert message in str(e.value)
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="nowhere.jsonl: no such file"):
+        list(files.read_records(tmp_path / "nowhere.jsonl", Interval))
+
+
+def test_line_too_long_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 50)
+    (tmp_path / "a.jsonl").write_text("{" + " " * 100 + "}")
+    with pytest.raises(InvalidInput, match=r"a.jsonl:1: line is longer than 50 bytes"):
+        list(files.read_json_lines(tmp_path / "a.jsonl"))
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    files.write_records(path, [item(1)])
+
+    def rows():  # noqa: ANN202
+        yield item(2)
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        files.write_records(path, rows())
+    assert list(files.read_records(path, Interval)) == [item(1)]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_full_disk_says_which_file(tmp_path: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    with pytest.raises(InvalidInput, match="cannot be written: No space left"), files.replacing(tmp_path / "a") as out:
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+        out.write(b"never")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hash_of_a_folder_sees_names_and_contents_but_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    first = files.hash_path(tmp_path)
+    (tmp_path / files.MANIFEST).write_text("{}")
+    assert files.hash_path(tmp_path) == first
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert files.hash_path(tmp_path) != first
+
+
+def test_what_fails_in_the_block_is_not_taken_for_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionRefusedError), files.replacing(tmp_path / "a"):
+        raise ConnectionRefusedError(111, "Connection refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_mode_that_the_umask_leaves(tmp_path: Path, umask: int, mode: int) -> None:
+    code = "import sys; from pathlib import Path; from symbol_llm.ground import files; files.write_text(Path(sys.argv[1]), 'x')"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=True, umask=umask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+def test_number_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"perplexity": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"n": "\xe9"}', "a.json: not UTF-8 at byte 7"),
+        (b'{"n": 1,', "a.json:1: not JSON"),
+        (b'{"n": 1, "mean": NaN, "low": 0, "high": 1}', "a.json: mean: input should be a finite number"),
+    ],
+)
+def test_malformed_file_is_refused_with_its_fault(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InvalidInput, match=message):
+        files.read_record(tmp_path / "a.json", Interval)
+
+
+def test_ledger_cuts_off_a_torn_line_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "l.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": ')
+    with files.Ledger(path) as ledger:
+        assert (ledger.rows, ledger.n_torn) == ([{"a": 1}, {"a": 2}], 1)
+        ledger.append({"a": 3})
+    with files.Ledger(path) as ledger:
+        assert [r["a"] for r in ledger.rows] == [1, 2, 3]
+
+
+def test_second_writer_of_a_ledger_is_refused(tmp_path: Path) -> None:
+    with files.Ledger(tmp_path / "l"), pytest.raises(Busy, match="in use by a run that writes this ledger"):
+        files.Ledger(tmp_path / "l")
+
+
+def test_record_of_another_kind_is_refused(tmp_path: Path) -> None:
+    files.write_records(tmp_path / "a", [item(1)])
+    with pytest.raises(InvalidInput, match=r"a:1: id: field required"):
+        list(files.read_records(tmp_path / "a", GeneralItem))

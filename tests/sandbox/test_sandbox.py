@@ -1,0 +1,412 @@
+"""What a program cannot do, whom a failure is put down to, and that calls do not disturb one another."""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from symbol_llm.ground.errors import MissingDependency, Unavailable
+from symbol_llm.ground.params import Limits
+from symbol_llm.sandbox import confinement, executor
+
+RUN = "symbol_llm.sandbox.interpreter:execute"
+LIMITS = Limits(timeout_s=5)
+QUICK = Limits(timeout_s=0.5)
+
+
+def run(program: str, limits: Limits = LIMITS) -> executor.Outcome:
+    return executor.run(RUN, {"program": program, "imports": []}, limits)
+
+
+@pytest.fixture
+def weak(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SYMBOL_LLM_SANDBOX", "weak")
+    yield
+
+
+def test_a_value_comes_back_with_the_level_it_ran_at() -> None:
+    outcome = run("print('hello')\nanswer = 6 * 7")
+    assert (outcome.status, outcome.value, outcome.stdout) == ("ok", ["int", "42"], "hello\n")
+    assert outcome.isolation == "landlock+seccomp+rlimits"
+    assert 0 < outcome.seconds < LIMITS.timeout_s
+
+
+def test_any_function_of_ours_can_be_an_entry() -> None:
+    assert executor.run("json:dumps", {"b": [1]}, LIMITS).value == '{"b": [1]}'
+
+
+def test_an_exception_is_told_in_one_line() -> None:
+    outcome = run("raise ValueError('one\\ntwo')")
+    assert (outcome.status, outcome.value, outcome.detail) == ("error", None, "ValueError: one two")
+
+
+def test_an_exception_that_cannot_be_printed_is_contained() -> None:
+    outcome = run("class E(Exception):\n    def __str__(self):\n        raise SystemExit\nraise E")
+    assert (outcome.status, outcome.detail) == ("error", "an exception that cannot be printed")
+
+
+def test_a_loop_without_end_times_out() -> None:
+    outcome = run("while True: pass", QUICK)
+    assert (outcome.status, outcome.detail) == ("timeout", "ran past 0.5 s")
+
+
+def test_a_program_that_closes_its_channel_and_lives_on_times_out() -> None:
+    assert run("import os\nos.closerange(0, 64)\nwhile True: pass", QUICK).status == "timeout"
+
+
+def test_a_program_that_ends_its_process_gave_no_result() -> None:
+    outcome = run("import os\nos._exit(0)")
+    assert (outcome.status, outcome.detail) == ("error", "ended with status 0 before it gave a result")
+
+
+def test_a_crash_of_the_interpreter_is_the_programs_error() -> None:
+    assert run("import ctypes\nctypes.string_at(1)").detail == "died of signal 11, Segmentation fault"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "answer = bytearray(2**40)",
+        "x = [0]\nwhile True: x += x",
+        "answer = 'x' * 100_000",
+        "print('x' * 100_000)\nanswer = 1",
+        "while True:\n    try: print('x' * 1000)\n    except Exception: pass",
+        "import os\nwhile True: os.write(0, b'x' * 65536)",
+        "open('f', 'wb').write(bytes(3_000_000))",
+        "answer = [open('f', 'w') for _ in range(1000)]",
+    ],
+)
+def test_too_much_memory_output_or_files_is_a_matter_of_resources(program: str) -> None:
+    assert run(program).status == "resource"
+
+
+def test_own_folder_is_empty_writable_and_gone_afterwards() -> None:
+    program = (
+        "import os\nbefore = os.listdir()\nopen('f', 'w').write('x')\nanswer = [before, os.listdir(), os.getcwd()]"
+    )
+    empty, written, folder = run(program).value[1]
+    assert (empty, written) == (["list", []], ["list", [["str", "f"]]])
+    assert not Path(folder[1]).exists()
+
+
+def test_only_the_files_named_for_the_call_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("here")
+    (tmp_path / "other").write_text("there")
+    args = {"program": f"answer = open({str(tmp_path / 'given')!r}).read()", "imports": []}
+    assert executor.run(RUN, args, LIMITS, readable=[tmp_path / "given"]).value == ["str", "here"]
+    args["program"] = args["program"].replace("given", "other")
+    assert executor.run(RUN, args, LIMITS, readable=[tmp_path / "given"]).status == "refused"
+
+
+def test_a_program_has_no_environment_and_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    assert run("import os\nanswer = str(dict(os.environ))").value == ["str", "{}"]
+    assert run("answer = input()").detail == "EOFError: EOF when reading a line"
+
+
+def test_threads_work_and_do_not_outlive_the_call() -> None:
+    program = (
+        "import threading\nt = threading.Thread(target=lambda: x.append(5))\nx = []\nt.start()\nt.join()\nanswer = x[0]"
+    )
+    assert run(program).value == ["int", "5"]
+    assert run(
+        "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()\nanswer = 1"
+    ).value
+
+
+def test_sets_of_strings_and_random_numbers_are_the_same_every_time() -> None:
+    program = "import random\nanswer = [list({'one', 'two', 'three', 'four'}), random.random()]"
+    first = run(program).value
+    executor.close()
+    assert run(program).value == first
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"nonsense\n",
+        b'{"status": "unscored"}\n',
+        b'{"status": "ok", "value": NaN, "stdout": ""}\n',
+        b'{"status": "ok", "value": "\\ud800", "stdout": ""}\n',
+        b'{"status": "ok", "value": ' + b"9" * 5000 + b', "stdout": ""}\n',
+        b"[" * 60_000 + b"\n",
+        b"\xff\n",
+    ],
+)
+def test_a_forged_result_that_is_not_well_formed_is_the_programs_error(forged: bytes) -> None:
+    assert run(f"import os\nos.write(0, {forged!r})\nwhile True: pass").detail == "the result is not well formed"
+
+
+def test_a_forged_result_is_worth_what_returning_it_would_be() -> None:
+    forged = '{"status": "ok", "value": ["int", "7"], "detail": "", "stdout": "", "isolation": "x", "score": 1}\n'
+    outcome = run(f"import os\nos.write(0, {forged.encode()!r})\nanswer = 8")
+    assert (outcome.value, outcome.isolation) == (["int", "7"], "landlock+seccomp+rlimits")
+
+
+def test_a_hundred_threads_get_each_their_own_answer() -> None:
+    with ThreadPoolExecutor(100) as pool:
+        values = list(pool.map(lambda n: run(f"answer = {n} * 2").value, range(300)))
+    assert values == [["int", str(n * 2)] for n in range(300)]
+
+
+def test_a_killed_zygote_is_replaced() -> None:
+    assert run("answer = 1").status == "ok"
+    for zygote in list(executor._zygotes.values()):
+        zygote._process.kill()
+        zygote._process.wait()
+    assert run("answer = 2").value == ["int", "2"]
+
+
+def test_a_zygote_killed_under_a_running_program_costs_no_verdict() -> None:
+    run("answer = 1")
+    zygote = executor._zygotes[("symbol_llm.sandbox.interpreter",)]
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(run, "answer = sum(range(10**7))")
+        zygote._process.kill()
+        assert call.result().value == ["int", "49999995000000"]
+
+
+def test_a_zygote_that_cannot_start_is_our_failure() -> None:
+    with pytest.raises(MissingDependency, match="no_such_library"):
+        executor.run("json:dumps", {}, LIMITS, preload=("no_such_library",))
+    with pytest.raises(Unavailable, match="Empty module name"):
+        executor.run("json:dumps", {}, LIMITS, preload=("",))
+
+
+def test_the_zygote_ends_with_its_caller() -> None:
+    code = (
+        "from symbol_llm.sandbox import executor\nfrom symbol_llm.ground.params import Limits\nimport os, signal\n"
+        "executor.run('json:dumps', {}, Limits())\n"
+        "print([z._process.pid for z in executor._zygotes.values()][0], flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert ends(int(done.stdout))
+
+
+def ends(pid: int) -> bool:
+    """Say whether the process is gone, or a zombie, within ten seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+    return False
+
+
+def test_a_forked_copy_of_the_caller_starts_its_own_zygote() -> None:
+    assert run("answer = 1").status == "ok"
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if run("answer = 2").value == ["int", "2"] else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert run("answer = 3").value == ["int", "3"]
+
+
+# A kernel without Landlock, made by a filter over the caller that its zygote inherits.
+WITHOUT_LANDLOCK = """
+from symbol_llm.sandbox import confinement, executor
+from symbol_llm.ground.params import Limits
+confinement._check(confinement._libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
+assert confinement._filter_calls(confinement._assemble("landlock_create_ruleset 444 444", lambda column: []))
+print(executor.run("json:dumps", {}, Limits()).isolation)
+"""
+
+
+def test_without_landlock_the_sandbox_refuses_to_run() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True, check=False)
+    assert "Unavailable" in done.stderr
+    assert "this kernel offers seccomp; set SYMBOL_LLM_SANDBOX=weak" in done.stderr
+
+
+def test_weak_runs_without_landlock_and_says_so(weak: None) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True, check=False)
+    assert done.stdout == "seccomp+rlimits\n"
+
+
+def test_the_filter_names_the_calls_of_both_machines_by_their_numbers() -> None:
+    words = (confinement._DENIED + confinement._DENIED_TO_CHILDREN).split()
+    numbers = {name: pair for name, *pair in zip(words[::3], words[1::3], words[2::3], strict=True)}
+    assert numbers["socket"] == ["41", "198"]
+    assert numbers["execve"] == ["59", "221"]
+    assert numbers["ptrace"] == ["101", "117"]
+    assert len(numbers) == len(words) // 3
+    assert confinement._DENIED.count(confinement._EXECVE) == 1
+    assert len(confinement._COMMAND_FILTER) == len(confinement._FILTER) - 2 * 8
+
+
+# --- commands: the interpreter plays the tool -------------------------------------------------------------------------
+
+PYTHON = Path(os.path.realpath(sys.executable))
+
+
+def command(*args: str, limits: Limits = LIMITS, tool: str | Path = PYTHON) -> executor.Command:
+    return executor.Command([str(tool), *args], limits, reserved_mib=256)
+
+
+def run_files(*names: str, limits: Limits = LIMITS, **files: str) -> list[executor.Outcome]:
+    texts = {f"{name}.py": text for name, text in files.items()}
+    commands = [command("-I", f"{name}.py", limits=limits) for name in names]
+    return executor.run_commands(commands, texts, executable=[PYTHON])
+
+
+def run_text(text: str, limits: Limits = LIMITS) -> executor.Outcome:
+    return run_files("one", limits=limits, one=text)[0]
+
+
+def test_a_command_finds_its_files_and_what_it_prints_on_either_stream_comes_back() -> None:
+    text = "import os, sys\nprint(sorted(os.listdir()), sys.stdin.read(), flush=True)\nprint('é', file=sys.stderr)"
+    outcome = run_text(text)
+    assert (outcome.status, outcome.value, outcome.stdout) == ("ok", 0, "['one.py'] \né\n")
+    assert outcome.isolation == "landlock+seccomp+rlimits"
+
+
+def test_commands_follow_one_another_in_one_folder_until_one_fails() -> None:
+    wrote = "open('left', 'w').write('here')"
+    outcomes = run_files("one", "two", "one", one=wrote, two="raise SystemExit(open('left').read() == 'here' and 7)")
+    assert [(o.status, o.value, o.detail) for o in outcomes] == [("ok", 0, ""), ("error", 7, "ended with status 7")]
+
+
+def test_a_tool_that_is_not_there_or_not_allowed_is_told_from_one_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "tool").symlink_to(PYTHON)
+    for tool in (tmp_path / "none", "/bin/true"):
+        outcome = executor.run_commands([command(tool=tool)], {}, executable=[PYTHON])[0]
+        assert (outcome.status, outcome.value) == ("error", 127)
+        assert f"cannot execute {tool}: " in outcome.stdout
+    assert executor.run_commands([command("-V", tool=tmp_path / "tool")], {}, executable=[PYTHON])[0].value == 0
+
+
+def test_what_a_command_made_can_be_executed() -> None:
+    copy = (
+        f"import os\nwith os.fdopen(os.open('made', 65, 0o700), 'wb') as f: f.write(open({str(PYTHON)!r}, 'rb').read())"
+    )
+    limits = LIMITS.model_copy(update={"file_mib": 64})
+    commands = [command("-I", "-S", "one.py", limits=limits), command("-V", tool="./made")]
+    assert executor.run_commands(commands, {"one.py": copy}, executable=[PYTHON])[-1].stdout.startswith("Python 3")
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "open('/etc/passwd')",
+        "open('/tmp/symbol-llm-escaped-command', 'w')",
+        "os.mkdir('folder')",
+        "os.symlink('/etc', 'link')",
+        "os.chmod('one.py', 0o4755)",
+        "socket.socket()",
+        "os.fork()",
+        "os.posix_spawn('/bin/true', ['true'], {})",
+        "os.execv('/bin/true', ['true'])",
+        "os.kill(os.getppid(), 9)",
+        "os.kill(os.getpid(), 0)",
+        "signal.pidfd_send_signal(os.pidfd_open(os.getpid()), 0)",
+        "os.setpriority(os.PRIO_PROCESS, 0, 5)",
+        "resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
+        "libc(libc.syscall(234, os.getppid(), os.getppid(), 9))",
+        "libc(libc.syscall(319, b'x', 0))",
+    ],
+)
+def test_a_command_is_refused_what_any_program_is(attempt: str) -> None:
+    if "syscall" in attempt and platform.machine() != "x86_64":
+        pytest.skip("numbers of x86-64")
+    text = f"""
+import ctypes, os, resource, signal, socket
+class Libc:
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    def __call__(self, returned):
+        if returned < 0:
+            raise OSError(ctypes.get_errno(), "refused")
+libc = Libc()
+try:
+    {attempt}
+except PermissionError:
+    print("refused")
+"""
+    assert run_text(text).stdout == "refused\n"
+    assert not list(Path("/tmp").glob("symbol-llm-escaped-*"))
+
+
+def test_a_command_that_becomes_another_is_no_freer() -> None:
+    inner = "try:\n    open('/etc/passwd')\nexcept PermissionError:\n    print('refused')"
+    outer = f"import os\nos.execv({str(PYTHON)!r}, ['python', '-I', 'two.py'])"
+    assert run_files("one", one=outer, two=inner)[0].stdout == "refused\n"
+
+
+def test_a_command_has_no_capabilities_and_an_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    text = (
+        "import ctypes, os, struct\nheld = ctypes.create_string_buffer(24)\n"
+        "ctypes.CDLL(None).capget(struct.pack('Ii', 0x20080522, 0), held)\nprint(held.raw == bytes(24), sorted(os.environ))"
+    )
+    assert run_text(text).stdout == "True ['HOME', 'LC_ALL', 'MALLOC_ARENA_MAX', 'TMPDIR']\n"
+
+
+def test_threads_of_a_command_may_signal_one_another_and_end_with_it() -> None:
+    text = (
+        "import signal, threading\nsignal.signal(signal.SIGUSR1, lambda *_: print('signalled', flush=True))\n"
+        "threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()\n"
+        "signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)"
+    )
+    assert run_text(text).stdout == "signalled\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("while True: pass", "timeout"),
+        ("import os\nos.closerange(0, 3)\nwhile True: pass", "timeout"),
+        (
+            "import threading\nfor _ in range(8): threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()",
+            "timeout",
+        ),
+        ("import time\nprint('one', flush=True)\ntime.sleep(60)", "timeout"),
+        ("while True: print('x' * 1000)", "resource"),
+        ("bytearray(2**34)", "error"),
+        ("open('f', 'wb').write(bytes(3_000_000))", "error"),
+        ("import ctypes\nctypes.string_at(1)", "error"),
+    ],
+)
+def test_a_command_that_takes_too_much_is_ended_and_leaves_nothing(
+    text: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert run_text(text, Limits(timeout_s=0.5)).status == status
+    assert run_text("print(1)").stdout == "1\n"
+    assert list(tmp_path.iterdir()) == []
+    zygote = executor._zygotes[(executor._COMMANDS,)]._process.pid
+    assert Path(f"/proc/{zygote}/task/{zygote}/children").read_text() == ""
+
+
+def test_programs_that_are_no_commands_execute_nothing_still() -> None:
+    assert run_text("").status == "ok"
+    assert run(f"import os\nos.execv({str(PYTHON)!r}, ['python', '-V'])").status == "refused"
+
+
+def test_a_killed_zygote_of_commands_is_replaced() -> None:
+    assert run_text("").status == "ok"
+    process = executor._zygotes[(executor._COMMANDS,)]._process
+    process.kill()
+    process.wait()
+    assert run_text("print(1)").stdout == "1\n"
+
+
+def test_an_ordinary_user_without_capabilities_is_confined_alike() -> None:
+    code = (
+        "import os\nfrom symbol_llm.sandbox import executor\nfrom symbol_llm.ground.params import Limits\n"
+        "print(os.getuid(), executor.run('json:dumps', {}, Limits()).isolation)"
+    )
+    user = ["unshare", "--user", "--map-user=1000"] if os.getuid() == 0 else []
+    done = subprocess.run([*user, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode and "unshare" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert done.stdout == f"{1000 if user else os.getuid()} landlock+seccomp+rlimits\n"

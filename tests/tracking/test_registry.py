@@ -1,0 +1,285 @@
+"""Champion, challenger and previous on a real MLflow registry; the gate by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from symbol_llm.evaluation.evaluate import wilson
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.params import Promote
+from symbol_llm.ground.records import General, Interval, Report, Summary
+from symbol_llm.tracking import registry, runs
+from symbol_llm.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Version, bootstrap, gate
+
+NAME = "m"
+PARAMS = Promote(name=NAME)
+
+
+def report(
+    outcomes: str,
+    *,
+    stage: str = "round 1",
+    digest: str = "d",
+    choice: float | None = None,
+    perplexity: float | None = None,
+) -> Report:
+    """Make the report of a checkpoint that solves problem i where `outcomes[i]` is 1; a `.` was not put to it."""
+    scores = {f"p{i}": float(c) for i, c in enumerate(outcomes) if c != "."}
+    general = General(choice=choice if choice is None else wilson(choice, 100), perplexity=perplexity)
+    overall = wilson(sum(scores.values()) / len(scores), len(scores))
+    summary = Summary(
+        stage=stage, checkpoint=digest, overall=overall, tasks={}, families={}, domains={}, general=general
+    )
+    return Report(summary=summary, outcomes=scores)
+
+
+def registered(tracked_home: Path, found: Report) -> Version:
+    """Register a checkpoint from within a stage that leaves its report, as `stages.promote` does."""
+    made: list[Version] = []
+
+    def stage(out: Path) -> dict[str, float]:
+        out.mkdir(parents=True)
+        (out / "report.json").write_text(found.model_dump_json())
+        made.append(registry.register(NAME, f"/checkpoints/{found.summary.checkpoint}", found, runs.stage_run() or ""))
+        return {}
+
+    runs.tracked(stage, label="promote", out=tracked_home / "promotions" / found.summary.checkpoint)
+    return made[0]
+
+
+def contend(tracked_home: Path, found: Report, original: Report) -> registry.Decision:
+    """Put `found` to the gate against the champion, or the original if there is none."""
+    champion = registry.by_alias(NAME, CHAMPION)
+    version = registered(tracked_home, found)
+    decision = gate(found, registry.report(champion) if champion else original, original, PARAMS)
+    registry.promote(version, decision, NAME)
+    return decision
+
+
+def aliases() -> dict[str, str | None]:
+    found = {alias: registry.by_alias(NAME, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
+    return {alias: version and version.number for alias, version in found.items()}
+
+
+# --- the registry --------------------------------------------------------------------------------------------------
+
+
+def test_checkpoint_is_registered_by_reference_and_once(tracked_home: Path, tmp_path: Path) -> None:
+    place = tmp_path / "a"
+    place.mkdir()
+    first = registry.register(NAME, str(place), report("01", digest="a"), "")
+    again = registry.register(NAME, "/elsewhere/a", report("11", digest="a"), "")
+    other = registry.register(NAME, "/checkpoints/b", report("11", digest="b"), "")
+    assert (first.number, first.source, first.digest) == ("1", str(place), "a")
+    assert (again, other.number) == (first, "2")
+    assert registry.by_alias(NAME, CHALLENGER) == other
+    assert not (tracked_home / "mlartifacts").exists()
+
+
+def test_checkpoint_whose_folder_is_gone_is_registered_again_where_it_lies_now(tracked_home: Path) -> None:
+    registry.register(NAME, "/gone/a", report("01", digest="a"), "")
+    assert registry.register(NAME, "/new/a", report("01", digest="a"), "").source == "/new/a"
+
+
+def test_model_or_alias_that_is_not_there_is_none(tracked_home: Path) -> None:
+    assert registry.by_alias(NAME, CHAMPION) is None
+    registry.register(NAME, "/a", report("1"), "")
+    assert registry.by_alias(NAME, CHAMPION) is None
+
+
+def test_version_is_found_again_with_its_report(tracked_home: Path) -> None:
+    found = report("0110", digest="a", choice=0.5, perplexity=9.5)
+    version = registered(tracked_home, found)
+    assert registry.report(version) == found
+
+
+def test_first_champion_must_beat_the_original(tracked_home: Path) -> None:
+    original = report("0000000000", stage="original")
+    assert not contend(tracked_home, report("0000000000", digest="a"), original).promoted
+    assert aliases() == {CHAMPION: None, CHALLENGER: "1", PREVIOUS: None}
+    assert contend(tracked_home, report("1111111111", digest="b"), original).promoted
+    assert aliases() == {CHAMPION: "2", CHALLENGER: "2", PREVIOUS: None}
+
+
+def test_next_champion_must_beat_the_champion_and_the_old_one_becomes_previous(tracked_home: Path) -> None:
+    original = report("0000000000", stage="original")
+    contend(tracked_home, report("1111100000", digest="a"), original)
+    refused = contend(tracked_home, report("1111100000", digest="b", stage="round 2"), original)
+    assert (
+        refused.reason
+        == "not proved better than the 'round 1' checkpoint: +0.0% [+0.0%, +0.0%] on 10 held-out problems"
+    )
+    contend(tracked_home, report("1111111111", digest="c"), original)
+    assert aliases() == {CHAMPION: "3", CHALLENGER: "3", PREVIOUS: "1"}
+
+
+def test_rollback_changes_champion_and_previous_over(tracked_home: Path) -> None:
+    for outcomes, digest in (("1111100000", "a"), ("1111111111", "b")):
+        contend(tracked_home, report(outcomes, digest=digest), report("0000000000", stage="original"))
+    assert registry.rollback(NAME).digest == "a"
+    assert aliases() == {CHAMPION: "1", CHALLENGER: "2", PREVIOUS: "2"}
+    assert registry.rollback(NAME).digest == "b"
+
+
+def test_rollback_without_a_previous_champion_is_refused(tracked_home: Path) -> None:
+    with pytest.raises(InvalidInput, match="model 'm' has no previous champion to roll back to"):
+        registry.rollback(NAME)
+    contend(tracked_home, report("1111111111"), report("0000000000"))
+    with pytest.raises(InvalidInput, match="no previous champion"):
+        registry.rollback(NAME)
+
+
+def test_every_decision_is_a_line_of_the_log(tracked_home: Path) -> None:
+    assert registry.history() == []
+    original = report("0000000000", stage="original")
+    for outcomes, digest in (("1111100000", "a"), ("1111100000", "b"), ("1111111111", "c")):
+        contend(tracked_home, report(outcomes, digest=digest), original)
+    registry.rollback(NAME)
+    found = [(row["action"], row["version"], row["sha256"]) for row in registry.history()]
+    assert found == [("promote", "1", "a"), ("refuse", "2", "b"), ("promote", "3", "c"), ("rollback", "1", "a")]
+    assert registry.history()[-1]["reason"] == "from version 3"
+    assert len((tracked_home / "promotions.jsonl").read_text().splitlines()) == 4
+
+
+def test_gate_leaves_its_sentence_on_the_version(tracked_home: Path) -> None:
+    contend(tracked_home, report("1111111111", digest="a"), report("0000000000", stage="original"))
+    tags = runs.client().get_model_version(NAME, "1").tags
+    said = "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 10 held-out problems"
+    assert tags == {"sha256": "a", "accuracy": "1.0000", "stage": "round 1", "gate": said}
+
+
+def test_champion_keeps_its_report_when_the_stage_that_registered_it_died(tracked_home: Path) -> None:
+    """The second run finds the version that the first one left, whose run holds no report."""
+    found = report("1111111111", digest="a")
+
+    def dies(**_: object) -> dict[str, float]:
+        registry.register(NAME, "/checkpoints/a", found, runs.stage_run() or "")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        runs.tracked(dies, label="promote")
+    assert contend(tracked_home, found, report("0000000000")).promoted
+    champion = registry.by_alias(NAME, CHAMPION)
+    assert champion is not None
+    assert registry.report(champion) == found
+
+
+# --- references ----------------------------------------------------------------------------------------------------
+
+
+def test_alias_and_number_both_resolve_to_the_folder(tracked_home: Path) -> None:
+    version = registry.register(NAME, "/checkpoints/a", report("1"), "")
+    assert registry.resolve(f"models:/{NAME}@challenger") == Path("/checkpoints/a")
+    assert registry.resolve(f"models:/{NAME}/{version.number}") == Path("/checkpoints/a")
+    assert registry.fetch("file:///checkpoints/a") == Path("/checkpoints/a")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("models:/m@champion", "models:/m@champion: model 'm' has no alias 'champion' yet"),
+        ("models:/other@champion", "models:/other@champion: model 'other' has no alias 'champion' yet"),
+        ("models:/m", "models:/m: expected models:/name@alias or models:/name/version"),
+        ("models:/m/7", "models:/m/7"),
+        ("models:/other/1", "models:/other/1"),
+    ],
+)
+def test_reference_to_nothing_is_refused_by_name(tracked_home: Path, reference: str, message: str) -> None:
+    registry.register(NAME, "/checkpoints/a", report("1"), "")
+    with pytest.raises(InvalidInput) as e:
+        registry.resolve(reference)
+    assert message in str(e.value)
+
+
+# --- the gate ------------------------------------------------------------------------------------------------------
+
+
+def test_all_gained_is_promoted() -> None:
+    decision = gate(report("1111111111"), report("0000000000"), report("0000000000"), PARAMS)
+    assert decision.promoted
+    assert decision.difference == Interval(n=10, mean=1.0, low=1.0, high=1.0)
+
+
+@pytest.mark.parametrize("outcomes", ["1000000000", "0000000000", "1100000000"])
+def test_gain_whose_interval_includes_zero_is_refused(outcomes: str) -> None:
+    """One in ten is drawn no time at all in 0.9^10 = 35 % of resamples, two in 0.8^10 = 11 %; both are over 2.5 %."""
+    decision = gate(report(outcomes), report("0000000000", stage="original"), report("0000000000"), PARAMS)
+    assert not decision.promoted
+    assert decision.reason.startswith("not proved better than the 'original' checkpoint: +")
+    assert decision.difference is not None
+    assert decision.difference.low == 0.0
+
+
+def test_four_of_ten_gained_is_promoted() -> None:
+    """Four in ten is drawn no time at all in 0.6^10 = 0.6 % of resamples, once or never in 4.6 %: the lower end is 0.1."""
+    decision = gate(report("1111000000"), report("0000000000"), report("0000000000"), PARAMS)
+    assert decision.promoted
+    assert decision.difference is not None
+    assert (decision.difference.mean, decision.difference.low) == (pytest.approx(0.4), pytest.approx(0.1))
+
+
+def test_gains_are_paired_so_a_loss_counts_against_them() -> None:
+    decision = gate(report("1111100000"), report("0000011111"), report("0000000000"), PARAMS)
+    assert not decision.promoted
+    assert decision.difference is not None
+    assert decision.difference.mean == 0.0
+
+
+@pytest.mark.parametrize(("now", "promoted"), [(0.76, True), (0.74, False)])
+def test_multiple_choice_may_fall_by_the_margin_and_no_further(now: float, promoted: bool) -> None:
+    original = report("0000000000", choice=0.8)
+    decision = gate(report("1111111111", choice=now), report("0000000000", choice=0.1), original, PARAMS)
+    assert decision.promoted is promoted
+    assert promoted or decision.reason == "multiple choice fell from 80.0% to 74.0%, allowed 5%"
+
+
+@pytest.mark.parametrize(("now", "promoted"), [(12.5, True), (12.6, False)])
+def test_perplexity_may_rise_by_the_margin_and_no_further(now: float, promoted: bool) -> None:
+    original = report("0000000000", perplexity=10.0)
+    decision = gate(report("1111111111", perplexity=now), report("0000000000", perplexity=99.0), original, PARAMS)
+    assert decision.promoted is promoted
+    assert promoted or decision.reason == "perplexity rose from 10.0 to 12.6, allowed 25%"
+
+
+def test_reports_on_different_problems_are_not_compared() -> None:
+    decision = gate(report("1111111111"), report("0000......", stage="round 3"), report("0000000000"), PARAMS)
+    assert decision == (False, "only 4 of 10 test problems were also put to 'round 3'", None)
+    half = gate(report("1111111111"), report("00000....."), report("0000000000"), PARAMS)
+    assert half.difference == Interval(n=5, mean=1.0, low=1.0, high=1.0)
+
+
+def test_bootstrap_of_two_problems_by_hand() -> None:
+    """Resamples of (1, 0) have means 0, 1/2 and 1 in shares 1/4, 1/2 and 1/4."""
+    assert bootstrap([1.0, 0.0], 0.95) == Interval(n=2, mean=0.5, low=0.0, high=1.0)
+    assert bootstrap([1.0, 0.0], 0.4) == Interval(n=2, mean=0.5, low=0.5, high=0.5)
+
+
+def test_log_is_json_lines_with_time_and_model(tracked_home: Path) -> None:
+    version = registry.register(NAME, "/a", report("1"), "")
+    registry.promote(version, registry.Decision(False, "why", None), NAME)
+    row = json.loads((tracked_home / "promotions.jsonl").read_text())
+    assert row.pop("time").endswith("Z")
+    assert row == {"model": "m", "action": "refuse", "version": "1", "sha256": "d", "reason": "why"}
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("figure", ["perplexity", "choice"])
+def test_figure_that_is_not_finite_is_not_recorded_and_never_passes(broken: float, figure: str) -> None:
+    with pytest.raises(ValueError, match="finite number"):
+        General.model_validate({"perplexity": broken})
+    general = General(perplexity=9.0, choice=wilson(0.5, 100))
+    value = broken if figure == "perplexity" else wilson(0.5, 100).model_copy(update={"mean": broken})
+    found = report("1111111111", perplexity=9.0, choice=0.5)
+    summary = found.summary.model_copy(update={"general": general.model_copy(update={figure: value})})
+    original = report("0000000000", perplexity=10.0, choice=0.5)
+    decision = gate(found.model_copy(update={"summary": summary}), original, original, PARAMS)
+    assert (decision.promoted, decision.reason) == (False, "general ability has a figure that is not finite")
+
+
+@pytest.mark.parametrize("figure", ["perplexity", "choice"])
+def test_what_was_measured_of_the_rival_alone_is_missed_too(figure: str) -> None:
+    rival = report("0000000000", **{figure: 0.5})
+    decision = gate(report("1111111111"), rival, report("0000000000"), PARAMS)
+    assert decision.promoted is False
+    assert decision.reason == "general ability was not measured, though that of the model it is compared with was"

@@ -1,0 +1,262 @@
+"""Runs of stages in a real MLflow on SQLite: parents, children, what is logged, what failure leaves."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from symbol_llm.ground import files, life
+from symbol_llm.ground.errors import Unavailable
+from symbol_llm.ground.params import Parameters, Promote, Select
+from symbol_llm.tracking import runs
+from symbol_llm.tracking.runs import PARENT_TAG
+
+
+def select(pool: Path | None = None, out: Path | None = None, params: Select | None = None) -> dict[str, float]:
+    """Stand in for a stage; its name is what its run is tagged with."""
+    if out:
+        out.mkdir()
+        for name in ("report.html", "report.json", "curve.svg", "card.md", "pool.jsonl", "manifest.json"):
+            (out / name).write_text(name)
+    return {"n_solved": 7.0, "accuracy": 0.25}
+
+
+def fails(**_: object) -> dict[str, float]:
+    raise Unavailable("engine is down")
+
+
+def all_runs() -> list[Any]:
+    """Return all runs, oldest first."""
+    mlflow = runs.client()
+    return list(mlflow.search_runs([runs.experiment(mlflow)], order_by=["attributes.start_time ASC"]))
+
+
+def named(name: str) -> Any:
+    (found,) = (run for run in all_runs() if run.info.run_name == name)
+    return found
+
+
+def test_stage_is_a_child_of_the_parent_run(tracked_home: Path) -> None:
+    with runs.parent("self-training", Parameters()) as above:
+        assert runs.tracked(select, label="select round 1") == {"n_solved": 7.0, "accuracy": 0.25}
+    child = named("select round 1")
+    assert child.data.tags[PARENT_TAG] == above == named("self-training").info.run_id
+    assert child.data.tags["symbol_llm.stage"] == "select"
+    assert [run.info.status for run in all_runs()] == ["FINISHED", "FINISHED"]
+
+
+def test_stages_of_the_command_line_share_one_parent(tracked_home: Path) -> None:
+    runs.tracked(select, label="one")
+    runs.tracked(select, label="two")
+    parents = {named(label).data.tags[PARENT_TAG] for label in ("one", "two")}
+    assert parents == {named("command line").info.run_id}
+    assert len(all_runs()) == 3
+
+
+def test_parent_holds_every_parameter_and_the_variable_only_while_open(tracked_home: Path) -> None:
+    with runs.parent("all", Parameters()) as run:
+        assert os.environ["MLFLOW_RUN_ID"] == run
+    assert "MLFLOW_RUN_ID" not in os.environ
+    logged = named("all").data.params
+    assert (logged["explore.k"], logged["explore.limits.timeout_s"], logged["tune.learning_rate"]) == (
+        "5",
+        "5.0",
+        "2e-05",
+    )
+    assert logged["collect.tasks"] == "[]"
+
+
+def test_parent_whose_block_fails_is_marked_failed(tracked_home: Path) -> None:
+    with pytest.raises(Unavailable), runs.parent("all", Parameters()):
+        fails()
+    assert named("all").info.status == "FAILED"
+    assert "MLFLOW_RUN_ID" not in os.environ
+
+
+def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(tracked_home: Path, tmp_path: Path) -> None:
+    seen: list[tuple[str, float]] = []
+    metrics = SimpleNamespace(path=str(tmp_path / "metrics"), log_metric=lambda *pair: seen.append(pair))
+    runs.tracked(select, label="s", params=Select(max_pairs=3), metrics=metrics)
+    assert json.loads((tmp_path / "metrics").read_text()) == {"n_solved": 7.0, "accuracy": 0.25}
+    run = named("s")
+    assert run.data.metrics == {"n_solved": 7.0, "accuracy": 0.25}
+    assert run.data.params == {
+        "max_positives": "10",
+        "max_pairs": "3",
+        "duplicates": "canonical",
+        "keep_repaired": "True",
+    }
+    assert seen == [("n_solved", 7.0), ("accuracy", 0.25)]
+    history = [runs.client().get_metric_history(run.info.run_id, key)[0] for key in run.data.metrics]
+    assert len({(metric.timestamp, metric.step) for metric in history}) == 1
+
+
+def test_long_parameter_is_cut_to_what_every_server_takes(tracked_home: Path) -> None:
+    runs.tracked(lambda params: {}, label="s", params=Promote(name="x" * 600))
+    assert named("s").data.params["name"] == "x" * 500
+
+
+def test_folders_read_are_inputs_by_hash_and_the_folder_written_is_not(tracked_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "pool.jsonl").write_text("{}\n")
+    runs.tracked(select, label="s", pool=tmp_path / "pool", out=tmp_path / "out")
+    (found,) = named("s").inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.source) == ("pool", str(tmp_path / "pool"))
+    assert found.dataset.digest == files.hash_path(tmp_path / "pool")[:36]
+    assert named("s").data.tags["symbol_llm.output_sha256"] == files.hash_path(tmp_path / "out")
+
+
+def test_argument_that_is_none_is_no_input(tracked_home: Path) -> None:
+    runs.tracked(select, label="s", pool=None)
+    assert named("s").inputs.dataset_inputs == []
+
+
+def test_what_is_for_people_is_logged_and_data_is_not(tracked_home: Path, tmp_path: Path) -> None:
+    runs.tracked(select, label="s", out=tmp_path / "out")
+    run = named("s").info.run_id
+    assert [a.path for a in runs.client().list_artifacts(run)] == [
+        "card.md",
+        "curve.svg",
+        "report.html",
+        "report.json",
+    ]
+    assert runs.artifact(run, "report.json").read_text() == "report.json"
+    assert (tracked_home / "mlartifacts").is_dir()
+
+
+def test_failed_stage_is_marked_and_its_error_comes_through(tracked_home: Path) -> None:
+    with pytest.raises(Unavailable, match="^engine is down$"):
+        runs.tracked(fails, label="broken")
+    assert named("broken").info.status == "FAILED"
+    assert named("broken").data.metrics == {}
+
+
+def test_stage_knows_its_run_and_nothing_is_known_outside_one(tracked_home: Path) -> None:
+    inside: list[str | None] = []
+
+    def stage() -> dict[str, float]:
+        inside.append(runs.stage_run())
+        return {}
+
+    assert runs.stage_run() is None
+    runs.tracked(stage, label="s")
+    assert inside == [named("s").info.run_id]
+    assert runs.stage_run() is None
+
+
+def test_tags_are_added_to_a_run(tracked_home: Path) -> None:
+    runs.tracked(select, label="s")
+    runs.tag(named("s").info.run_id, {"dvc.tag": "set-1", "dvc.revision": "abc"})
+    tags = named("s").data.tags
+    assert (tags["dvc.tag"], tags["dvc.revision"]) == ("set-1", "abc")
+
+
+def test_progress_file_tells_start_and_end_in_words(
+    tracked_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYMBOL_LLM_PROGRESS", str(tmp_path / "progress"))
+    runs.tracked(select, label="select round 1")
+    with pytest.raises(Unavailable):
+        runs.tracked(fails, label="broken")
+    rows = [row for _, row in files.read_json_lines(tmp_path / "progress")]
+    assert [(row["event"], row["stage"]) for row in rows] == [
+        ("start", "select round 1"),
+        ("end", "select round 1"),
+        ("start", "broken"),
+        ("end", "broken"),
+    ]
+    assert [(row["status"], row["said"]) for row in rows[1::2]] == [
+        ("FINISHED", "7 problems solved, accuracy 25.0%"),
+        ("FAILED", ""),
+    ]
+
+
+def test_what_is_absent_is_none_and_another_fault_is_raised(tracked_home: Path) -> None:
+    mlflow = runs.client()
+    assert runs.absent_is_none(mlflow.get_registered_model, "none") is None
+    runs.absent_is_none(mlflow.create_registered_model, "there")
+    with pytest.raises(Exception, match="already exists"):
+        runs.absent_is_none(mlflow.create_registered_model, "there")
+
+
+STAGE = """
+import os, signal, sys, time
+from symbol_llm.tracking import runs
+def stage():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+    return {}
+runs.tracked(stage, label="killed")
+"""
+
+
+def started(**variables: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STAGE], stdout=subprocess.PIPE, text=True, env=os.environ | variables
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip().isdecimal()
+    return process
+
+
+def test_run_of_a_process_that_was_killed_does_not_stay_running(tracked_home: Path) -> None:
+    process = started()
+    assert named("killed").info.status == "RUNNING"
+    runs.tracked(select, label="while it works")
+    assert named("killed").info.status == "RUNNING"
+    process.kill()
+    process.communicate()
+    runs.tracked(select, label="next")
+    assert named("killed").info.status == "KILLED"
+    assert {run.info.status for run in all_runs() if run.info.run_name != "killed"} == {"FINISHED"}
+
+
+def test_stage_that_is_told_to_end_says_so_itself(tracked_home: Path) -> None:
+    with started() as process:
+        process.terminate()
+    assert process.returncode == 128 + 15
+    assert named("killed").info.status == "KILLED"
+
+
+def test_stage_does_not_outlive_the_runner_that_started_it(tracked_home: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as runner, started(SYMBOL_LLM_RUNNER=str(runner.pid)) as process:
+        runner.kill()
+        runner.wait()
+    assert process.returncode == 128 + 15
+    assert named("killed").info.status == "KILLED"
+
+
+@pytest.mark.parametrize(
+    ("process", "silent_s", "over"),
+    [
+        ("elsewhere/1/1", 60, False),
+        ("elsewhere/1/1", 2 * life.SILENT_S, True),
+        ("here/1/0", 60, True),
+        ("here/me", 2 * life.SILENT_S, False),
+        ("", None, False),
+        ("nonsense", None, False),
+    ],
+)
+def test_process_on_another_host_is_over_once_it_is_silent(process: str, silent_s: float | None, over: bool) -> None:
+    """On this host the process itself counts: one that lives may be silent, one whose number was given away is gone."""
+    me = life.tags()[life.OWNER]
+    tags = {life.OWNER: process.replace("here/me", me).replace("here/", f"{socket.gethostname()}/")}
+    if silent_s is not None:
+        tags[life.SIGN] = f"{time.time() - silent_s:.0f}"
+    assert life.is_over(tags) == over
+
+
+def test_signs_of_life_are_given_while_the_block_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "BEAT_S", 0.0)
+    monkeypatch.setattr(life, "LOOK_S", 0.001)
+    given = threading.Event()
+    with life.signs(lambda tags: given.set()):
+        assert given.wait(30)
