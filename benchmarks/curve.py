@@ -14,9 +14,9 @@ import click
 
 from symbol_llm import machine
 from symbol_llm.evaluation import page
+from symbol_llm.evaluation.evaluate import read_report
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.records import Interval, Summary
-from symbol_llm.stages import read_report
 
 
 def interval(found: Interval | None) -> dict[str, float] | None:

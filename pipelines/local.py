@@ -30,10 +30,10 @@ from pipelines.ask import first_question
 from pipelines.screen import Screen, closing_tables
 from pipelines.self_training import Place, build
 from symbol_llm import machine
+from symbol_llm.evaluation.evaluate import read_report
 from symbol_llm.ground import files, life, locks, outputs, progress
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
 from symbol_llm.ground.params import Parameters
-from symbol_llm.stages import read_report
 from symbol_llm.tracking import registry, runs
 
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")

@@ -1,7 +1,7 @@
 """The stages: paths and one section of parameters in, a flat dict of numbers out. Nothing is printed.
 
 A Kubeflow component, a DVC stage and a CLI command are three ways to call the same function. The work is done in the
-modules named after the stages; here files are read and written, and a manifest is left beside each output.
+modules named after the stages; here files are read and written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from symbol_llm import __version__
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
-from symbol_llm.ground.records import Candidate, GeneralItem, PoolEntry, Report, Summary, TrainingRow, Verdict
+from symbol_llm.ground.records import Candidate, GeneralItem, PoolEntry, TrainingRow, Verdict
 
 Numbers = dict[str, float]
 
@@ -100,7 +100,7 @@ def _rows(folder: Path) -> Path:
 def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> Numbers:
     """Sample, run and refine on the training problems; write `candidates.jsonl` and `verdicts.jsonl` to `out`."""
     from symbol_llm import engines
-    from symbol_llm.collection.collect import read_problems
+    from symbol_llm.ground.problems import read_problems
     from symbol_llm.training.explore import explore as search
     from symbol_llm.training.explore import ledger_path
 
@@ -149,7 +149,7 @@ def select(
     collection: Path, explored: Path, out: Path, params: Select, round_: int, pool: Path | None = None
 ) -> Numbers:
     """Filter what `explored` holds into `out/pool.jsonl` (after that of `pool`) and `out/training_set.jsonl`."""
-    from symbol_llm.collection.collect import read_problems
+    from symbol_llm.ground.problems import read_problems
     from symbol_llm.training import select as selecting
 
     inputs = {"collection": collection, "explored": explored, "pool": pool}
@@ -179,64 +179,9 @@ def evaluate(
 
     The returned `improved` is 1.0 if held-out accuracy is above that of every earlier point of the curve.
     """
-    inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous, "selected": selected}
-    with outputs.building(out, "evaluate", params, inputs) as draft:
-        report = _measured(collection, checkpoint, params, stage, previous, selected)
-        draft.metrics = _numbers(report)
-        files.write_json(draft.folder / "report.json", report.model_dump(mode="json"))
-    return draft.metrics
+    from symbol_llm.evaluation.evaluate import evaluate as measure
 
-
-def _measured(
-    collection: Path, checkpoint: Path, params: Evaluate, stage: str, previous: Path | None, selected: Path | None
-) -> Report:
-    from symbol_llm import engines, tasks
-    from symbol_llm.collection.collect import read_problems
-    from symbol_llm.evaluation import evaluate as evaluating
-
-    problems = evaluating.choose(read_problems(collection, "test"), params.n)
-    engine = engines.start(params.engine, checkpoint, batch=params.batch)
-    verdicts = evaluating.answer(problems, engine, params)
-    samples = evaluating.sample(problems, engine, params) if params.k else {}
-    items = list(files.read_records(collection / "general_test.jsonl", GeneralItem))
-    domain = tasks.domain_of()
-    whole = evaluating.scores(list(verdicts.values()))
-    summary = Summary(
-        stage=stage,
-        checkpoint=files.hash_path(checkpoint),
-        overall=whole.accuracy,
-        tasks=evaluating.by_task(problems, verdicts, samples),
-        families=evaluating.grouped(problems, verdicts, samples, lambda p: p.family),
-        domains=evaluating.grouped(problems, verdicts, samples, lambda p: domain[p.task]),
-        general=evaluating.general(items, engine, params.n_general),
-        round=files.read_json(selected / files.MANIFEST)["metrics"] if selected else {},
-    )
-    earlier = read_report(previous) if previous else None
-    return Report(
-        summary=summary,
-        history=(*earlier.history, earlier.summary) if earlier else (),
-        outcomes={p: float(v.status == "accepted") for p, v in sorted(verdicts.items()) if v.status != "unscored"},
-        samples=evaluating.show(problems, verdicts, params.seed),
-    )
-
-
-def _numbers(report: Report) -> Numbers:
-    summary = report.summary
-    best = max((s.overall.mean for s in report.history), default=0.0)
-    out = {"accuracy": summary.overall.mean, "accuracy_low": summary.overall.low, "accuracy_high": summary.overall.high}
-    out |= {"n": float(summary.overall.n), "improved": float(summary.overall.mean > best)}
-    out |= {f"accuracy_{name}": s.accuracy.mean for name, s in (*summary.tasks.items(), *summary.families.items())}
-    if summary.general.choice:
-        out["general_choice"] = summary.general.choice.mean
-    if summary.general.perplexity:
-        out["general_perplexity"] = summary.general.perplexity
-    return out
-
-
-def read_report(folder: Path) -> Report:
-    """Return the report that `evaluate` left in `folder`, or the last of the curve that `promote` left there."""
-    name = "curve.json" if (folder / "curve.json").is_file() else "report.json"
-    return files.read_record(folder / name, Report)
+    return measure(collection, checkpoint, out, params, stage, previous, selected)
 
 
 def promote(
@@ -256,31 +201,23 @@ def promote(
     finds the checkpoint, by default its path. On equal held-out accuracy the later checkpoint goes.
     """
     from symbol_llm.evaluation import page
-    from symbol_llm.tracking import registry, runs
+    from symbol_llm.evaluation.evaluate import read_report
+    from symbol_llm.tracking import runs
+    from symbol_llm.tracking.registry import Contender, contend
 
     inputs: dict[str, Path | None] = {"checkpoint": checkpoint, "report": report, "original": original}
     inputs |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
     with outputs.building(out, "promote", params, inputs) as draft:
         latest = read_report(report)
-        chosen, place = latest, source or str(checkpoint.absolute())
+        contenders = [Contender(latest, source or str(checkpoint.absolute()))]
         if earlier_checkpoint and earlier_report:
-            before = read_report(earlier_report)
-            if before.summary.overall.mean > latest.summary.overall.mean:
-                chosen, place = before, earlier_source or str(earlier_checkpoint.absolute())
-        champion = registry.by_alias(params.name, registry.CHAMPION)
-        version = registry.register(params.name, place, chosen, runs.stage_run() or "")
-        if champion is not None and champion.digest == version.digest:
-            decision = registry.Decision(False, f"version {version.number} is the champion already", None)
-        else:
-            first = read_report(original)
-            decision = registry.gate(chosen, registry.report(champion) if champion else first, first, params)
-            registry.promote(version, decision, params.name)
-        draft.metrics = {
-            "promoted": float(decision.promoted),
-            "version": float(version.number),
-            "accuracy": chosen.summary.overall.mean,
-        }
-        stage, word = chosen.summary.stage, "promoted" if decision.promoted else "not promoted"
+            place = earlier_source or str(earlier_checkpoint.absolute())
+            contenders.insert(0, Contender(read_report(earlier_report), place))
+        chosen, version, decision = contend(contenders, read_report(original), params, runs.stage_run() or "")
+        accuracy = chosen.report.summary.overall.mean
+        promoted = float(decision.promoted)
+        draft.metrics = {"promoted": promoted, "version": float(version.number), "accuracy": accuracy}
+        stage, word = chosen.report.summary.stage, "promoted" if decision.promoted else "not promoted"
         said = {"version": version.number, "stage": stage, **decision._asdict()}
         said["difference"] = decision.difference.model_dump() if decision.difference else None
         files.write_json(draft.folder / "curve.json", latest.model_dump(mode="json"))

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import pytest
 
 from symbol_llm import stages
-from symbol_llm.collection.collect import read_problems
 from symbol_llm.engines import prompts
 from symbol_llm.evaluation import page
-from symbol_llm.evaluation.evaluate import wilson
+from symbol_llm.evaluation.evaluate import read_report
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select
+from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.records import (
     Candidate,
     General,
@@ -34,6 +34,7 @@ from symbol_llm.ground.records import (
     TrainingRow,
     Verdict,
 )
+from symbol_llm.ground.stats import wilson
 from symbol_llm.tracking import registry, runs
 from tests.checkpoints import whole_checkpoint
 
@@ -49,7 +50,7 @@ class Chain(NamedTuple):
     numbers: dict[str, Numbers]
 
     def report(self, name: str) -> Report:
-        return stages.read_report(self.folder / name)
+        return read_report(self.folder / name)
 
 
 def checkpoint(folder: Path, replies: dict[str, list[str]]) -> Path:

@@ -18,8 +18,8 @@ import yaml
 from symbol_llm.collection.near_duplicates import MIN_WORDS, NGRAM
 from symbol_llm.engines import tokens
 from symbol_llm.engines.prompts import messages
-from symbol_llm.evaluation.page import BLUE, GREEN, GREY, ORANGE, svg
 from symbol_llm.ground.errors import MissingDependency
+from symbol_llm.ground.figures import BLUE, GREEN, GREY, ORANGE, svg
 from symbol_llm.ground.files import read_records, write_text
 from symbol_llm.ground.params import Collect
 from symbol_llm.ground.records import GeneralItem, Problem, Split

@@ -13,7 +13,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -27,6 +27,7 @@ from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.files import Ledger, hash_path, read_records, write_records
 from symbol_llm.ground.outputs import building, state_dir
 from symbol_llm.ground.params import Collect
+from symbol_llm.ground.problems import with_database
 from symbol_llm.ground.progress import track
 from symbol_llm.ground.records import GeneralItem, Problem, Split, TrainingRow, content_id
 from symbol_llm.tasks import (
@@ -111,18 +112,6 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
         draft.inputs |= {**_general_folders(params, folder), "written": params.written}
     ledger.remove()
     return draft.metrics
-
-
-def read_problems(collection: Path, split: Split) -> list[Problem]:
-    """Return the problems of one split; a `database` in their environment is an absolute path."""
-    rows = read_records(collection / f"{split}.jsonl", Problem)
-    return [_with_database(row, lambda name: str((collection / name).absolute())) for row in rows]
-
-
-def _with_database(row: Problem, place: Callable[[str], str]) -> Problem:
-    if "database" not in row.environment:
-        return row
-    return row.model_copy(update={"environment": {**row.environment, "database": place(row.environment["database"])}})
 
 
 # --- reading and generating ----------------------------------------------------------------------------------------
@@ -403,7 +392,7 @@ class Databases:
 
     def copied(self, row: Problem) -> Problem:
         """Return `row` with its database's new name."""
-        return _with_database(row, self._name)
+        return with_database(row, self._name)
 
     def _name(self, place: str) -> str:
         if place not in self._names:

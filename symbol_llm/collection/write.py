@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from symbol_llm import tasks
-from symbol_llm.collection.collect import read_problems
 from symbol_llm.engines import Engine, prompts
 from symbol_llm.engines.openai import connect
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.params import Write
+from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.progress import track
 from symbol_llm.ground.records import Candidate, Problem, content_id
 from symbol_llm.judging import verify

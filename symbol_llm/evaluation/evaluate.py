@@ -9,13 +9,16 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from statistics import NormalDist, fmean
+from pathlib import Path
+from statistics import fmean
 
-from symbol_llm import tasks
+from symbol_llm import engines, tasks
 from symbol_llm.engines import Engine, prompts
 from symbol_llm.evaluation import metrics
+from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Evaluate
+from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.progress import track
 from symbol_llm.ground.records import (
     STATUSES,
@@ -25,39 +28,86 @@ from symbol_llm.ground.records import (
     Interval,
     Messages,
     Problem,
+    Report,
     Sample,
     Scores,
+    Summary,
     Verdict,
     content_id,
 )
+from symbol_llm.ground.stats import bootstrap, pass_at, wilson
 from symbol_llm.judging import verify
-from symbol_llm.training.explore import check_unscored
 
 N_SAMPLES = 10
-Z_95 = NormalDist().inv_cdf(0.975)
 
 
-def wilson(mean: float, n: int) -> Interval:
-    """Return Wilson's 95 % interval of a share `mean` of `n`; (0, 1) for n = 0.
+def evaluate(
+    collection: Path,
+    checkpoint: Path,
+    out: Path,
+    params: Evaluate,
+    stage: str,
+    previous: Path | None = None,
+    selected: Path | None = None,
+) -> dict[str, float]:
+    """Write `out/report.json` on `checkpoint`, going on from the curve of the report in `previous`; return its figures.
 
-    >>> wilson(0.5, 100)
-    Interval(n=100, mean=0.5, low=0.4038..., high=0.5961...)
+    `improved` is 1.0 if held-out accuracy is above that of every earlier point of the curve.
     """
-    if n == 0:
-        return Interval(n=0, mean=0.0, low=0.0, high=1.0)
-    z2 = Z_95**2
-    centre = (mean + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * math.sqrt(mean * (1 - mean) / n + z2 / (4 * n * n))
-    return Interval(n=n, mean=mean, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous, "selected": selected}
+    with outputs.building(out, "evaluate", params, inputs) as draft:
+        report = _measured(collection, checkpoint, params, stage, previous, selected)
+        draft.metrics = _numbers(report)
+        files.write_json(draft.folder / "report.json", report.model_dump(mode="json"))
+    return draft.metrics
 
 
-def pass_at(k: int, n: int, n_right: int) -> float:
-    """Return the unbiased estimate of pass@k out of `n` samples, `n_right` of them right (Chen et al. 2021, eq. 1).
+def _measured(
+    collection: Path, checkpoint: Path, params: Evaluate, stage: str, previous: Path | None, selected: Path | None
+) -> Report:
+    problems = choose(read_problems(collection, "test"), params.n)
+    engine = engines.start(params.engine, checkpoint, batch=params.batch)
+    verdicts = answer(problems, engine, params)
+    samples = sample(problems, engine, params) if params.k else {}
+    items = list(files.read_records(collection / "general_test.jsonl", GeneralItem))
+    domain = tasks.domain_of()
+    whole = scores(list(verdicts.values()))
+    summary = Summary(
+        stage=stage,
+        checkpoint=files.hash_path(checkpoint),
+        overall=whole.accuracy,
+        tasks=by_task(problems, verdicts, samples),
+        families=grouped(problems, verdicts, samples, lambda p: p.family),
+        domains=grouped(problems, verdicts, samples, lambda p: domain[p.task]),
+        general=general(items, engine, params.n_general),
+        round=files.read_json(selected / files.MANIFEST)["metrics"] if selected else {},
+    )
+    earlier = read_report(previous) if previous else None
+    return Report(
+        summary=summary,
+        history=(*earlier.history, earlier.summary) if earlier else (),
+        outcomes={p: float(v.status == "accepted") for p, v in sorted(verdicts.items()) if v.status != "unscored"},
+        samples=show(problems, verdicts, params.seed),
+    )
 
-    >>> pass_at(1, 4, 1), pass_at(4, 4, 1)
-    (0.25, 1.0)
-    """
-    return 1.0 - math.comb(n - n_right, k) / math.comb(n, k)
+
+def _numbers(report: Report) -> dict[str, float]:
+    summary = report.summary
+    best = max((s.overall.mean for s in report.history), default=0.0)
+    out = {"accuracy": summary.overall.mean, "accuracy_low": summary.overall.low, "accuracy_high": summary.overall.high}
+    out |= {"n": float(summary.overall.n), "improved": float(summary.overall.mean > best)}
+    out |= {f"accuracy_{name}": s.accuracy.mean for name, s in (*summary.tasks.items(), *summary.families.items())}
+    if summary.general.choice:
+        out["general_choice"] = summary.general.choice.mean
+    if summary.general.perplexity:
+        out["general_perplexity"] = summary.general.perplexity
+    return out
+
+
+def read_report(folder: Path) -> Report:
+    """Return the report that `evaluate` left in `folder`, or the last of the curve that `promote` left there."""
+    name = "curve.json" if (folder / "curve.json").is_file() else "report.json"
+    return files.read_record(folder / name, Report)
 
 
 def choose(problems: Iterable[Problem], n: int | None) -> list[Problem]:
@@ -74,7 +124,7 @@ def choose(problems: Iterable[Problem], n: int | None) -> list[Problem]:
 def answer(problems: Sequence[Problem], engine: Engine, params: Evaluate) -> dict[str, Verdict]:
     """Return the verdict on the greedy reply to each problem, by problem id; Unavailable if too many are unscored."""
     verdicts = {v.problem: v for row in _judged(problems, engine, 1, 0.0, params, "answering") for v in row}
-    check_unscored(verdicts.values(), params.max_unscored)
+    verify.check_unscored(verdicts.values(), params.max_unscored)
     return verdicts
 
 
@@ -154,7 +204,7 @@ def by_task(
         published = tasks.get(name).published
         if published:
             values = [metrics.paper(published.metric, p, verdicts[p.id]) for p in problems if p.task == name]
-            mean = metrics.bootstrapped([v for v in values if v is not None])
+            mean = bootstrap([v for v in values if v is not None])
             out[name] = out[name].model_copy(update={"metric": published.metric, "paper": mean})
     return out
 

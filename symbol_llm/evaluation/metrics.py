@@ -7,14 +7,9 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from statistics import fmean
-
 from symbol_llm.ground.errors import InvalidInput
-from symbol_llm.ground.records import Interval, Problem, Verdict
+from symbol_llm.ground.records import Problem, Verdict
 
-BOOTSTRAPS = 1000
 MEASURED = ("F1", "Smatch", "LE")
 
 
@@ -34,13 +29,3 @@ def paper(metric: str, problem: Problem, verdict: Verdict) -> float | None:
         case _ if metric in MEASURED:
             return verdict.measure or 0.0
     raise InvalidInput(f"metric {metric!r}; have EM, BLEU, {', '.join(MEASURED)}")
-
-
-def bootstrapped(values: Sequence[float], seed: int = 0) -> Interval:
-    """Return the mean with its 95 % percentile bootstrap interval; (0, 1) for no values."""
-    if not values:
-        return Interval(n=0, mean=0.0, low=0.0, high=1.0)
-    rng = random.Random(seed)
-    means = sorted(fmean(rng.choices(values, k=len(values))) for _ in range(BOOTSTRAPS))
-    low, high = means[round(0.025 * BOOTSTRAPS)], means[round(0.975 * BOOTSTRAPS) - 1]
-    return Interval(n=len(values), mean=fmean(values), low=low, high=high)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
 
 from symbol_llm import __version__
+from symbol_llm.ground.figures import BLUE, GREEN, GREY, ORANGE, RED, svg
 from symbol_llm.ground.records import STATUSES, Report, Summary
 
-BLUE, ORANGE, GREEN, RED, GREY = "#2b6cb0", "#dd8452", "#2f855a", "#c53030", "#718096"
 STATUS_COLOURS = dict(zip(STATUSES, (GREEN, ORANGE, RED, "#805ad5", "#d69e2e", GREY), strict=True))
 SHORT = {"original": "original\n(few-shot)"}
 
@@ -40,25 +39,6 @@ def render(report: Report, decision: str = "") -> str:
 def figure(report: Report) -> str:
     """Return the learning curve alone, as SVG."""
     return svg(lambda ax: _curve(ax, (*report.history, report.summary)), 8.6, 3.4)
-
-
-def svg(draw: Callable[[Any], None], width: float = 4.2, height: float = 2.9) -> str:
-    """Return what `draw` puts on an axes, as SVG text; equal data give equal bytes."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "symbol-llm"  # equal data, equal bytes
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(width, height), layout="constrained")
-    axes = picture.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-    draw(axes)
-    out = io.StringIO()
-    picture.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
 
 
 def _names(curve: Sequence[Summary]) -> list[str]:

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import yaml
 
-from symbol_llm import stages
+from symbol_llm.evaluation.evaluate import evaluate, read_report
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput, MissingDependency
 from symbol_llm.ground.params import Evaluate
 from symbol_llm.ground.records import Interval, Record, Scores, Summary
+from symbol_llm.ground.stats import wilson
 
 Suite = Literal["symbolic-34", "delegation", "general"]
 SUITES: tuple[Suite, ...] = ("symbolic-34", "delegation", "general")
@@ -57,8 +58,8 @@ def evaluate_on_suites(
     """Evaluate `checkpoint` on `collection` and write each suite's table to `out`; `general` needs the folder `source`."""
     inputs = {"collection": collection, "checkpoint": checkpoint, "source": source and source / "general"}
     with outputs.building(out, "suite", params, inputs) as draft:
-        numbers = stages.evaluate(collection, checkpoint, draft.folder / "report", params, stage="suite")
-        summary = stages.read_report(draft.folder / "report").summary
+        numbers = evaluate(collection, checkpoint, draft.folder / "report", params, stage="suite")
+        summary = read_report(draft.folder / "report").summary
         tables = [table("symbolic-34", summary), table("delegation", summary)]
         if source:
             tables.append(general(checkpoint, source, params.n))
@@ -127,8 +128,6 @@ def general(checkpoint: Path, source: Path, n: int | None) -> Table:
 
 
 def _of_harness(name: str, found: Mapping[str, Any], published: list[float]) -> Line:
-    from symbol_llm.evaluation.evaluate import wilson
-
     n = int(found["n-samples"][name]["effective"])
     result = found["results"][name]
     mean = float(result["acc,none"] if "acc,none" in result else result["exact_match,answer"])

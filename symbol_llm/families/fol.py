@@ -1,6 +1,6 @@
 """First-order formulas compared with gold ones. Equal means: logically equivalent once names are aligned, as Z3 proves both ways.
 
-    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # a formula a line, as `symbol_llm/syntax/logic.py` reads them; lines are joined by "and"
+    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # a formula a line, as `symbol_llm/notation/logic.py` reads them; lines are joined by "and"
 
 Aligning names. Where the environment declares `symbols`, a program may use no others and nothing is aligned. Else a
 predicate or constant of the program that gold lacks stands for the most similar one that only gold has, of as many terms,

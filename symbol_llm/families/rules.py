@@ -1,6 +1,6 @@
 """Theories, facts and rules in first-order logic, with one query, decided by Z3. Equal means: the query follows, is refuted or open, as gold says.
 
-    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # a premise a line, as `symbol_llm/syntax/logic.py` reads formulas
+    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # a premise a line, as `symbol_llm/notation/logic.py` reads formulas
     Bird(tweety)
     ~Penguin(tweety)
     query: Flies(tweety)

@@ -6,13 +6,13 @@ import itertools
 import logging
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 from symbol_llm import families
-from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unparsable
+from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Candidate, Problem, Verdict, content_id
 from symbol_llm.judging import extract
@@ -81,6 +81,17 @@ def judge_all(
             yield verdict
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def check_unscored(verdicts: Iterable[Verdict], most: float) -> None:
+    """Raise Unavailable when more than the share `most` (and more than one) of `verdicts` is our own failure."""
+    verdicts = list(verdicts)
+    lost = [v for v in verdicts if v.status == "unscored"]
+    if len(lost) > max(1, most * len(verdicts)):
+        why = Counter(v.detail for v in lost).most_common(1)[0][0]
+        raise Unavailable(
+            f"{len(lost)} of {len(verdicts)} verdicts are unscored, allowed {most:.0%}; most often: {why}"
+        )
 
 
 def execute(problem: Problem, reply: str, limits: Limits) -> Execution:

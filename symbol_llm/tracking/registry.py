@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Promote
 from symbol_llm.ground.records import Interval, Report
+from symbol_llm.ground.stats import bootstrap
 from symbol_llm.tracking import runs
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-N_RESAMPLES = 2000
 LOG = "promotions.jsonl"
 
 
@@ -105,6 +104,36 @@ def _is_there(source: str) -> bool:
     return "://" in path or Path(path).is_dir()
 
 
+class Contender(NamedTuple):
+    """A checkpoint that may be put to the gate: the report on it, and where a reader of the registry finds it."""
+
+    report: Report
+    source: str
+
+
+class Contest(NamedTuple):
+    """Who was put to the gate, as which version, and what was decided."""
+
+    contender: Contender
+    version: Version
+    decision: Decision
+
+
+def contend(contenders: Sequence[Contender], original: Report, params: Promote, run: str) -> Contest:
+    """Register the best of `contenders`, the last of equals, and put it to the gate; `run` is where its report is kept.
+
+    Its rival is the champion, or before there is one the model that `original` reports on.
+    """
+    best = max(reversed(contenders), key=lambda c: c.report.summary.overall.mean)
+    champion = by_alias(params.name, CHAMPION)
+    version = register(params.name, best.source, best.report, run)
+    if champion is not None and champion.digest == version.digest:
+        return Contest(best, version, Decision(False, f"version {version.number} is the champion already", None))
+    decision = gate(best.report, report(champion) if champion else original, original, params)
+    promote(version, decision, params.name)
+    return Contest(best, version, decision)
+
+
 def gate(report: Report, rival: Report, original: Report, params: Promote) -> Decision:
     """Return whether `report` beats `rival` and keeps the general ability of `original`, and why."""
     shared = sorted(set(report.outcomes) & set(rival.outcomes))
@@ -139,15 +168,6 @@ def _generality_lost(report: Report, rival: Report, original: Report, params: Pr
     if now.perplexity and then.perplexity and now.perplexity > then.perplexity * (1 + params.perplexity_margin):
         return f"perplexity rose from {then.perplexity:.1f} to {now.perplexity:.1f}, allowed {params.perplexity_margin:.0%}"
     return ""
-
-
-def bootstrap(gains: list[float], confidence: float) -> Interval:
-    """Return the mean of paired `gains` with its percentile bootstrap interval (2,000 resamples, seed 0)."""
-    rng = random.Random(0)  # noqa: S311 - statistics, not secrets
-    means = sorted(fmean(rng.choices(gains, k=len(gains))) for _ in range(N_RESAMPLES))
-    tail = (1 - confidence) / 2
-    low, high = means[int(tail * N_RESAMPLES)], means[int((1 - tail) * N_RESAMPLES) - 1]
-    return Interval(n=len(gains), mean=fmean(gains), low=low, high=high)
 
 
 def promote(version: Version, decision: Decision, name: str) -> None:

@@ -7,13 +7,11 @@ leaves no trace in the result. Which candidates are kept is `select.py`'s affair
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from symbol_llm import tasks
 from symbol_llm.engines import Completion, Engine, prompts
-from symbol_llm.ground.errors import Unavailable
 from symbol_llm.ground.files import Ledger
 from symbol_llm.ground.params import Explore
 from symbol_llm.ground.progress import track
@@ -62,7 +60,7 @@ class Explored:
         for verdict in verify.judge_all(due, params.limits):
             self.verdicts[verdict.candidate] = verdict
             self.ledger.append({"verdict": verdict.model_dump()})
-        check_unscored(self.verdicts.values(), params.max_unscored)
+        verify.check_unscored(self.verdicts.values(), params.max_unscored)
 
     def rescore(self, candidate: Candidate, logprob: float) -> None:
         """Note the log-probability of `candidate` under the plain prompt, which takes the place of the sampled one."""
@@ -143,17 +141,6 @@ def _candidate(problem: Problem, origin: Origin, index: int, c: Completion) -> C
         n_tokens=c.n_tokens,
         logprob=c.logprob,
     )
-
-
-def check_unscored(verdicts: Iterable[Verdict], most: float) -> None:
-    """Raise Unavailable when more than the share `most` (and more than one) of `verdicts` is our own failure."""
-    verdicts = list(verdicts)
-    lost = [v for v in verdicts if v.status == "unscored"]
-    if len(lost) > max(1, most * len(verdicts)):
-        why = Counter(v.detail for v in lost).most_common(1)[0][0]
-        raise Unavailable(
-            f"{len(lost)} of {len(verdicts)} verdicts are unscored, allowed {most:.0%}; most often: {why}"
-        )
 
 
 def ledger_path(home: Path, *parts: object) -> Path:

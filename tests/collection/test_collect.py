@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symbol_llm.collection.cleaning import Dropped
-from symbol_llm.collection.collect import choose, collect, read_problems
+from symbol_llm.collection.collect import choose, collect
 from symbol_llm.collection.evolve import restored
 from symbol_llm.collection.near_duplicates import Copies, Text, words
 from symbol_llm.ground.errors import InvalidInput, MissingDependency
 from symbol_llm.ground.files import read_records
 from symbol_llm.ground.params import Collect
+from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.records import GeneralItem, TrainingRow
 from symbol_llm.judging import verify
 from symbol_llm.tasks import PUBLISHED

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from symbol_llm.collection.collect import collect, read_problems
+from symbol_llm.collection.collect import collect
 from symbol_llm.collection.sources import Source, find
 from symbol_llm.ground.errors import InvalidInput, Unavailable
 from symbol_llm.ground.files import read_json
 from symbol_llm.ground.params import Collect
+from symbol_llm.ground.problems import read_problems
 from tests.hub import Hub, serving
 
 COMMIT = "c0ffee" + "0" * 34

@@ -3,10 +3,10 @@
 import json
 
 from symbol_llm import stages
-from symbol_llm.collection.collect import read_problems
 from symbol_llm.collection.write import write
 from symbol_llm.ground.files import read_records
 from symbol_llm.ground.params import Collect, Write
+from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.records import TrainingRow
 from tests.endpoint import choice
 

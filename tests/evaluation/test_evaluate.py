@@ -10,11 +10,12 @@ from symbol_llm import stages, tasks
 from symbol_llm.engines import Completion, prompts
 from symbol_llm.engines.fake import FakeEngine
 from symbol_llm.evaluation import evaluate as evaluating
-from symbol_llm.evaluation.evaluate import pass_at, wilson
+from symbol_llm.evaluation.evaluate import read_report
 from symbol_llm.ground.errors import InvalidInput, Unavailable
 from symbol_llm.ground.files import write_json, write_records
 from symbol_llm.ground.params import Evaluate
 from symbol_llm.ground.records import GeneralItem, Interval, Messages, Problem, Verdict
+from symbol_llm.ground.stats import pass_at, wilson
 from symbol_llm.sandbox import executor
 
 Make = Callable[..., Problem]
@@ -248,7 +249,7 @@ def test_improved_means_above_every_earlier_point(collection: Path) -> None:
     assert measure(collection, 2)["improved"] == 1.0
     assert measure(collection, 1, "2")["improved"] == 0.0
     assert measure(collection, 3, "1")["improved"] == 1.0
-    assert [s.overall.mean for s in stages.read_report(collection.parent / "3").history] == [0.5, 0.25]
+    assert [s.overall.mean for s in read_report(collection.parent / "3").history] == [0.5, 0.25]
 
 
 def test_equal_accuracy_is_no_improvement(collection: Path) -> None:
@@ -266,6 +267,6 @@ def test_numbers_and_outcomes_of_the_stage(collection: Path) -> None:
         0.75,
         0.75,
     )
-    report = stages.read_report(collection.parent / "3")
+    report = read_report(collection.parent / "3")
     assert sorted(report.outcomes.values()) == [0.0, 1.0, 1.0, 1.0]
     assert report.summary.domains["command"].unparsable == 1

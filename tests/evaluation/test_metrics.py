@@ -2,10 +2,11 @@
 
 import pytest
 
-from symbol_llm.evaluation.metrics import bootstrapped, paper
+from symbol_llm.evaluation.metrics import paper
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Verdict
+from symbol_llm.ground.stats import bootstrap
 from symbol_llm.judging.verify import judge
 from tests.problems import problem
 
@@ -51,7 +52,7 @@ def test_our_failure_has_no_figure_and_an_unknown_metric_is_told():
 
 
 def test_bootstrap_interval_holds_the_mean_and_shrinks():
-    few, many = bootstrapped([0.0, 1.0] * 5), bootstrapped([0.0, 1.0] * 500)
+    few, many = bootstrap([0.0, 1.0] * 5), bootstrap([0.0, 1.0] * 500)
     assert few.mean == many.mean == 0.5
     assert few.low < many.low < 0.5 < many.high < few.high
-    assert bootstrapped([]).n == 0
+    assert bootstrap([]).n == 0

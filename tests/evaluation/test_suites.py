@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from symbol_llm.evaluation.evaluate import wilson
 from symbol_llm.evaluation.suites import general, markdown, table
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.records import General, Interval, Scores, Summary
+from symbol_llm.ground.stats import wilson
 from symbol_llm.tasks import PUBLISHED, all_tasks
 
 

@@ -150,7 +150,7 @@ def test_component_has_the_name_of_its_stage(stage: str) -> None:
 def test_component_is_short_and_makes_one_stage_call(stage: str) -> None:
     assert len(source(stage).read_text().splitlines()) <= 40
     nodes = list(ast.walk(body(stage)))
-    calls = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "tracking.tracked"]
+    calls = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "runs.tracked"]
     named = [ast.unparse(n) for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "stages"]
     assert (len(calls), named) == (1, [f"stages.{stage}"])
 

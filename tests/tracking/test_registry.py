@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from symbol_llm.evaluation.evaluate import wilson
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Promote
 from symbol_llm.ground.records import General, Interval, Report, Summary
+from symbol_llm.ground.stats import bootstrap, wilson
 from symbol_llm.tracking import registry, runs
-from symbol_llm.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Version, bootstrap, gate
+from symbol_llm.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Version, gate
 
 NAME = "m"
 PARAMS = Promote(name=NAME)

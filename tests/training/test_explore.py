@@ -13,8 +13,9 @@ from symbol_llm.ground.errors import Unavailable
 from symbol_llm.ground.files import Ledger
 from symbol_llm.ground.params import Explore, Limits
 from symbol_llm.ground.records import Messages, Problem, Verdict
+from symbol_llm.judging.verify import check_unscored
 from symbol_llm.sandbox import executor
-from symbol_llm.training.explore import Explored, check_unscored, explore, ledger_path
+from symbol_llm.training.explore import Explored, explore, ledger_path
 
 K = 3
 GOLD = "I_WALK I_JUMP"

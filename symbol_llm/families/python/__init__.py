@@ -7,7 +7,7 @@ wins. It runs in a sandbox child that returns a tagged value; the comparison wit
   that is more, but by no more than a hundredth of gold: 0 is no answer to 0.00005. NaN and infinity match nothing.
 - A string that holds a number ("1,200", "3/4") counts as that number; other strings are compared without regard to case
   and to runs of white space. A bool equals only a bool; None matches nothing; lists and tuples go element by element.
-- Expressions (a SymPy value, or a text such as "2*(x + 1)") are equal if `syntax/expressions.py` shows it, which runs
+- Expressions (a SymPy value, or a text such as "2*(x + 1)") are equal if `expressions.py` shows it, which runs
   none of the program's Python.
 
 A problem with `environment["function"]` asks for a function of that name: `environment["calls"]` are the arguments of

@@ -7,7 +7,7 @@ Gold is any of `environment["gold"]` or else `problem.program`, each run in a ch
 `problem.answer`, a list of rows on the given database, and that is all that is compared.
 
 The databases made are fillings of the schema or, without one, copies of the given database with changed rows
-(`symbol_llm/syntax/sql_fillings.py`; test-suite accuracy, Zhong et al. 2020). They hold what gold and the program
+(`fillings.py`; test-suite accuracy, Zhong et al. 2020). They hold what gold and the program
 compare columns with, one below and one above, texts with more or less to them, keys that match and that do not,
 doubles and ties; one filling has a row a table. One where gold fails, is costly, hangs on how ties are broken, or gives
 but NULL, zero or nothing does not count; hence none is empty, nor is it asked whether MAX of nothing is NULL or no row.
