@@ -21,7 +21,7 @@ from prometheus_client import Counter, Gauge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.vote import Answer, vote
-from symbol_llm import tasks
+from symbol_llm import families, tasks
 from symbol_llm.engines import Engine
 from symbol_llm.engines.prompts import messages
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
@@ -143,9 +143,9 @@ class Solver(kserve.Model):  # type: ignore[misc]
 
     def _ask(self, instance: Instance) -> Ask:
         task = tasks.get(instance.task or self.settings.task)
-        if bool(instance.script) != (task.family == "sql"):
+        if bool(instance.script) != ("script" in families.get(task.family).Environment.model_fields):
             raise InvalidInput(
-                f"script: tasks in sql need one and no other takes one; {task.name!r} is in {task.family}"
+                f"script: tasks that run on a database need one and no other takes one; {task.name!r} is in {task.family}"
             )
         problem = Problem.of(
             task=task.name,

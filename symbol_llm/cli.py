@@ -434,14 +434,16 @@ def judge(
     if answer is None and gold is None:
         raise InvalidInput("nothing to judge by: give --answer, --gold, or both")
     family = tasks.get(name).family if name else family or ""
-    known.get(family)
+    found = known.get(family)
     fields: dict[str, Any] = {"task": name or "command line", "family": family, "split": "test", "instruction": ""}
     needs = _json(environment)
     if not isinstance(needs, dict):
         raise InvalidInput(f"environment {environment!r}: expected a JSON object")
     fields |= {"question": question, "context": context, "environment": needs, "program": gold}
     fields["answer"] = None if answer is None else _json(answer, bare=True)
-    verdict = verify.judge(Problem.of(**fields, source="command line", licence=""), program.read(), Limits())
+    problem = Problem.of(**fields, source="command line", licence="")
+    known.needs(problem, found.Environment)
+    verdict = verify.judge(problem, program.read(), Limits())
     _show(ctx, {k: v for k, v in verdict.model_dump().items() if k not in ("candidate", "problem")})
     ctx.exit({"accepted": 0, "unscored": 3}.get(verdict.status, 1))
 
@@ -533,6 +535,21 @@ def tasks(ctx: click.Context) -> None:
             for t in sorted(known.all_tasks().values(), key=known.published_first)
         ],
     )
+
+
+@main.command()
+@click.argument("kind", type=click.Choice(["family", "task"]))
+@click.argument("name")
+@click.option("--folder", type=Folder, default=Path(), help="Where the package's folder is made; by default here.")
+@click.pass_context
+def new(ctx: click.Context, kind: Any, name: str, folder: Path) -> None:
+    """Write a package that adds the notation (family) or task NAME: it works as it is, tests included.
+
+    Change it, then `pip install ./NAME`; nothing of symbol-llm is edited.
+    """
+    from symbol_llm import scaffold
+
+    _show(ctx, [{"file": str(file)} for file in scaffold.create(kind, name, folder)])
 
 
 @main.command()

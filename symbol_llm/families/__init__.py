@@ -1,23 +1,32 @@
-"""Notations. One module each, found by its file name; none is imported before it is asked for.
+"""Notations. One module or package each, found by its name; none is imported before it is asked for.
 
-A family module has `VERSION`, `METRIC`, `canonical`, `run`, `score`, `mutants`, `EXAMPLES` (see `Family`). It may
-import `sandbox`, `toolchain`, `records`, `errors` and its own libraries; never another family, torch, mlflow or subprocess.
+A family provides what `Family` lists. It may import `notation`, `sandbox`, `ground` and its own libraries; never another
+family, torch, mlflow or subprocess. A family of another package is found by its entry point:
+
+    [project.entry-points."symbol_llm.families"]
+    roman = "roman_numerals.family"
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar, cast
+from importlib.metadata import entry_points
+from typing import NamedTuple, Protocol, Self, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, MissingDependency, Unparsable
+from symbol_llm.ground.files import explain
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 
 T = TypeVar("T")
+GROUP = "symbol_llm.families"
 
 
 class Result(NamedTuple):
@@ -47,12 +56,42 @@ class Example(NamedTuple):
     score: float | None
 
 
+class Needs(BaseModel):
+    """What judging needs besides program and gold. Each family has a subclass `Environment`; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def asks_for_a_value(self) -> bool:
+        """Say whether every program that gives the answer is right, so that a near miss may be right by chance."""
+        return False
+
+    def held_to(self, gold: str) -> Self | None:
+        """Return the environment in which programs are held against `gold` too; None where that makes no difference."""
+        del gold
+        return None
+
+
+N = TypeVar("N", bound=Needs)
+
+
+def needs(problem: Problem, kind: type[N]) -> N:
+    """Return the environment of `problem` as `kind`; InvalidInput names the key that is unknown, missing or malformed."""
+    try:
+        return kind.model_validate(problem.environment)
+    except ValidationError as e:
+        raise InvalidInput(f"problem {problem.id}: {explain(e, 'environment')}") from e
+
+
 class Family(Protocol):
-    """What every module here provides."""
+    """All that is known of a notation: a module here, or one that another package names as an entry point."""
 
     VERSION: int
     METRIC: str
     EXAMPLES: Sequence[Example]
+    Environment: type[Needs]
+
+    def program_of(self, reply: str) -> str:
+        """Return the program in a model's reply, empty if there is none; text alone, bounded by the reply's length."""
 
     def canonical(self, program: str) -> str:
         """Return a form in which equal strings mean equal programs; raise Unparsable with the position."""
@@ -78,8 +117,14 @@ def read_gold(problem: Problem, read: Callable[[str], T]) -> T:
 
 
 def names() -> list[str]:
-    """Return the families there are, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+    """Return the families there are, those of other packages among them, sorted."""
+    return sorted({m.name for m in pkgutil.iter_modules(__path__)} | _elsewhere().keys())
+
+
+@functools.cache
+def _elsewhere() -> dict[str, str]:
+    """Return the modules that installed packages name in the group `symbol_llm.families`, by family."""
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
 
 
 def available(name: str) -> bool:
@@ -93,11 +138,12 @@ def available(name: str) -> bool:
 
 def get(name: str) -> Family:
     """Return the module `name`; InvalidInput if unknown, MissingDependency if its library is not installed."""
-    if f"{__name__}.{name}" not in sys.modules and name not in names():
+    module = _elsewhere().get(name, f"{__name__}.{name}")
+    if module not in sys.modules and name not in names():
         raise InvalidInput(f"unknown family {name!r}; have {', '.join(names())}")
     try:
-        return cast(Family, importlib.import_module(f"{__name__}.{name}"))
+        return cast(Family, importlib.import_module(module))
     except ModuleNotFoundError as e:
         raise MissingDependency(
-            f"family {name!r} needs the module {e.name!r}: pip install -c constraints.txt 'symbol-llm[families]'"
+            f"family {name!r} needs the module {e.name!r}: pip install 'symbol-llm[families]'"
         ) from e

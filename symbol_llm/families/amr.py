@@ -21,16 +21,17 @@ import logging
 import random
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import penman  # type: ignore[import-untyped]
 from penman.models.amr import model as AMR  # type: ignore[import-untyped]
+from pydantic import Field
 
-from symbol_llm.families import Example, Ran, Result, read_gold
-from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
+from symbol_llm.families import Example, Needs, Ran, Result, needs, read_gold
+from symbol_llm.ground.errors import LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
-from symbol_llm.notation import refinement
+from symbol_llm.notation import refinement, replies
 
 VERSION = 1
 METRIC = "Smatch F1"
@@ -58,6 +59,16 @@ class Graph(NamedTuple):
     """(variable, role, variable)."""
 
 
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    threshold: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0
+    """Smatch F1 from which a graph is accepted."""
+
+
+program_of = replies.up_to_a_blank_line
+
+
 def canonical(program: str) -> str:
     """Return the graph on one line, its variables v1, v2 ... and its roles in an order that no old name touches."""
     return _print(_parse(program))
@@ -70,9 +81,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the graph is that of `problem.program` or its Smatch F1 reaches the threshold, else the F1."""
-    threshold = problem.environment.get("threshold", 1.0)
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
-        raise InvalidInput(f"problem {problem.id}: threshold {threshold!r}; expected a number in (0, 1]")
+    threshold = needs(problem, Environment).threshold
     gold = read_gold(problem, _parse)
     graph = _parse(program)
     f1 = 1.0 if _print(graph) == _print(gold) else smatch(graph, gold)

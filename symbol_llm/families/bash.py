@@ -23,11 +23,11 @@ from typing import Any
 import tree_sitter_bash
 from tree_sitter import Language, Node
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
-from symbol_llm.notation import grammar
+from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form
 
 VERSION = 2
@@ -40,6 +40,16 @@ COMMUTING = {
     "cut": "s", "tr": "cds", "tee": "ai", "touch": "acm", "uname": "asnrvmpio", "netstat": "alntupre",
     "rsync": "avzruht", "comm": "123", "id": "urn", "file": "bikLz", "rmdir": "pv", "tail": "fqv", "xargs": "0rtp",
 }  # fmt: skip
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    gold: tuple[str, ...] = ()
+    """Right commands; none: the problem's program alone."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -55,7 +65,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if `program` has the form of a gold command, else 0.0."""
-    golds = problem.environment.get("gold") or ([problem.program] if problem.program else [])
+    golds = needs(problem, Environment).gold or ([problem.program] if problem.program else [])
     forms, isolation = _forms([program, *golds], limits)
     if not golds or any(form.fault for form in forms[1:]):
         faults = "; ".join(form.fault for form in forms[1:] if form.fault)

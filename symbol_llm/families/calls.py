@@ -31,10 +31,11 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 1
 METRIC = "all calls as allowed, by BFCL's rules"
@@ -68,6 +69,16 @@ class Function(NamedTuple):
 
     arguments: frozenset[str]
     required: frozenset[str]
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    functions: list[Any] | None = None
+    """The functions that may be called, as JSON Schema describes them; None: any."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -147,7 +158,7 @@ def _near(value: Any) -> Iterator[Any]:
 
 
 def _functions(problem: Problem) -> dict[str, Function] | None:
-    described = problem.environment.get("functions")
+    described = needs(problem, Environment).functions
     if described is None:
         return None
     functions = {}

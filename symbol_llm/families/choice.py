@@ -23,10 +23,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 2
 METRIC = "exact match"
@@ -35,6 +36,16 @@ MAX_CHARS = 10_000
 """Of a reply that begins with a letter and explains it; other answers are far shorter."""
 MAX_PASSES = 10
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    options: dict[str, Any] | list[Any] | None = None
+    """Texts, letters, or texts by letter; None: any answer."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -190,7 +201,7 @@ _DENIED = re.compile(
 
 def _options(problem: Problem) -> dict[str, str] | None:
     """Return the options by letter; texts are empty where only letters are given."""
-    given: Any = problem.environment.get("options")
+    given = needs(problem, Environment).options
     if given is None:
         return None
     if isinstance(given, Mapping):

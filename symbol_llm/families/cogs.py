@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from symbol_llm.families import Example, Ran, Result, read_gold
+from symbol_llm.families import Example, Needs, Ran, Result, read_gold
 from symbol_llm.ground.errors import LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
-from symbol_llm.notation import refinement
+from symbol_llm.notation import refinement, replies
 
 VERSION = 1
 METRIC = "exact match up to variable names"
@@ -46,6 +46,13 @@ class Form(NamedTuple):
     """The first variables, as many as there are, are bound by LAMBDA, in this order."""
     atoms: frozenset[Atom]
     name: str = ""
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold: nothing."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:

@@ -9,16 +9,27 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 1
 METRIC = "exact sequence of actions"
 
 VOCABULARY = ("I_TURN_LEFT", "I_TURN_RIGHT", "I_WALK", "I_LOOK", "I_RUN", "I_JUMP")
 _ACTION = re.compile(r"[A-Za-z0-9_]+")
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    vocabulary: tuple[str, ...] = VOCABULARY
+    """The actions there are."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -34,14 +45,14 @@ def canonical(program: str) -> str:
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the actions; Unparsable at the first unknown one."""
-    return Ran(" ".join(_read(program, problem.environment.get("vocabulary", VOCABULARY))))
+    return Ran(" ".join(_read(program, needs(problem, Environment).vocabulary)))
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the actions are those of `problem.answer`, else 0.0; Unparsable at the first unknown action."""
     if not isinstance(problem.answer, str):
         raise InvalidInput(f"problem {problem.id}: answer {problem.answer!r}; expected a sequence of actions")
-    vocabulary = problem.environment.get("vocabulary", VOCABULARY)
+    vocabulary = needs(problem, Environment).vocabulary
     actions = _read(program, vocabulary)
     return Result(float(actions == _read(problem.answer, vocabulary)), " ".join(actions))
 

@@ -34,10 +34,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
 VERSION = 1
@@ -63,6 +64,20 @@ class Program(NamedTuple):
     options: dict[str, Formula]
 
 
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    options: tuple[str, ...] | None = None
+    """Letters that a program must define; None: any."""
+    n_constraints: int = 1
+    """Different constraints that a program must have, at least."""
+    program: str | None = None
+    """Gold that a program is held against."""
+
+
+program_of = replies.up_to_a_blank_line
+
+
 def canonical(program: str) -> str:
     """Return the sections with names, constraints and options sorted, and commutative operands too."""
     return _print(_parse(program))
@@ -71,16 +86,16 @@ def canonical(program: str) -> str:
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the letter of the option that must hold, or why there is none that counts."""
     parsed = _parse(program)
-    environment = problem.environment
-    if "options" in environment and sorted(parsed.options) != sorted(environment["options"]):
-        return Ran(None, f"options {', '.join(parsed.options)} instead of {', '.join(environment['options'])}")
+    environment = needs(problem, Environment)
+    if environment.options is not None and sorted(parsed.options) != sorted(environment.options):
+        return Ran(None, f"options {', '.join(parsed.options)} instead of {', '.join(environment.options)}")
     parts = (part for c in parsed.constraints for part in (c[1:] if c[0] == "and" else [c]))
-    if len({_show(_normal(part)) for part in parts}) < environment.get("n_constraints", 1):
+    if len({_show(_normal(part)) for part in parts}) < environment.n_constraints:
         return Ran(None, "too few constraints")
     args: dict[str, Any] = {"program": parsed._asdict(), "gold": None}
-    if "program" in environment:
+    if environment.program is not None:
         try:
-            args["gold"] = _parse(environment["program"])._asdict()
+            args["gold"] = _parse(environment.program)._asdict()
         except Unparsable as e:  # gold is ours
             raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
     outcome = executor.run(f"{__name__}:decide", args, limits)

@@ -22,10 +22,11 @@ from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.notation.logic import Formula, Names, normal, parse, printed, satisfiable, to_z3, without_comment
 from symbol_llm.sandbox import executor
 
@@ -44,6 +45,16 @@ class Formulas(NamedTuple):
     names: Names
 
 
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    symbols: tuple[str, ...] | None = None
+    """Names that a program may use; None: any, which are aligned with gold's."""
+
+
+program_of = replies.up_to_a_blank_line
+
+
 def canonical(program: str) -> str:
     """Return the formulas with bound variables numbered, operands of commutative operators sorted, lines sorted."""
     return "\n".join(sorted({normal(formula) for formula in _parse(program).lines}))
@@ -53,7 +64,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the normal form; nothing is run, so `limits` has no say."""
     del limits
     formulas = _parse(program)
-    formulas.names.check(problem.environment.get("symbols"))
+    formulas.names.check(needs(problem, Environment).symbols)
     return Ran("\n".join(sorted({normal(formula) for formula in formulas.lines})))
 
 
@@ -61,7 +72,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if `program` is equivalent to the gold program once names are aligned, else 0.0; the value is the LE."""
     gold = _gold(problem)
     given = _parse(program)
-    given.names.check(problem.environment.get("symbols"))
+    given.names.check(needs(problem, Environment).symbols)
     args = {
         "gold": _joined(gold.lines),
         "given": _renamed(_joined(given.lines), _alignment(given.names, gold.names, MIN_SIMILARITY)),

@@ -24,10 +24,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from symbol_llm.families import Example, Ran, Result, read_gold
+from symbol_llm.families import Example, Needs, Ran, Result, read_gold
 from symbol_llm.ground.errors import Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 1
 METRIC = "exact match of sets; F1 below it"
@@ -61,6 +62,13 @@ _ARGUMENTS: Mapping[str, Sequence[int]] = {
 }  # fmt: skip
 _UNORDERED = ("Equals", "Parallel", "Perpendicular", "Line", "Add", "Mul", "SumOf", "Triangle")
 _REVERSIBLE = ("Angle", "Arc")
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold: nothing."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:

@@ -32,16 +32,28 @@ from typing import Any, NoReturn
 import tree_sitter_go
 from tree_sitter import Language, Node
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
-from symbol_llm.notation import grammar
+from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form, Plan, Rules
 from symbol_llm.sandbox import toolchain
 
 VERSION = 3
 METRIC = "normal form, or execution of tests"
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    test: str | None = None
+    """The tests of MBXP; None: gold's form is compared."""
+    entry_point: str | None = None
+    """Function that a program must define."""
+
+
+program_of = replies.whole
 
 
 def canonical(program: str) -> str:
@@ -60,14 +72,15 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
     Gold is needed only where there are no tests.
     """
-    gold, test = problem.program, problem.environment.get("test")
+    environment = needs(problem, Environment)
+    gold, test = problem.program, environment.test
     forms, isolation = _forms([program] if gold is None else [program, gold], limits)
     has_gold = gold is not None and not forms[1].fault
     if not test and not has_gold:
         raise InvalidInput(f"problem {problem.id}: no gold program that parses: {gold and forms[1].fault}")
     if has_gold and forms[0].normal == forms[1].normal:
         return Result(1.0, forms[0].normal, isolation)
-    entry_point = problem.environment.get("entry_point")
+    entry_point = environment.entry_point
     if not test or (entry_point and entry_point not in forms[0].normal.split(" ")):
         return Result(0.0, forms[0].normal, isolation)
     return _pass(program, forms[0].note, test, limits)

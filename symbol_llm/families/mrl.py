@@ -18,10 +18,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from symbol_llm.families import Example, Ran, Result, read_gold
+from symbol_llm.families import Example, Needs, Ran, Result, read_gold
 from symbol_llm.ground.errors import Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 1
 METRIC = "exact match of terms"
@@ -68,6 +69,13 @@ class Term(NamedTuple):
 
     text: str
     arguments: tuple[Term, ...] = ()
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold: nothing."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:

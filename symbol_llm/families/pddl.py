@@ -25,11 +25,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from symbol_llm.families import Example, Ran, Result, read_gold
+from symbol_llm.families import Example, Needs, Ran, Result, needs, read_gold
 from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
-from symbol_llm.notation import strips
+from symbol_llm.notation import replies, strips
 from symbol_llm.notation.strips import Domain, Formula, Instance, show, show_types
 
 VERSION = 1
@@ -37,6 +37,18 @@ METRIC = "same problem up to renaming"
 
 MAX_WORK = 3_000_000
 """Edges looked at in search of a renaming, some seconds."""
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    domain: str | None = None
+    """Text of the domain file; None: none is known."""
+    fixed_names: bool = False
+    """Objects must be called as in gold."""
+
+
+program_of = replies.whole
 
 
 def canonical(program: str) -> str:
@@ -54,7 +66,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     domain = _domain(problem)
     found = strips.read_instance(program, domain)
     gold = read_gold(problem, lambda text: strips.read_instance(text, domain))
-    difference = _difference(found, gold, fixed_names=bool(problem.environment.get("fixed_names")))
+    difference = _difference(found, gold, fixed_names=needs(problem, Environment).fixed_names)
     return Result(float(not difference), difference or "the same problem")
 
 
@@ -120,7 +132,7 @@ _OPERATORS = ("atom", "=", "not", "and", "or", "imply", "forall", "exists")
 
 
 def _domain(problem: Problem) -> Domain | None:
-    text = problem.environment.get("domain")
+    text = needs(problem, Environment).domain
     if text is None:
         return None
     try:

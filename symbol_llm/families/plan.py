@@ -24,11 +24,11 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
-from symbol_llm.notation import strips
+from symbol_llm.notation import replies, strips
 from symbol_llm.notation.strips import Domain, Formula, Instance, Names, Node, Types, expected, show
 
 VERSION = 1
@@ -63,6 +63,20 @@ class Task(NamedTuple):
     names: Names
 
 
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    domain: str
+    """Text of the domain file."""
+    problem: str
+    """Text of the problem file."""
+    names: dict[str, str] = {}
+    """What plans may call the objects."""
+
+
+program_of = replies.up_to_a_blank_line
+
+
 def canonical(program: str) -> str:
     """Return the actions in lower case, one a line, without numbers and comments."""
     return "\n".join(str(step) for step in _steps(program))
@@ -70,13 +84,13 @@ def canonical(program: str) -> str:
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return that the goal is reached, or where and why the plan fails."""
-    fault = _simulate(program, _task(problem), problem.environment.get("names", {}))
+    fault = _simulate(program, _task(problem), needs(problem, Environment).names)
     return Ran(None, fault) if fault else Ran("the goal is reached")
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if `program` can be run from the initial state and the goal holds at its end, else 0.0."""
-    task, names = _task(problem), problem.environment.get("names", {})
+    task, names = _task(problem), needs(problem, Environment).names
     fault = _simulate(program, task, names)
     if problem.program:
         try:
@@ -135,11 +149,9 @@ def _read(domain_text: str, problem_text: str) -> Task:
 
 
 def _task(problem: Problem) -> Task:
-    texts = [problem.environment.get(name) for name in ("domain", "problem")]
-    if not all(isinstance(text, str) for text in texts):
-        raise InvalidInput(f"problem {problem.id}: environment needs the texts `domain` and `problem`")
+    environment = needs(problem, Environment)
     try:
-        return _read(*texts)
+        return _read(environment.domain, environment.problem)
     except Unparsable as e:  # both are ours
         raise InvalidInput(f"problem {problem.id}: {e}") from e
 

@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Self
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.notation.logic import (
     Formula,
     Names,
@@ -58,6 +59,28 @@ class Theory(NamedTuple):
     names: Names
 
 
+ENDS = re.compile(r"^(?:query|goal)[ \t]*:.*$", re.MULTILINE | re.IGNORECASE)
+"""Nothing of a theory follows its query."""
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    symbols: tuple[str, ...] | None = None
+    """Names that a theory may use; None: any."""
+    n_premises: int = 1
+    """Different premises that a theory must have, at least."""
+    theory: str | None = None
+    """Gold that a theory is held against."""
+
+    def held_to(self, gold: str) -> Self:
+        """Return the environment in which theories are held against `gold`, not by their label alone."""
+        return self.model_copy(update={"theory": gold})
+
+
+program_of = replies.up_to(ENDS)
+
+
 def canonical(program: str) -> str:
     """Return the formulas with bound variables numbered, operands of commutative operators sorted, premises sorted."""
     theory = _parse(program)
@@ -68,13 +91,14 @@ def canonical(program: str) -> str:
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the label that Z3 finds, or why it is worthless by the guards above."""
     theory = _parse(program)
-    declared = problem.environment.get("symbols")
+    environment = needs(problem, Environment)
+    declared = environment.symbols
     theory.names.check(declared)
-    if len({normal(premise) for premise in theory.premises}) < problem.environment.get("n_premises", 1):
+    if len({normal(premise) for premise in theory.premises}) < environment.n_premises:
         return Ran(None, "too few premises")
     args: dict[str, Any] = {"premises": theory.premises, "query": theory.query, "theory": None}
-    if "theory" in problem.environment:
-        gold = _parse(problem.environment["theory"])
+    if environment.theory is not None:
+        gold = _parse(environment.theory)
         args["theory"] = {"premises": gold.premises, "query": gold.query}
     outcome = executor.run(f"{__name__}:decide", args, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
@@ -116,7 +140,7 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
         yield "\n".join([*map(printed, premises), f"query: {printed(query)}"])
 
 
-def _known(theory: Theory, declared: list[str] | None) -> set[str]:
+def _known(theory: Theory, declared: Sequence[str] | None) -> set[str]:
     return {name for premise in theory.premises for name in predicates(premise)} | set(declared or ())
 
 

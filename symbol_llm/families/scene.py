@@ -33,10 +33,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 2
 METRIC = "execution accuracy, else exact match"
@@ -63,6 +64,16 @@ class Tree(NamedTuple):
     def __str__(self) -> str:
         argument = f"[{self.argument}]" if self.argument else ""
         return f"{self.function}{argument}({', '.join(map(str, self.inputs))})"
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    scene: dict[str, Any] | None = None
+    """The scene graph, as CLEVR or GQA have it; None: normal forms are compared."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -385,7 +396,7 @@ class _UndefinedError(Exception):
 
 
 def _scene(problem: Problem) -> Scene | None:
-    given = problem.environment.get("scene")
+    given = needs(problem, Environment).scene
     if given is None:
         return None
     try:

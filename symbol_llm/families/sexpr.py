@@ -34,10 +34,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from symbol_llm.families import Example, Ran, Result, read_gold
+from symbol_llm.families import Example, Needs, Ran, Result, needs, read_gold
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 1
 METRIC = "exact match / F1 of answers"
@@ -61,6 +62,18 @@ Step = tuple[str, bool]
 Chain = tuple[Step, ...]
 Value = tuple[str, Any]
 """("name", text), ("number", float), or ("date", year, month ...)."""
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    graph: list[Any] | None = None
+    """Rows of [subject, relation, object]; None: normal forms are compared."""
+    now: str = NOW
+    """The date that NOW means."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -341,7 +354,7 @@ class _World:
             self._links.setdefault((relation, False), {}).setdefault(subject, set()).add(thing)
             self._links.setdefault((relation, True), {}).setdefault(thing, set()).add(subject)
             self._values.add(thing)
-        self._now = _date(problem.environment.get("now", NOW))
+        self._now = _date(needs(problem, Environment).now)
         self._steps_left = MAX_STEPS
 
     def answers(self, expr: Expr) -> frozenset[Value]:
@@ -419,7 +432,7 @@ def _turned(chain: Chain) -> Chain:
 
 
 def _graph(problem: Problem) -> list[tuple[Value, str, Value]] | None:
-    rows = problem.environment.get("graph")
+    rows = needs(problem, Environment).graph
     if rows is None:
         return None
     graph = []

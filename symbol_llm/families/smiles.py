@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result
 from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
 VERSION = 1
@@ -46,6 +47,13 @@ class Molecule(NamedTuple):
     canonical: str
     bits: frozenset[int]
     isolation: str
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold: nothing."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from symbol_llm.families import Example, Ran, Result, read_gold
-from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.families import Example, Needs, Ran, Result, needs, read_gold
+from symbol_llm.ground.errors import Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 1
 METRIC = "exact match of trees"
@@ -34,6 +35,16 @@ class Node(NamedTuple):
     label: str
     """With its kind: `IN:CREATE_ALARM`, `SL:DATE_TIME`."""
     children: list[Node | str]
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    order: Literal["ordered", "free"] = "ordered"
+    """Whether slots stand in the order of the question."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -94,10 +105,7 @@ def _end(tokens: list[str], start: int) -> int:
 
 
 def _is_free(problem: Problem) -> bool:
-    order = problem.environment.get("order", "ordered")
-    if order not in ("ordered", "free"):
-        raise InvalidInput(f"problem {problem.id}: order {order!r}; expected 'ordered' or 'free'")
-    return bool(order == "free")
+    return needs(problem, Environment).order == "free"
 
 
 _TOKEN = re.compile(r"\[[^\s\[\]]*|\]|[^\s\[\]]+")

@@ -20,12 +20,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from symbol_llm.families import Example, Ran, Result
+from pydantic import Field
+
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 
 VERSION = 1
 METRIC = "set F1"
@@ -37,6 +40,18 @@ class Triple(NamedTuple):
     relation: str
     subject: str
     object: str
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    threshold: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0
+    """F1 from which a set is accepted."""
+    relations: tuple[str, ...] | None = None
+    """The ontology's relations; None: any."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -51,9 +66,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the triples are gold's or their F1 reaches the threshold, else the F1."""
-    threshold = problem.environment.get("threshold", 1.0)
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
-        raise InvalidInput(f"problem {problem.id}: threshold {threshold!r}; expected a number in (0, 1]")
+    threshold = needs(problem, Environment).threshold
     gold = _normal(_gold(problem))
     found = _normal(_parse(program, _relations(problem)))
     n_right = len(found & gold)
@@ -110,7 +123,7 @@ def _gold(problem: Problem) -> Sequence[Triple]:
 
 
 def _relations(problem: Problem) -> Sequence[str] | None:
-    return problem.environment.get("relations")
+    return needs(problem, Environment).relations
 
 
 def _normal(triples: Sequence[Triple]) -> set[Triple]:

@@ -89,12 +89,13 @@ def read_records(path: Path, kind: type[R], on_fault: Fault | None = None) -> It
             yield row
 
 
-def explain(error: ValidationError) -> str:
-    """Return the first fault of a pydantic error as `field: message, got value`."""
+def explain(error: ValidationError, whole: str = "row") -> str:
+    """Return the first fault of a pydantic error as `field: message, got value`; `whole` stands for what has the fields."""
     first = error.errors()[0]
-    place = ".".join(str(p) for p in first["loc"]) or "row"
+    place = ".".join(str(p) for p in first["loc"]) or whole
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {str(first['input'])[:80]!r}{more}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {said[:1].lower()}{said[1:]}, got {str(first['input'])[:80]!r}{more}"
 
 
 def write_records(path: Path, rows: Iterable[BaseModel]) -> int:

@@ -164,8 +164,19 @@ def _try(
 
 def _asks_for_a_value(problem: Problem) -> bool:
     """Say whether nothing but a value is asked for, of which there are many."""
-    more = problem.environment.keys() & {"function", "compare"}
-    return problem.family == "python" and problem.answer is not None and not more
+    return problem.answer is not None and _environment(problem).asks_for_a_value()
+
+
+def _environment(problem: Problem) -> families.Needs:
+    return families.needs(problem, families.get(problem.family).Environment)
+
+
+def _held(problem: Problem) -> Problem | None:
+    """Return `problem` where its own gold is held against programs; None where that makes no difference."""
+    held = _environment(problem).held_to(problem.program or "")
+    if held is None:
+        return None
+    return problem.model_copy(update={"environment": held.model_dump(exclude_unset=True, by_alias=True)})
 
 
 def _same(mutant: Verdict, gold: Verdict) -> bool:
@@ -175,16 +186,13 @@ def _same(mutant: Verdict, gold: Verdict) -> bool:
 
 
 def _try_held(tried: _Tried, problems: list[Problem], limits: Limits, seed: int) -> list[_Tried]:
-    """Return what becomes of the same mutants of theories where gold is held against them."""
-    if tried.family != "rules":
-        return []
+    """Return what becomes of the same mutants where gold is held against them."""
     accepted = {verdict.problem for verdict in tried.golds if verdict.status == "accepted"}
     start = time.monotonic()
-    held = [
-        (row.model_copy(update={"environment": {**row.environment, "theory": row.program}}), candidate)
-        for row, candidate in _mutants((row for row in problems if row.id in accepted), seed)
-    ]
-    mutants = tuple(verify.judge_all(held, limits))
+    rows = [held for row in problems if row.id in accepted and (held := _held(row))]
+    if not rows:
+        return []
+    mutants = tuple(verify.judge_all(_mutants(rows, seed), limits))
     seconds = time.monotonic() - start
     data = f"{tried.data}, held to gold"
     return [_Tried(family=tried.family, data=data, golds=(), mutants=mutants, n_same=0, seconds=seconds)]

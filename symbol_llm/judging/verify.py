@@ -15,7 +15,6 @@ from symbol_llm import families
 from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Candidate, Problem, Verdict, content_id
-from symbol_llm.judging import extract
 
 MAX_PROGRAM_CHARS = 65536
 AHEAD = 16
@@ -99,8 +98,10 @@ def execute(problem: Problem, reply: str, limits: Limits) -> Execution:
     start = time.monotonic()
     program = None
     try:
-        program = _program(problem, reply)
-        ran = families.get(problem.family).run(program, problem, limits)
+        family = families.get(problem.family)
+        families.needs(problem, family.Environment)
+        program = _program(family, reply)
+        ran = family.run(program, problem, limits)
     except Exception as e:  # as in `judge`
         status, detail = _explain(e, problem)
         level = getattr(e, "isolation", "none")
@@ -115,7 +116,8 @@ def _judge(problem: Problem, reply: str, limits: Limits, found: dict[str, Any]) 
     """Fill `found` step by step, so that what was known before a failure is kept."""
     family = families.get(problem.family)
     found["verifier"] = f"{problem.family}@{family.VERSION}"
-    found["program"] = program = _program(problem, reply)
+    families.needs(problem, family.Environment)
+    found["program"] = program = _program(family, reply)
     found["canonical"] = content_id(problem.family, family.canonical(program))
     result = family.score(program, problem, limits)
     accepted = result.score >= 1.0
@@ -124,8 +126,8 @@ def _judge(problem: Problem, reply: str, limits: Limits, found: dict[str, Any]) 
     found |= {"value": result.value and result.value[:MAX_TEXT], "isolation": result.isolation}
 
 
-def _program(problem: Problem, reply: str) -> str:
-    program = extract.program(reply.encode(errors="replace").decode(), problem.family)
+def _program(family: families.Family, reply: str) -> str:
+    program = family.program_of(reply.encode(errors="replace").decode())
     if not program:
         raise Unparsable("the reply holds no program")
     if len(program) > MAX_PROGRAM_CHARS:

@@ -1,4 +1,6 @@
-"""Tasks. One module a domain; each lists its `TASKS`. None is imported before it is asked for.
+"""Tasks. One module or package a domain; each lists its `TASKS`. None is imported before it is asked for.
+
+A domain of another package is found by its entry point in the group `symbol_llm.tasks`.
 
 A task names its notation, words its instruction, reads its public source and may generate true problems. It does not
 judge (`verify.py`) and does not split or de-duplicate (`collect.py`).
@@ -7,13 +9,16 @@ judge (`verify.py`) and does not split or de-duplicate (`collect.py`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import pkgutil
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +31,7 @@ Reader = Callable[[Path], Iterator[Problem]]
 """Takes the data set's own folder (`DIR/<family>/<data set>`), yields its rows; the official test rows have split `test`."""
 Generator = Callable[[random.Random, int], Problem]
 """Takes a level, 1 (easy) to 3 (hard), and makes one true problem with gold; its split is `train`, `collect` decides it."""
+GROUP = "symbol_llm.tasks"
 LEVELS = (1, 2, 3)
 PUBLISHED = 34
 
@@ -127,20 +133,28 @@ class GeneralSource(NamedTuple):
 
 def domains() -> list[str]:
     """Return the symbolic domains, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "general")
+    here = {m.name for m in pkgutil.iter_modules(__path__)} - {"general"}
+    return sorted(here | _elsewhere().keys())
+
+
+@functools.cache
+def _elsewhere() -> dict[str, str]:
+    """Return the modules that installed packages name in the group `symbol_llm.tasks`, by domain."""
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
 
 
 def in_domain(domain: str) -> tuple[Task, ...]:
     """Return the tasks of `domain`; InvalidInput lists what there is."""
     if domain not in domains():
         raise InvalidInput(f"unknown domain {domain!r}; have {', '.join(domains())}")
-    tasks: tuple[Task, ...] = importlib.import_module(f"{__name__}.{domain}").TASKS
+    tasks: tuple[Task, ...] = importlib.import_module(_elsewhere().get(domain, f"{__name__}.{domain}")).TASKS
     return tasks
 
 
-def all_tasks() -> dict[str, Task]:
+@functools.cache
+def all_tasks() -> Mapping[str, Task]:
     """Return every task by name, in the order of domains."""
-    return {task.name: task for domain in domains() for task in in_domain(domain)}
+    return MappingProxyType({task.name: task for domain in domains() for task in in_domain(domain)})
 
 
 def published_first(task: Task) -> tuple[int, str]:
@@ -148,9 +162,10 @@ def published_first(task: Task) -> tuple[int, str]:
     return (task.published.number if task.published else PUBLISHED + 1, task.name)
 
 
-def domain_of() -> dict[str, str]:
+@functools.cache
+def domain_of() -> Mapping[str, str]:
     """Return each task's domain."""
-    return {task.name: domain for domain in domains() for task in in_domain(domain)}
+    return MappingProxyType({task.name: domain for domain in domains() for task in in_domain(domain)})
 
 
 def get(name: str) -> Task:

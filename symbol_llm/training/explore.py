@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from symbol_llm import tasks
+from symbol_llm import families, tasks
 from symbol_llm.engines import Completion, Engine, prompts
 from symbol_llm.ground.files import Ledger
 from symbol_llm.ground.params import Explore
 from symbol_llm.ground.progress import track
 from symbol_llm.ground.records import Candidate, Messages, Origin, Problem, Verdict, content_id
-from symbol_llm.judging import extract, verify
+from symbol_llm.judging import verify
 
 Key = tuple[str, Origin, int]
 """Problem id, origin, index."""
@@ -100,7 +100,7 @@ def _explore_group(found: Explored, group: Sequence[Problem], engine: Engine, pa
         )
     if params.refine and not _complete(found, group, "refine", params.k):
         firsts = [(p, c) for p in group for c in found.of(p, "explore", params.k)]
-        asked = [prompts.repair_messages(p, extract.program(c.reply, p.family) or c.reply) for p, c in firsts]
+        asked = [prompts.repair_messages(p, families.get(p.family).program_of(c.reply) or c.reply) for p, c in firsts]
         repairs = _sample(engine, asked, 1, seed + 1, params)
         found.add(_candidate(p, "refine", c.index, row[0]) for (p, c), row in zip(firsts, repairs, strict=True))
     found.judge(group, "explore", params)

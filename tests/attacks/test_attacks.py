@@ -27,11 +27,7 @@ from tests.problems import problem
 
 CORPUS = Path(__file__).parent / "corpus"
 KINDS = ("escape", "forge", "exhaust", "cheat")
-FAMILIES = (
-    "python", "sql", "rules", "fol", "commands", "amr", "triples", "top", "calls", "mrl", "sexpr", "cogs",
-    "pddl", "plan", "csp", "scene", "geometry", "smiles", "choice", "regex", "bash", "java", "go", "sparql", "cypher",
-    "lispress",
-)  # fmt: skip
+FAMILIES = {name for name in families.names() if families.get(name).__name__.startswith("symbol_llm.")}  # type: ignore[attr-defined]
 ENTRIES = [(kind, entry) for kind in KINDS for entry in yaml.safe_load((CORPUS / f"{kind}.yaml").read_text())]
 TIMEOUT_S = {"exhaust": 1.0}
 PATIENCE = Limits(timeout_s=20)
@@ -74,16 +70,11 @@ def test_attack_is_contained_and_the_next_sample_is_judged_right(kind: str, entr
     assert not survivors()
 
 
-TRIFLES = {
-    "java": "class A { static int f(int n) { return 0; } }",
-    "go": "package main\nfunc f(n int) int { return 0 }",
-}
-
-
 @functools.cache
 def skip_or_warm_up(family: str, test: str) -> None:
     """Skip where the tests cannot be run; else have it worked out what they want, which happens once."""
-    verdict = judge(problem(family, environment={"test": test}), TRIFLES[family], PATIENCE)
+    other = next(example for example in families.get(family).EXAMPLES if example.score == 0)
+    verdict = judge(problem(family, environment={"test": test}), other.program, PATIENCE)
     if verdict.status == "unscored":
         pytest.skip(verdict.detail)
     assert verdict.status == "rejected"
@@ -119,7 +110,7 @@ def _sandboxed() -> Iterator[int]:
 
 def test_the_corpus_covers_every_kind_and_family_under_names_of_their_own() -> None:
     assert len(ENTRIES) >= 150
-    assert {entry["family"] for _, entry in ENTRIES} == set(FAMILIES)
+    assert {entry["family"] for _, entry in ENTRIES} == FAMILIES
     assert {kind for kind, _ in ENTRIES} == set(KINDS)
     assert [n for n, count in Counter(entry["name"] for _, entry in ENTRIES).items() if count > 1] == []
     known = {"name", "family", "program", "answer", "gold", "environment", "repeat", "finding"}

@@ -90,7 +90,7 @@ def test_a_problem_may_accept_less_than_equality() -> None:
 
 @pytest.mark.parametrize("threshold", [0, 1.5, True, "0.8", None])
 def test_a_threshold_that_is_none_is_our_fault(threshold: Any) -> None:
-    with pytest.raises(InvalidInput, match="expected a number in"):
+    with pytest.raises(InvalidInput, match="threshold: input should be "):
         score(GOLD, problem(threshold=threshold), Limits())
 
 

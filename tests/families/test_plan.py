@@ -148,7 +148,7 @@ def test_a_domain_that_cannot_be_simulated_is_our_fault(domain: str) -> None:
 
 
 def test_a_plan_without_texts_to_run_it_on_is_our_fault() -> None:
-    with pytest.raises(InvalidInput, match="environment needs the texts"):
+    with pytest.raises(InvalidInput, match="domain: field required"):
         run("(wash)", make("plan", answer=True), LIMITS)
 
 

@@ -166,7 +166,7 @@ def test_equal_languages_run_to_equal_values() -> None:
 
 
 def test_an_unknown_dialect_and_a_broken_gold_are_our_fault() -> None:
-    with pytest.raises(InvalidInput, match="dialect 'perl'"):
+    with pytest.raises(InvalidInput, match="dialect: input should be 'python' or 'nl-rx', got 'perl'"):
         score("a", problem("a", dialect="perl"), LIMITS)
     assert judge(problem("a(", dialect="nl-rx"), "a", LIMITS).status == "unscored"
     assert judge(problem(r"(a)\1"), "a", LIMITS).status == "unscored"

@@ -64,7 +64,7 @@ def test_free_order_holds_at_each_level_and_never_for_words() -> None:
 
 def test_what_is_ours_to_mend_is_our_fault() -> None:
     for given_problem, detail in [
-        (problem(order="any"), "order 'any'; expected 'ordered' or 'free'"),
+        (problem(order="any"), "order: input should be 'ordered' or 'free', got 'any'"),
         (problem(None), "has no gold program"),
         (problem("[IN:A"), "gold program: the text ends"),
     ]:

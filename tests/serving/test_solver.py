@@ -193,11 +193,11 @@ BAD = {
     ),
     "a script for no database": (
         {"question": "1?", "script": "SELECT 1"},
-        "script: tasks in sql need one and no other",
+        "script: tasks that run on a database need one and no other",
     ),
     "no script": (
         {"question": "1?", "task": "table_questions"},
-        "script: tasks in sql need one and no other takes one",
+        "script: tasks that run on a database need one and no other takes one",
     ),
     "no object": ("1?", "instances.0: input should be a valid dictionary"),
 }

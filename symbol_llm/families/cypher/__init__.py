@@ -21,12 +21,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result
 from symbol_llm.families.cypher.parser import KEYWORDS, TOKEN, Tree, nodes, parse, printed_name
 from symbol_llm.families.cypher.scopes import resolve
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.notation.refinement import least_text
 
 VERSION = 1
@@ -34,6 +35,13 @@ METRIC = "normal form"
 
 MAX_VISITED = 200_000
 """Nodes of a query's tree, printed over and over, that may be spent on naming its variables."""
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold: nothing."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:

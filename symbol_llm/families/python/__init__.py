@@ -29,14 +29,15 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from symbol_llm.families import Example, Ran, Result, read_gold
+from symbol_llm.families import Example, Needs, Ran, Result, needs, read_gold
 from symbol_llm.families.python import expressions
 from symbol_llm.families.python.expressions import close
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor, interpreter
 from symbol_llm.sandbox.interpreter import MAX_DEPTH
 
@@ -49,6 +50,36 @@ REFLECTION = {
     "__annotations__", "__class__", "__globals__",
 }  # fmt: skip
 """A program that uses one of these may depend on its own names; it is compared as written."""
+_SETS_ANSWER = re.compile(r"^answer[ \t]*=[^=].*$", re.MULTILINE)
+_USES_ANSWER = re.compile(r"\banswer[ \t]*(?:[-+*/%]|//|\*\*)=|=.*\banswer\b|[(\[{,].*\banswer\b|\bdef[ \t]+solution\b")
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    imports: tuple[str, ...] = ()
+    """Modules that a program finds imported."""
+    function: str | None = None
+    """Name of the function asked for; None: a program that sets `answer`."""
+    calls: list[Any] | None = None
+    """Arguments of each call of the function."""
+    compare: Literal["form"] | None = None
+    """`form`: gold's normal form is compared and nothing is run."""
+
+    def asks_for_a_value(self) -> bool:
+        """Say whether nothing but a value is asked for, of which there are many."""
+        return self.function is None and self.compare is None
+
+
+def program_of(reply: str) -> str:
+    """Return the program in `reply`; one without a fence ends with the line that sets `answer`, if it goes on without it."""
+    text = replies.program(reply, label_alone=True)
+    if text.fenced:
+        return text.program
+    end = _SETS_ANSWER.search(text.program)
+    if end is None or _USES_ANSWER.search(text.program, end.end()):
+        return text.program
+    return text.program[: end.end()].strip()
 
 
 def canonical(program: str) -> str:
@@ -66,7 +97,7 @@ def canonical(program: str) -> str:
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the answer as text; `environment["imports"]` are modules that the program finds imported."""
     outcome = _run(program, problem, limits)
-    if outcome.status == "ok" and "function" in problem.environment:
+    if outcome.status == "ok" and needs(problem, Environment).function:
         return Ran(_show_results(outcome.value), "", outcome.isolation)
     value = _decode(outcome.value)
     if outcome.status != "ok" or value is None:
@@ -76,9 +107,10 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if running `program` gives `problem.answer`, or its form is gold's where that is asked for, else 0.0."""
-    if problem.environment.get("compare") == "form":
+    environment = needs(problem, Environment)
+    if environment.compare == "form":
         return Result(float(canonical(program) == read_gold(problem, canonical)))
-    if "function" in problem.environment:
+    if environment.function:
         return _score_function(program, problem, limits)
     if problem.answer is None:
         raise InvalidInput(f"problem {problem.id} has no answer; a python problem needs one")
@@ -95,7 +127,7 @@ def same_answer(value: Any, gold: Any, limits: Limits) -> bool:
 
 
 def _score_function(program: str, problem: Problem, limits: Limits) -> Result:
-    calls, answer = problem.environment.get("calls"), problem.answer
+    calls, answer = needs(problem, Environment).calls, problem.answer
     if not isinstance(calls, list) or not isinstance(answer, list) or not 0 < len(calls) == len(answer):
         raise InvalidInput(f"problem {problem.id}: expected a list of calls and an answer with as many results")
     try:
@@ -114,10 +146,10 @@ def _score_function(program: str, problem: Problem, limits: Limits) -> Result:
 
 def _run(program: str, problem: Problem, limits: Limits) -> executor.Outcome:
     _parse(program)
-    environment = problem.environment
-    args = {"program": program, "imports": environment.get("imports", [])}
-    if "function" in environment:
-        args |= {"function": environment["function"], "calls": environment.get("calls", [])}
+    environment = needs(problem, Environment)
+    args: dict[str, Any] = {"program": program, "imports": environment.imports}
+    if environment.function:
+        args |= {"function": environment.function, "calls": environment.calls or []}
     preload = ("sympy",) if "sympy" in program else ()
     outcome = executor.run(f"{interpreter.__name__}:execute", args, limits, preload=preload)
     outcome.check_limits()

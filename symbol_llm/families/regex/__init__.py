@@ -25,9 +25,9 @@ import hashlib
 import random
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.families.regex.languages import Languages
 from symbol_llm.families.regex.parser import (
     WORD,
@@ -42,6 +42,7 @@ from symbol_llm.families.regex.parser import (
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, TimedOut, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
 VERSION = 2
@@ -51,6 +52,18 @@ DIALECTS = ("python", "nl-rx")
 MATCHES = ("full", "search")
 MAX_MUTANT_PAIRS = 300
 """Pairs of states looked at before a mutant counts as undecided, and is not yielded."""
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    dialect: Literal["python", "nl-rx"] = "python"
+    """Notation that expressions are written in."""
+    match: Literal["full", "search"] = "full"
+    """Whether an expression must match a whole text or a part of it."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -169,11 +182,8 @@ def _differ(one: str, two: str, dialect: str, match: str) -> bool:
 
 
 def _reading(problem: Problem) -> tuple[str, str]:
-    dialect, match = problem.environment.get("dialect", "python"), problem.environment.get("match", "full")
-    if dialect not in DIALECTS or match not in MATCHES:
-        known = f"{', '.join(DIALECTS)}; {', '.join(MATCHES)}"
-        raise InvalidInput(f"problem {problem.id}: dialect {dialect!r}, match {match!r}; have {known}")
-    return dialect, match
+    environment = needs(problem, Environment)
+    return environment.dialect, environment.match
 
 
 def _check_gold(problem: Problem, args: dict[str, Any], limits: Limits) -> None:

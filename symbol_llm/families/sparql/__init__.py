@@ -24,12 +24,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from symbol_llm.families import Example, Ran, Result
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.families.sparql.answers import Answer, ask
 from symbol_llm.families.sparql.parser import TOKEN, Tree, nodes, parse
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.notation.refinement import least_text
 
 VERSION = 1
@@ -37,6 +38,16 @@ METRIC = "exact match / F1 of answers"
 
 MAX_VISITED = 200_000
 """Nodes of a query's tree, printed over and over, that may be spent on naming its variables."""
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    graph: str | list[Any] | None = None
+    """Turtle, or triples of three terms as Turtle writes them; None: normal forms are compared."""
+
+
+program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
@@ -48,7 +59,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the answers on the problem's graph, else the canonical form."""
     query = parse(program)
     form = _form(query)
-    if "graph" not in problem.environment:
+    if needs(problem, Environment).graph is None:
         return Ran(form.text)
     found = ask(form.text, [], problem, limits)
     value = found.answer
@@ -68,7 +79,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     except (Unparsable, LimitExceeded) as e:
         raise InvalidInput(f"problem {problem.id}: gold query fails: {e}") from e
     gold = _form(gold_query)
-    if "graph" in problem.environment:
+    if needs(problem, Environment).graph is not None:
         return _compare(form, gold, (query, gold_query), problem, limits)
     if form.text != gold.text and form.outline == gold.outline and not (form.exact and gold.exact):
         raise Unavailable("not decided: too many ways of naming the variables")

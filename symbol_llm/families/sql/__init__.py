@@ -29,12 +29,14 @@ import random
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
-from symbol_llm.families import Example, Ran, Result
+from pydantic import Field, model_validator
+
+from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.families.sql.fillings import (
     MOST_CONSTANTS,
     SIZES,
@@ -49,6 +51,7 @@ from symbol_llm.families.sql.fillings import (
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
 VERSION = 4
@@ -69,6 +72,31 @@ class Rows(NamedTuple):
     rows: list[Row]
     reads: bool
     ties: list[list[Row]] = []
+
+
+ENDS = re.compile(r";[ \t]*(?=\n|\Z)|\n[ \t]*(?=\n)")
+
+
+class Environment(Needs):
+    """What judging needs besides program and gold."""
+
+    database: str | None = None
+    """SQLite file that queries run on."""
+    script: str | None = None
+    """Statements that make the database, in place of a file."""
+    creates: str | None = Field(default=None, alias="schema")
+    """The CREATE TABLE statements alone, in place of a script or beside it."""
+    gold: tuple[str, ...] = ()
+    """Right queries; none: the problem's program alone."""
+
+    @model_validator(mode="after")
+    def _has_one_database(self) -> Self:
+        if (self.database is None) == (self.script is None and self.creates is None):
+            raise ValueError("expected `database`, or else `script` or `schema`")
+        return self
+
+
+program_of = replies.up_to(ENDS)
 
 
 def canonical(program: str) -> str:
@@ -217,7 +245,7 @@ _DERIVED = re.compile(r"\)\s*(?:AS\s+)?(\w+)", re.IGNORECASE)
 _LIMIT = re.compile(r"\bLIMIT\s+(\d{1,2})\b", re.IGNORECASE)
 
 
-def _hints(golds: list[str], program: str | None) -> Hints:
+def _hints(golds: Sequence[str], program: str | None) -> Hints:
     """Return what `golds` say, and what `program` adds to it."""
     constants = [constant for gold in golds for constant in _constants(gold)]
     texts = golds if program is None else [*golds, program]
@@ -341,11 +369,11 @@ def _proofs(found: dict[int, Gold], problem: Problem) -> dict[int, Gold]:
 
 def _given(problem: Problem) -> str | None:
     """Return the problem's own database, file or script, which is number 0."""
-    return problem.environment.get("database") or problem.environment.get("script")
+    return needs(problem, Environment).database or needs(problem, Environment).script
 
 
-def _gold_queries(problem: Problem) -> list[str]:
-    return problem.environment.get("gold") or ([problem.program] if problem.program else [])
+def _gold_queries(problem: Problem) -> tuple[str, ...]:
+    return needs(problem, Environment).gold or ((problem.program,) if problem.program else ())
 
 
 def _run(
@@ -360,14 +388,13 @@ def _run(
 ) -> tuple[list[Rows | str], str]:
     """Return by database the rows or SQLite's complaint, and the isolation; Unparsable if it is one about grammar."""
     _query(query)
-    database, script, schema = (problem.environment.get(name) for name in ("database", "script", "schema"))
-    if (database is None) == (script is None and schema is None):
-        raise InvalidInput(f"problem {problem.id}: environment needs `database`, or else `script` or `schema`")
+    environment = needs(problem, Environment)
+    database, script, schema = environment.database, environment.script, environment.creates
     if database is not None and not Path(database).is_file():
         raise InvalidInput(f"problem {problem.id}: no database {database!r}")
     readable = [Path(database)] if database is not None else []
     database = database and str(Path(database).resolve())
-    args = {"query": query, "database": database, "script": script, "schema": schema, "hints": hints}
+    args: dict[str, Any] = {"query": query, "database": database, "script": script, "schema": schema, "hints": hints}
     args |= {
         "steps": steps,
         "only": only,

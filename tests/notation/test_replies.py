@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.judging.extract import program
+from symbol_llm import families
+
+
+def program(reply: str, family: str) -> str:
+    return families.get(family).program_of(reply)
 
 
 @pytest.mark.parametrize(
