@@ -337,7 +337,7 @@ def evaluate(
     previous: Path | None,
     selected: Path | None,
 ) -> None:
-    """Measure CHECKPOINT on the held-out problems of COLLECTION."""
+    """Measure CHECKPOINT on the dev and test problems of COLLECTION."""
     from symbol_llm import stages
 
     params = _params(ctx)

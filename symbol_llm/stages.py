@@ -177,7 +177,7 @@ def evaluate(
 ) -> Numbers:
     """Write `out/report.json` on `checkpoint`, going on from the curve of the report in `previous`.
 
-    The returned `improved` is 1.0 if held-out accuracy is above that of every earlier point of the curve.
+    The returned `improved` is 1.0 if dev accuracy is above that of every earlier point of the curve.
     """
     from symbol_llm.evaluation.evaluate import evaluate as measure
 
@@ -198,7 +198,7 @@ def promote(
     """Register the better of two checkpoints, put it to the gate, and write curve, page and decision to `out`.
 
     `original` is the report on the original model, the first champion's rival. `source` is where a reader of the registry
-    finds the checkpoint, by default its path. On equal held-out accuracy the later checkpoint goes.
+    finds the checkpoint, by default its path. Dev accuracy chooses; of equals the later checkpoint goes.
     """
     from symbol_llm.evaluation import page
     from symbol_llm.evaluation.evaluate import read_report
@@ -213,14 +213,17 @@ def promote(
         if earlier_checkpoint and earlier_report:
             place = earlier_source or str(earlier_checkpoint.absolute())
             contenders.insert(0, Contender(read_report(earlier_report), place))
-        chosen, version, decision = contend(contenders, read_report(original), params, runs.stage_run() or "")
+        contest = contend(contenders, read_report(original), params, runs.stage_run() or "")
+        chosen, version, decision, n_tested = contest
         accuracy = chosen.report.summary.overall.mean
         promoted = float(decision.promoted)
         draft.metrics = {"promoted": promoted, "version": float(version.number), "accuracy": accuracy}
         stage, word = chosen.report.summary.stage, "promoted" if decision.promoted else "not promoted"
-        said = {"version": version.number, "stage": stage, **decision._asdict()}
+        said = {"version": version.number, "stage": stage, "n_tested": n_tested, **decision._asdict()}
         said["difference"] = decision.difference.model_dump() if decision.difference else None
         files.write_json(draft.folder / "curve.json", latest.model_dump(mode="json"))
         files.write_json(draft.folder / "promotion.json", said)
-        files.write_text(draft.folder / "report.html", page.render(latest, f"{stage} was {word}: {decision.reason}"))
+        files.write_text(
+            draft.folder / "report.html", page.render(latest, f"{stage} was {word}: {decision.reason}", n_tested)
+        )
     return draft.metrics

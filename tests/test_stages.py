@@ -94,12 +94,14 @@ def run(folder: Path) -> dict[str, Numbers]:
     done = {
         "collect": stages.collect(
             folder / "collection",
-            Collect(tasks=("scan", "word_problems"), n_train=3, n_test=4, n_general=5, levels=(1,), evolved_share=0),
+            Collect(
+                tasks=("scan", "word_problems"), n_train=3, n_dev=2, n_test=4, n_general=5, levels=(1,), evolved_share=0
+            ),
         )
     }
-    train, test = (read_problems(folder / "collection", split) for split in ("train", "test"))
+    train, dev, test = (read_problems(folder / "collection", split) for split in ("train", "dev", "test"))
     weak = checkpoint(folder / "weak", learner(train))
-    strong = checkpoint(folder / "strong", {p.question: [str(p.program)] for p in test})
+    strong = checkpoint(folder / "strong", {p.question: [str(p.program)] for p in (*dev, *test)})
     paths = {"collection": folder / "collection", "params": EVALUATE}
     done["original"] = stages.evaluate(**paths, checkpoint=weak, out=folder / "original", stage="original")
     done["explore"] = stages.explore(folder / "collection", weak, folder / "explored", EXPLORE)
@@ -193,6 +195,7 @@ def test_pool_of_a_round_goes_on_from_the_one_before(chain: Chain, tmp_path: Pat
 def test_learner_knows_no_test_problem_and_the_later_checkpoint_all(chain: Chain) -> None:
     first, last = chain.numbers["original"], chain.numbers["evaluate"]
     assert (first["accuracy"], last["accuracy"], last["n"], last["improved"]) == (0.0, 1.0, 8.0, 1.0)
+    assert (first["accuracy_dev"], last["accuracy_dev"]) == (0.0, 1.0)
     assert [s.stage for s in (*chain.report("report").history, chain.report("report").summary)] == [
         "original",
         "round 1",
@@ -255,7 +258,7 @@ def test_better_checkpoint_becomes_champion(chain: Chain) -> None:
     assert registry.report(champion) == chain.report("report")
     decision = files.read_json(chain.folder / "promotion" / "promotion.json")
     assert (
-        decision["reason"] == "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 8 held-out problems"
+        decision["reason"] == "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 8 test problems"
     )
 
 
@@ -278,12 +281,12 @@ def test_page_has_every_figure_the_decision_and_ten_problems_at_most(chain: Chai
     text = (chain.folder / "promotion" / "report.html").read_text()
     titles = re.findall(r"<section><h2>(.*?)</h2><svg", text)
     assert titles == [
-        "Held-out accuracy, with 95 % intervals",
+        "Accuracy on test problems, with 95 % intervals",
         "Verdicts on what each round sampled",
         "Pool: distinct programs kept",
         "Training problems solved",
         "General ability",
-        "Held-out accuracy by family",
+        "Accuracy on test problems by family",
     ]
     assert "went from <b>0.0 %</b> (original)\n to <b>100.0 %</b> (round 1) on 8 problems" in text
     assert "round 1 was promoted: better than the &#39;original&#39; checkpoint" in text
@@ -309,7 +312,7 @@ def small_report(**fields: object) -> Report:
 
 def test_page_of_a_single_point_leaves_out_what_was_not_measured() -> None:
     titles = re.findall(r"<section><h2>(.*?)</h2><svg", page.render(small_report()))
-    assert titles == ["Held-out accuracy, with 95 % intervals", "Held-out accuracy by family"]
+    assert titles == ["Accuracy on test problems, with 95 % intervals", "Accuracy on test problems by family"]
 
 
 def test_page_where_only_one_point_has_general_ability() -> None:

@@ -17,7 +17,7 @@ def evaluate(
     previous: Input[Artifact] = None,
     selected: Input[Dataset] = None,
 ) -> bool:
-    """Evaluate on held-out problems, going on from the `previous` report; return whether it beats all before."""
+    """Evaluate on dev and test problems, going on from the `previous` report; return whether it beats all before."""
     from pathlib import Path
 
     from symbol_llm import stages

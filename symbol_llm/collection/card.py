@@ -107,7 +107,7 @@ def write_card(
         for row in read_records(folder / f"{split}.jsonl", Problem):
             stats[row.task].add(row)
     items: dict[str, Counter[str]] = {}
-    for split in SPLITS:
+    for split in ("train", "test"):
         for item in read_records(folder / f"general_{split}.jsonl", GeneralItem):
             items.setdefault(item.source.split()[0], Counter())[split] += 1
     dropped = Counter((row.task, row.split, row.reason) for row in read_records(folder / "dropped.jsonl", Dropped))
@@ -162,12 +162,22 @@ def markdown(card: Card) -> str:
         "",
         "# Data card",
         "",
-        f"{card.numbers['n_train']:g} training problems and {card.numbers['n_test']:g} test problems of "
+        f"{card.numbers['n_train']:g} training, {card.numbers['n_dev']:g} dev and {card.numbers['n_test']:g} test problems of "
         f"{len(card.chosen)} tasks; {card.numbers['n_evolved']:g} training problems are renamed copies (symbol-evol)."
         f"{_tokens(card)}{f' Read from {card.source}.' if card.source else ''}",
         "",
         *_table(
-            "task", "domain", "family", "from", "train", "test", "train with gold", "dropped", "licence", "citation"
+            "task",
+            "domain",
+            "family",
+            "from",
+            "train",
+            "dev",
+            "test",
+            "train with gold",
+            "dropped",
+            "licence",
+            "citation",
         ),
         *(_row(*_task_cells(one, card)) for one in card.chosen),
         "",
@@ -237,7 +247,7 @@ def _task_cells(one: Chosen, card: Card) -> tuple[object, ...]:
     task, stats = one.task, card.stats[one.task.name]
     n_dropped = sum(n for (name, _, _), n in card.dropped.items() if name == task.name)
     where = task.folder if one.folder else "generated"
-    counts = (stats.n["train"], stats.n["test"], stats.n_gold, n_dropped)
+    counts = (stats.n["train"], stats.n["dev"], stats.n["test"], stats.n_gold, n_dropped)
     return (task.name, domain_of()[task.name], task.family, where, *counts, *_origin(one))
 
 

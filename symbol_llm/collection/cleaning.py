@@ -12,7 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from symbol_llm import families
 from symbol_llm.collection.evolve import evolved
@@ -27,6 +27,10 @@ from symbol_llm.tasks import get
 CHUNK = 512
 """Gold programs judged together."""
 MAX_DETAIL = 300
+
+
+HELD_AGAINST: dict[Split, tuple[Literal["test", "dev"], ...]] = {"train": ("test", "dev"), "dev": ("test",), "test": ()}
+"""The splits whose rows those of a split may not copy."""
 
 
 class Dropped(Record):
@@ -57,16 +61,16 @@ class Cleaner:
         self._params, self._ledger = params, ledger
         self._judged = {row["key"]: Gold(row["status"], row["detail"], row["canonical"]) for row in ledger.rows}
         self._seen = _worked_examples(tasks)
-        self._copies = Copies(())
+        self._copies: dict[Split, Copies] = {"test": Copies(()), "dev": Copies(())}
         self._test_programs: set[str] = set()
         self._seconds, self._n_new = 0.0, 0
         self.dropped: list[Dropped] = []
         noticed = ["numbers_only", "same_program", "malformed", *(f"gold_{s}" for s in STATUSES if s != "accepted")]
         self.numbers: Counter[str] = Counter({f"n_{name}": 0 for name in noticed})
 
-    def hold_against(self, rows: Iterable[Problem | GeneralItem]) -> None:
-        """Set the test rows that no training row may copy."""
-        self._copies = Copies(map(text_of, rows))
+    def hold_against(self, split: Literal["test", "dev"], rows: Iterable[Problem | GeneralItem]) -> None:
+        """Set the rows of `split`: no training row may copy them, and no dev row the test rows."""
+        self._copies[split] = Copies(map(text_of, rows))
 
     def malformed(self, task: str, fault: str) -> None:
         """Note a line that could not be read; `fault` is `file:line: what`."""
@@ -112,23 +116,25 @@ class Cleaner:
         fault = self._fault(row, text)
         if fault:
             self._drop(row, *fault)
-        elif row.split == "train" and self._copies.but_for_numbers(text):
+        elif row.split == "train" and any(held.but_for_numbers(text) for held in self._copies.values()):
             self.numbers["n_numbers_only"] += 1
         return not fault
 
     def _fault(self, row: Problem, text: Text) -> tuple[str, str] | None:
         """Return (reason, detail) if `row` is to be dropped for what it says; note its text as seen.
 
-        A training text counts once in its family, since a problem may stand in several sets; a test text once in its task.
+        A training text counts once in its family, since a problem may stand in several sets; another once in its task.
         """
         if row.answer is None and row.program is None:
             return "without a usable answer", "the source gives none that a program could be held to"
-        place = _place(f"test {row.task}" if row.split == "test" else f"train {row.family}", text)
+        place = _place(f"train {row.family}" if row.split == "train" else f"{row.split} {row.task}", text)
         if place in self._seen:
             return "repeated", f"same words as {self._seen[place]}"
         self._seen[place] = text.name
-        copied = self._copies.of(text, self._params.overlap) if row.split == "train" else None
-        return ("copies of test rows", f"like {copied}") if copied else None
+        for split in HELD_AGAINST[row.split]:
+            if copied := self._copies[split].of(text, self._params.overlap):
+                return f"copies of {split} rows", f"like {copied}"
+        return None
 
     def _checked(self, rows: list[Problem]) -> Iterator[Problem]:
         golds = self._judge(rows) if self._params.check_gold else {}
@@ -148,7 +154,7 @@ class Cleaner:
         """Say whether a training row's program is that of no test row, or such rows are kept; note those of test rows."""
         if gold is None or gold.canonical is None:
             return True
-        if row.split == "test":
+        if row.split != "train":
             self._test_programs.add(gold.canonical)
             return True
         if gold.canonical not in self._test_programs:
@@ -194,7 +200,7 @@ def _worked_examples(names: Iterable[str]) -> dict[bytes, str]:
     seen = {}
     for task in map(get, names):
         for context, question, _ in task.shots:
-            for scope in (f"test {task.name}", f"train {task.family}"):
+            for scope in (f"test {task.name}", f"dev {task.name}", f"train {task.family}"):
                 seen[_place(scope, Text("", words(context), words(question)))] = "a worked example"
     return seen
 

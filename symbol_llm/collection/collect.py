@@ -1,12 +1,13 @@
 """The collection: problems of the chosen tasks, cleaned, split, with checked gold, beside a data card.
 
-Every row is either in `train.jsonl` or `test.jsonl`, or in `dropped.jsonl` with a reason, unless a cap left it out.
-Which rows a cap keeps, and which generated problems are test problems, follows from their content, never from position.
+Every row is in `train.jsonl`, `dev.jsonl` or `test.jsonl`, or in `dropped.jsonl` with a reason, unless a cap left it out.
+Which rows a cap keeps, and which become dev or test problems, follows from their content, never from position.
 Training rows wait on disk, so that memory holds only an id and a few hashes of each.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import random
@@ -44,9 +45,11 @@ from symbol_llm.tasks import (
     tolerating,
 )
 
-GENERATED = {"train": 100, "test": 25}
+GENERATED = {"train": 100, "dev": 25, "test": 25}
 SPARE = 1.1
 """Generated problems drawn for each one wanted, so that dropping a few leaves enough."""
+GENERAL_SPLITS: tuple[Split, ...] = ("train", "test")
+"""Nothing is chosen by general ability, so it needs no dev rows."""
 MAX_DRAWS = 20
 """Draws for each distinct problem wanted before a generator counts as exhausted."""
 DATABASES = "databases"
@@ -103,7 +106,8 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
         cleaner = Cleaner(params, ledger, [one.task.name for one in chosen])
         rows = _read(chosen, Shelf(file), cleaner, params)
         general_items = _general(params, folder)
-        cleaner.hold_against([*(row for one in rows.test.values() for row in one), *general_items["test"]])
+        cleaner.hold_against("test", [*(row for one in rows.test.values() for row in one), *general_items["test"]])
+        cleaner.hold_against("dev", [row for one in rows.dev.values() for row in one])
         kept = {one.task.name: _kept(one, rows, cleaner, params) for one in track(chosen, "cleaning and checking")}
         chosen = _whole(chosen, rows, kept, cleaner, params)
         numbers = _write(draft.folder, kept, rows.shelf, params) | _write_rest(draft.folder, general_items, cleaner)
@@ -180,7 +184,7 @@ def _named(task: Task, source: Path | None) -> Chosen:
 
 
 def _generated(task: str, generate: Generator, params: Collect) -> list[Problem]:
-    """Return distinct problems, those with the smallest ids as test problems. Item i follows from (seed, task, i)."""
+    """Return distinct problems: by id first test, then dev, then training problems. Item i follows from (seed, task, i)."""
     n = {split: math.ceil(SPARE * (_cap(params, split) or GENERATED[split])) for split in SPLITS}
     wanted = sum(n.values())
     found: dict[tuple[Words, ...], Problem] = {}
@@ -191,11 +195,14 @@ def _generated(task: str, generate: Generator, params: Collect) -> list[Problem]
         if len(found) == wanted:
             break
     rows = sorted(found.values(), key=lambda row: row.id)
-    return [row.model_copy(update={"split": "test"}) for row in rows[: n["test"]]] + rows[n["test"] :]
+    splits = itertools.chain(
+        *(itertools.repeat(split, n[split]) for split in ("test", "dev")), itertools.repeat("train")
+    )
+    return [row.model_copy(update={"split": split}) for row, split in zip(rows, splits, strict=False)]
 
 
 def _cap(params: Collect, split: Split) -> int | None:
-    return params.n_train if split == "train" else params.n_test
+    return {"train": params.n_train, "dev": params.n_dev, "test": params.n_test}[split]
 
 
 def _general(params: Collect, folder: Path | None) -> dict[Split, list[GeneralItem]]:
@@ -205,7 +212,7 @@ def _general(params: Collect, folder: Path | None) -> dict[Split, list[GeneralIt
     rows |= {
         source.name: list(source.read(folders[source.name])) for source in general.SOURCES if source.name in folders
     }
-    train, test = ({name: _first(of_it, split, params) for name, of_it in rows.items()} for split in SPLITS)
+    train, test = ({name: _first(of_it, split, params) for name, of_it in rows.items()} for split in GENERAL_SPLITS)
     tested = [item for items in test.values() for item in items]
     copies = Copies(map(text_of, tested))
     learnt = {
@@ -248,6 +255,7 @@ class Rows(NamedTuple):
     """All rows read, by task: test rows, and where training rows wait."""
 
     test: dict[str, list[Problem]]
+    dev: dict[str, list[Problem]]
     train: dict[str, list[Place]]
     shelf: Shelf
 
@@ -256,30 +264,41 @@ class Kept(NamedTuple):
     """The rows of one task that stay; `evolved` holds renamed copies with the ids of their originals."""
 
     test: list[Problem]
+    dev: list[Problem]
     train: list[Place]
     evolved: list[tuple[str, Problem]]
 
 
 def _read(chosen: Iterable[Chosen], shelf: Shelf, cleaner: Cleaner, params: Collect) -> Rows:
-    rows = Rows(defaultdict(list), defaultdict(list), shelf)
+    rows = Rows(defaultdict(list), defaultdict(list), defaultdict(list), shelf)
     written = _written(params.written)
     for one in track(list(chosen), "reading"):
         name = one.task.name
         faults: list[InvalidInput] = []
         with tolerating(faults.append):
             for row in _problems(one, params):
-                if row.split == "test":
-                    rows.test[name].append(row)
+                if row.split != "train":
+                    (rows.test if row.split == "test" else rows.dev)[name].append(row)
                 else:
                     rows.train[name].append(
                         shelf.put(row.model_copy(update=written.get(row.id)) if row.program is None else row)
                     )
-        n = len(rows.test[name]) + len(rows.train[name]) + len(faults)
+        n = len(rows.test[name]) + len(rows.dev[name]) + len(rows.train[name]) + len(faults)
         if len(faults) > params.max_malformed * n:
             raise InvalidInput(f"{faults[0]}; {len(faults)} of {n} rows: see `collect.max_malformed`")
         for fault in faults:
             cleaner.malformed(name, str(fault))
+        if one.folder and not rows.dev[name]:
+            _set_aside_dev(rows, name, params.dev_share)
     return rows
+
+
+def _set_aside_dev(rows: Rows, task: str, share: float) -> None:
+    """Make `share` of the training rows of `task`, rounded down, its dev rows: those with the smallest ids."""
+    waiting = sorted(rows.train[task])
+    n = int(share * len(waiting))
+    rows.dev[task] = [rows.shelf.get(place).model_copy(update={"split": "dev"}) for place in waiting[:n]]
+    rows.train[task] = waiting[n:]
 
 
 def _written(folder: Path | None) -> dict[str, dict[str, str | None]]:
@@ -299,6 +318,7 @@ def _kept(one: Chosen, rows: Rows, cleaner: Cleaner, params: Collect) -> Kept:
     name, shelf = one.task.name, rows.shelf
     caps = {split: _cap(params, split) or (None if one.folder else GENERATED[split]) for split in SPLITS}
     test = list(cleaner.kept(sorted(rows.test[name], key=lambda row: row.id), caps["test"]))
+    dev = list(cleaner.kept(sorted(rows.dev[name], key=lambda row: row.id), caps["dev"]))
     waiting = sorted(rows.train[name])
     places = {place.id: place for place in reversed(waiting)}
     train = []
@@ -306,11 +326,11 @@ def _kept(one: Chosen, rows: Rows, cleaner: Cleaner, params: Collect) -> Kept:
         unchanged = places[row.id].has_gold == (row.program is not None)
         train.append(places[row.id] if unchanged else shelf.put(row))
     golds = (shelf.get(place) for place in train if place.has_gold)
-    return Kept(test, train, list(cleaner.evolved(golds, math.ceil(params.evolved_share * len(train)))))
+    return Kept(test, dev, train, list(cleaner.evolved(golds, math.ceil(params.evolved_share * len(train)))))
 
 
 def _whole(chosen: list[Chosen], rows: Rows, kept: dict[str, Kept], cleaner: Cleaner, params: Collect) -> list[Chosen]:
-    """Return the tasks that have problems; all must have them in both splits if they were asked for by name.
+    """Return the tasks that have problems; all must have training and test problems if they were asked for by name.
 
     InvalidInput if one has not, or none is left. A task to be evaluated only needs no training problems.
     """
@@ -324,7 +344,7 @@ def _whole(chosen: list[Chosen], rows: Rows, kept: dict[str, Kept], cleaner: Cle
     for task, _ in chosen:
         here = {"train": kept[task.name].train or task.evaluation_only, "test": kept[task.name].test}
         n_read = {"train": len(rows.train[task.name]), "test": len(rows.test[task.name])}
-        for split in (split for split in SPLITS if not here[split]):
+        for split in (split for split in here if not here[split]):
             place = (task.name, split)
             reasons = Counter(row.reason for row in cleaner.dropped if (row.task, row.split) == place)
             why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none dropped"
@@ -338,9 +358,11 @@ def _whole(chosen: list[Chosen], rows: Rows, kept: dict[str, Kept], cleaner: Cle
 def _write(draft: Path, kept: dict[str, Kept], shelf: Shelf, params: Collect) -> dict[str, float]:
     databases = Databases(draft)
     train = (row for one in kept.values() for row in _training_rows(one, shelf))
+    dev = (row for one in kept.values() for row in one.dev)
     test = (row for one in kept.values() for row in one.test)
     return {
         "n_train": write_records(draft / "train.jsonl", map(databases.copied, train)),
+        "n_dev": write_records(draft / "dev.jsonl", map(databases.copied, dev)),
         "n_test": write_records(draft / "test.jsonl", map(databases.copied, test)),
         "n_evolved": sum(len(one.evolved) for one in kept.values()),
         "n_injection": write_records(draft / "training_set.jsonl", _injection(kept, shelf, params)),
@@ -349,7 +371,7 @@ def _write(draft: Path, kept: dict[str, Kept], shelf: Shelf, params: Collect) ->
 
 def _write_rest(draft: Path, items: dict[Split, list[GeneralItem]], cleaner: Cleaner) -> dict[str, float]:
     numbers: dict[str, float] = {
-        f"n_general_{split}": write_records(draft / f"general_{split}.jsonl", items[split]) for split in SPLITS
+        f"n_general_{split}": write_records(draft / f"general_{split}.jsonl", items[split]) for split in GENERAL_SPLITS
     }
     dropped = sorted(cleaner.dropped, key=lambda row: (row.task, row.id, row.source))
     numbers["n_dropped"] = write_records(draft / "dropped.jsonl", dropped)

@@ -1,1 +1,1 @@
-"""Measuring a checkpoint: held-out accuracy, general ability, suites, the report page."""
+"""Measuring a checkpoint: accuracy on dev and test problems, general ability, suites, the report page."""

@@ -1,4 +1,6 @@
-"""Held-out accuracy of a checkpoint by task, family and domain, and its general ability. Greedy; pass@k beside it if asked.
+"""Accuracy of a checkpoint on dev and test problems, and its general ability. Greedy; pass@k beside it if asked.
+
+Dev decides: whether a round improved, which checkpoint is put forward. Test is for the gate and the report.
 
 Accuracy counts what the verifier proved. Our own failures (`unscored`) are counted and never averaged.
 """
@@ -52,7 +54,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Write `out/report.json` on `checkpoint`, going on from the curve of the report in `previous`; return its figures.
 
-    `improved` is 1.0 if held-out accuracy is above that of every earlier point of the curve.
+    `improved` is 1.0 if dev accuracy is above that of every earlier point of the curve.
     """
     inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous, "selected": selected}
     with outputs.building(out, "evaluate", params, inputs) as draft:
@@ -66,8 +68,10 @@ def _measured(
     collection: Path, checkpoint: Path, params: Evaluate, stage: str, previous: Path | None, selected: Path | None
 ) -> Report:
     problems = choose(read_problems(collection, "test"), params.n)
+    decisive = choose(dev, params.n) if (dev := read_problems(collection, "dev")) else []
     engine = engines.start(params.engine, checkpoint, batch=params.batch)
     verdicts = answer(problems, engine, params)
+    on_dev = scores(list(answer(decisive, engine, params).values())).accuracy if decisive else None
     samples = sample(problems, engine, params) if params.k else {}
     items = list(files.read_records(collection / "general_test.jsonl", GeneralItem))
     domain = tasks.domain_of()
@@ -76,6 +80,7 @@ def _measured(
         stage=stage,
         checkpoint=files.hash_path(checkpoint),
         overall=whole.accuracy,
+        dev=on_dev,
         tasks=by_task(problems, verdicts, samples),
         families=grouped(problems, verdicts, samples, lambda p: p.family),
         domains=grouped(problems, verdicts, samples, lambda p: domain[p.task]),
@@ -93,9 +98,11 @@ def _measured(
 
 def _numbers(report: Report) -> dict[str, float]:
     summary = report.summary
-    best = max((s.overall.mean for s in report.history), default=0.0)
+    best = max((s.dev.mean for s in report.history if s.dev), default=0.0)
+    on_dev = summary.dev.mean if summary.dev else 0.0
     out = {"accuracy": summary.overall.mean, "accuracy_low": summary.overall.low, "accuracy_high": summary.overall.high}
-    out |= {"n": float(summary.overall.n), "improved": float(summary.overall.mean > best)}
+    out |= {"n": float(summary.overall.n), "improved": float(on_dev > best)}
+    out |= {"accuracy_dev": on_dev} if summary.dev else {}
     out |= {f"accuracy_{name}": s.accuracy.mean for name, s in (*summary.tasks.items(), *summary.families.items())}
     if summary.general.choice:
         out["general_choice"] = summary.general.choice.mean

@@ -15,11 +15,14 @@ STATUS_COLOURS = dict(zip(STATUSES, (GREEN, ORANGE, RED, "#805ad5", "#d69e2e", G
 SHORT = {"original": "original\n(few-shot)"}
 
 
-def render(report: Report, decision: str = "") -> str:
-    """Return the page for the curve that ends in `report`; `decision` says what the gate decided of which point."""
+def render(report: Report, decision: str = "", n_tested: int = 0) -> str:
+    """Return the page for the curve that ends in `report`; `decision` says what the gate decided of which point.
+
+    `n_tested` checkpoints were ever put to the test problems.
+    """
     curve = (*report.history, report.summary)
     rounds = [s for s in curve if s.round]
-    figures = [("Held-out accuracy, with 95 % intervals", svg(lambda ax: _curve(ax, curve), 8.6, 3.4))]
+    figures = [("Accuracy on test problems, with 95 % intervals", svg(lambda ax: _curve(ax, curve), 8.6, 3.4))]
     if rounds:
         figures += [
             ("Verdicts on what each round sampled", svg(lambda ax: _verdicts(ax, rounds))),
@@ -29,10 +32,16 @@ def render(report: Report, decision: str = "") -> str:
     if any(s.general.choice for s in curve):
         figures.append(("General ability", svg(lambda ax: _general(ax, curve))))
     high = max(2.9, 0.8 + 0.28 * len(report.summary.families))
-    figures.append(("Held-out accuracy by family", svg(lambda ax: _families(ax, curve), height=high)))
+    figures.append(("Accuracy on test problems by family", svg(lambda ax: _families(ax, curve), height=high)))
     template = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     return template.render(
-        figures=figures, curve=curve, report=report, decision=decision, version=__version__, colours=STATUS_COLOURS
+        n_tested=n_tested,
+        figures=figures,
+        curve=curve,
+        report=report,
+        decision=decision,
+        version=__version__,
+        colours=STATUS_COLOURS,
     )
 
 
@@ -49,7 +58,11 @@ def _curve(ax: Any, curve: Sequence[Summary]) -> None:
     means = [100 * s.overall.mean for s in curve]
     low = [m - 100 * s.overall.low for m, s in zip(means, curve, strict=True)]
     high = [100 * s.overall.high - m for m, s in zip(means, curve, strict=True)]
-    ax.errorbar(_names(curve), means, yerr=[low, high], color=BLUE, marker="o", capsize=4, linewidth=2)
+    ax.errorbar(_names(curve), means, yerr=[low, high], color=BLUE, marker="o", capsize=4, linewidth=2, label="test")
+    if all(s.dev for s in curve):
+        on_dev = [100 * s.dev.mean for s in curve if s.dev]
+        ax.plot(_names(curve), on_dev, color=GREY, marker="s", markersize=4, linestyle="--", label="dev")
+        ax.legend(fontsize=8, frameon=False, loc="upper left")
     for i, mean in enumerate(means):
         falls = i + 1 == len(means) or means[i + 1] <= mean
         place = {"xytext": (8, 6 if falls else -12), "textcoords": "offset points"}  # beside the line, not on it
@@ -152,14 +165,17 @@ TEMPLATE = """<!doctype html>
 </style></head><body>
 {% set first, last = curve[0], report.summary %}
 <h1>Self-training report</h1>
-<p class="lead">Held-out accuracy went from <b>{{ "%.1f"|format(100 * first.overall.mean) }} %</b> ({{ first.stage }})
+<p class="lead">Accuracy on the test problems went from <b>{{ "%.1f"|format(100 * first.overall.mean) }} %</b> ({{ first.stage }})
  to <b>{{ "%.1f"|format(100 * last.overall.mean) }} %</b> ({{ last.stage }}) on {{ last.overall.n }} problems.</p>
 {% if decision %}<p>{{ decision }}.</p>{% endif %}
+{% if n_tested %}<p class="muted">Rounds end and checkpoints are chosen by the dev problems; the test problems were read for the gate
+ {{ n_tested }} time{{ "" if n_tested == 1 else "s" }} so far, each for another checkpoint.</p>{% endif %}
 <div class="figures">{% for title, svg in figures %}<section><h2>{{ title }}</h2>{{ svg|safe }}</section>{% endfor %}</div>
 <h2>The curve in numbers</h2>
-<table><tr><th>stage</th><th class="n">n</th><th class="n">accuracy, %</th><th class="n">95 % interval</th>
+<table><tr><th>stage</th><th class="n">dev, %</th><th class="n">n</th><th class="n">test, %</th><th class="n">95 % interval</th>
  <th class="n">multiple choice, %</th><th class="n">perplexity</th><th>checkpoint</th></tr>
-{% for s in curve %}<tr><td>{{ s.stage }}</td><td class="n">{{ s.overall.n }}</td>
+{% for s in curve %}<tr><td>{{ s.stage }}</td>
+ <td class="n">{% if s.dev %}{{ "%.1f"|format(100 * s.dev.mean) }}{% endif %}</td><td class="n">{{ s.overall.n }}</td>
  <td class="n">{{ "%.1f"|format(100 * s.overall.mean) }}</td>
  <td class="n">{{ "%.1f"|format(100 * s.overall.low) }}–{{ "%.1f"|format(100 * s.overall.high) }}</td>
  <td class="n">{% if s.general.choice %}{{ "%.0f"|format(100 * s.general.choice.mean) }}{% endif %}</td>
@@ -178,7 +194,7 @@ TEMPLATE = """<!doctype html>
  <td class="n">{{ "%.1f"|format(100 * s.accuracy.low) }}–{{ "%.1f"|format(100 * s.accuracy.high) }}</td>
  <td class="n">{% if s.paper %}{{ s.metric }} {{ "%.1f"|format(100 * s.paper.mean) }}{% endif %}</td>
  {% for status in colours %}<td class="n">{{ s[status] }}</td>{% endfor %}</tr>{% endfor %}</table>
-<h2 style="margin-top:1.5rem">Ten held-out problems</h2>
+<h2 style="margin-top:1.5rem">Ten test problems</h2>
 <table><tr><th>task</th><th>question</th><th>program</th><th>gave</th><th>verdict</th></tr>
 {% for s in report.samples %}<tr><td>{{ s.task }}</td><td>{{ s.question }}</td><td><pre>{{ s.program or "" }}</pre></td>
  <td>{{ s.value or "" }}</td><td><span class="status" style="background:{{ colours[s.status] }}">{{ s.status }}</span>

@@ -65,8 +65,12 @@ class Collect(Section):
     them, what is not known not."""
     n_train: int | None = Field(default=None, ge=1)
     """Training problems a task; none: all there are (generated: 100)."""
+    n_dev: int | None = Field(default=None, ge=1)
+    """Dev problems a task; none: all there are (generated: 25)."""
     n_test: int | None = Field(default=None, ge=1)
     """Test problems a task; none: all there are (generated: 25)."""
+    dev_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the training rows that become dev rows where a source has none of its own: those with the smallest ids."""
     levels: tuple[Annotated[int, Field(ge=1, le=3)], ...] = (1, 2, 3)
     """Difficulties of generated problems, taken in turn; 3 is the hardest."""
     n_general: int = Field(default=200, ge=0)
@@ -160,7 +164,7 @@ class Rounds(Section):
     start: Literal["infused", "original"] = "infused"
     """Checkpoint that the first round samples and every round is tuned from; ENVISIONS has the original model."""
     stop_early: bool = True
-    """Stop after a round whose held-out accuracy is not above all before it."""
+    """Stop after a round whose dev accuracy is not above all before it."""
 
 
 class Explore(Sampling):
@@ -197,11 +201,11 @@ class Select(Section):
 
 
 class Evaluate(Sampling):
-    """Held-out accuracy by task, family and domain, and general ability."""
+    """Accuracy on dev and test problems by task, family and domain, and general ability."""
 
     max_tokens: int = Field(default=96, ge=1)
     n: int | None = Field(default=None, ge=1)
-    """Test problems a task; none: all."""
+    """Dev problems and test problems a task, each; none: all."""
     shots: int = Field(default=0, ge=0)
     k: int = Field(default=0, ge=0)
     """Samples a problem for pass@k beside the greedy reply; 0 leaves it out."""

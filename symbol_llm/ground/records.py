@@ -15,7 +15,8 @@ from typing_extensions import TypedDict
 
 Status = Literal["accepted", "rejected", "unparsable", "timeout", "resource", "unscored"]
 STATUSES: tuple[Status, ...] = ("accepted", "rejected", "unparsable", "timeout", "resource", "unscored")
-Split = Literal["train", "test"]
+Split = Literal["train", "dev", "test"]
+"""Training learns from `train`; `dev` decides whatever is chosen on the way; `test` is read by the gate and the report alone."""
 Origin = Literal["explore", "refine"]
 Kind = Literal["injection", "general", "L1", "L2"]
 
@@ -207,6 +208,9 @@ class Summary(Record):
     checkpoint: str
     """SHA-256 of the folder."""
     overall: Interval
+    """Of the test problems."""
+    dev: Interval | None = None
+    """Of the dev problems, by which rounds end and checkpoints are chosen; None where there are none."""
     tasks: dict[str, Scores]
     families: dict[str, Scores]
     domains: dict[str, Scores]
@@ -216,7 +220,7 @@ class Summary(Record):
 
 
 class Sample(Record):
-    """One held-out problem with the model's greedy reply and its verdict, for people."""
+    """One test problem with the model's greedy reply and its verdict, for people."""
 
     task: str
     question: str

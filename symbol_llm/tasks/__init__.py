@@ -28,7 +28,7 @@ from symbol_llm.ground.files import Fault, read_records
 from symbol_llm.ground.records import GeneralItem, Problem, Split
 
 Reader = Callable[[Path], Iterator[Problem]]
-"""Takes the data set's own folder (`DIR/<family>/<data set>`), yields its rows; the official test rows have split `test`."""
+"""Takes the data set's own folder (`DIR/<family>/<data set>`), yields its rows; official dev and test rows have that split."""
 Generator = Callable[[random.Random, int], Problem]
 """Takes a level, 1 (easy) to 3 (hard), and makes one true problem with gold; its split is `train`, `collect` decides it."""
 GROUP = "symbol_llm.tasks"
@@ -83,7 +83,7 @@ class Row(BaseModel):
 
 
 R = TypeVar("R", bound=Row)
-SPLITS: tuple[Split, ...] = ("train", "test")
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 
 _on_fault: ContextVar[Fault | None] = ContextVar("on_fault", default=None)
@@ -100,13 +100,13 @@ def tolerating(on_fault: Fault) -> Iterator[None]:
 
 
 def read_rows(folder: Path, kind: type[R]) -> Iterator[tuple[Split, R]]:
-    """Yield split and row of `train.jsonl`, then `test.jsonl`, of which one may be absent.
+    """Yield split and row of `train.jsonl`, `dev.jsonl` and `test.jsonl`, of which some may be absent.
 
     InvalidInput names file, line and field; see `tolerating`.
     """
     files = {split: folder / f"{split}.jsonl" for split in SPLITS}
     there = [split for split, path in files.items() if path.is_file()]
-    for split in there or SPLITS:
+    for split in there or SPLITS[:1]:
         for row in read_records(files[split], kind, _on_fault.get()):
             yield split, row
 

@@ -1,6 +1,6 @@
 """The registered model: versions by reference, the aliases champion, challenger and previous, the gate, the promotion log.
 
-A challenger becomes champion when its held-out score beats the champion's by more than chance (paired bootstrap over the
+A challenger becomes champion when its score on the test problems beats the champion's by more than chance (paired bootstrap over the
 problems both were asked) and its general ability has not fallen past the margins. Each decision is a line in the log.
 """
 
@@ -41,7 +41,7 @@ class Decision(NamedTuple):
     promoted: bool
     reason: str
     difference: Interval | None
-    """Held-out accuracy over the champion's (or the original model's), paired."""
+    """Test accuracy over the champion's (or the original model's), paired."""
 
 
 def resolve(reference: str) -> Path:
@@ -117,21 +117,34 @@ class Contest(NamedTuple):
     contender: Contender
     version: Version
     decision: Decision
+    n_tested: int
+    """Checkpoints that were ever put to the gate under this name: each looked at the test problems once."""
 
 
 def contend(contenders: Sequence[Contender], original: Report, params: Promote, run: str) -> Contest:
-    """Register the best of `contenders`, the last of equals, and put it to the gate; `run` is where its report is kept.
+    """Register the best of `contenders` by dev accuracy, the last of equals, and put it to the gate, which reads test.
 
-    Its rival is the champion, or before there is one the model that `original` reports on.
+    Its rival is the champion, or before there is one the model that `original` reports on. `run` is where its report is
+    kept. InvalidInput if there is a choice and no dev problems to make it by.
     """
-    best = max(reversed(contenders), key=lambda c: c.report.summary.overall.mean)
+    if len(contenders) > 1 and not all(c.report.summary.dev for c in contenders):
+        raise InvalidInput(
+            "no dev problems to choose the better checkpoint by; see `collect.n_dev` and `collect.dev_share`"
+        )
+    best = max(reversed(contenders), key=lambda c: c.report.summary.dev.mean if c.report.summary.dev else 0.0)
     champion = by_alias(params.name, CHAMPION)
     version = register(params.name, best.source, best.report, run)
     if champion is not None and champion.digest == version.digest:
-        return Contest(best, version, Decision(False, f"version {version.number} is the champion already", None))
+        decision = Decision(False, f"version {version.number} is the champion already", None)
+        return Contest(best, version, decision, n_tested(params.name))
     decision = gate(best.report, report(champion) if champion else original, original, params)
     promote(version, decision, params.name)
-    return Contest(best, version, decision)
+    return Contest(best, version, decision, n_tested(params.name))
+
+
+def n_tested(name: str) -> int:
+    """Return how many versions of the model `name` were ever put to the gate."""
+    return sum("gate" in v.tags for v in runs.client().search_model_versions(f"name = '{name}'"))
 
 
 def gate(report: Report, rival: Report, original: Report, params: Promote) -> Decision:
@@ -147,7 +160,7 @@ def gate(report: Report, rival: Report, original: Report, params: Promote) -> De
         )
     gains = [report.outcomes[p] - rival.outcomes[p] for p in shared]
     difference = bootstrap(gains, params.confidence)
-    said = f"{difference.mean:+.1%} [{difference.low:+.1%}, {difference.high:+.1%}] on {len(shared)} held-out problems"
+    said = f"{difference.mean:+.1%} [{difference.low:+.1%}, {difference.high:+.1%}] on {len(shared)} test problems"
     if not difference.low > 0:  # what is not a number is not above 0 either
         return Decision(False, f"not proved better than the {rival.summary.stage!r} checkpoint: {said}", difference)
     if why := _generality_lost(report, rival, original, params):

@@ -29,14 +29,16 @@ PARENT_TAG = "mlflow.parentRunId"
 MAX_PARAM = 500
 HEADLINE = {
     "n_train": "{:.0f} training problems",
-    "n_test": "{:.0f} held out",
+    "n_dev": "{:.0f} dev",
+    "n_test": "{:.0f} test",
     "n_rows": "{:.0f} rows",
     "loss": "loss {:.3f}",
     "n_candidates": "{:.0f} candidates",
     "n_accepted": "{:.0f} accepted",
     "n_solved": "{:.0f} problems solved",
     "n_newly_solved": "{:.0f} for the first time",
-    "accuracy": "accuracy {:.1%}",
+    "accuracy_dev": "dev {:.1%}",
+    "accuracy": "test {:.1%}",
 }
 """Numbers worth a word on the screen while a pipeline runs."""
 

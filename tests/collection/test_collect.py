@@ -75,9 +75,36 @@ def test_generated_splits_have_the_sizes_asked_for_and_share_nothing(tmp_path):
     assert (len(train), len(test), train & test) == (40, 10, set())
 
 
+def test_generated_dev_problems_are_neither_training_nor_test_problems(tmp_path):
+    out = gather(tmp_path, tasks=("word_problems",), n_train=40, n_dev=10, n_test=10, check_gold=False)
+    by_split = [questions(out, split) for split in ("train", "dev", "test")]
+    assert [len(found) for found in by_split] == [40, 10, 10]
+    assert len(set.union(*by_split)) == 60
+
+
+def test_dev_rows_are_training_rows_with_the_smallest_ids_where_the_source_has_none(tmp_path):
+    rows = sums([f"Kai has {n} nuts." for n in COUNTS * 3])
+    source = put(tmp_path / "in", "math/addsub", rows, sums(["Lia has figs."]))
+    out = gather(tmp_path, source=source, tasks=("addsub",), dev_share=0.2)
+    dev, train = read_problems(out, "dev"), read_problems(out, "train")
+    assert len(dev) == int(0.2 * (len(dev) + len(train))) > 0
+    assert max(row.id for row in dev) < min(row.id for row in train)
+    assert {row.split for row in dev} == {"dev"}
+
+
+def test_official_dev_rows_stay_dev_rows_and_what_copies_them_goes(tmp_path):
+    source = put(tmp_path / "in", "math/addsub", sums(["Kai has nuts.", "Mo has pears."]), sums(["Lia has figs."]))
+    dev = [row | {"id": f"d-{n}"} for n, row in enumerate(sums(["Mo has pears.", "Lia has figs.", "Ann has plums."]))]
+    (source / "math/addsub/dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in dev))
+    out = gather(tmp_path, source=source, tasks=("addsub",))
+    assert questions(out, "train") == {"Kai has nuts."}
+    assert questions(out, "dev") == {"Mo has pears.", "Ann has plums."}
+    assert sorted(dropped(out).values()) == ["copies of dev rows", "copies of test rows"]
+
+
 def test_default_size_of_a_generated_task(tmp_path):
     numbers = collect(tmp_path / "out", Collect(tasks=("rule_theories",), check_gold=False, evolved_share=0))
-    assert (numbers["n_train"], numbers["n_test"]) == (100, 25)
+    assert (numbers["n_train"], numbers["n_dev"], numbers["n_test"]) == (100, 25, 25)
 
 
 def test_equal_parameters_give_equal_bytes(tmp_path):
@@ -402,7 +429,7 @@ def test_card_and_manifest_say_what_was_built(tmp_path):
     source = put(tmp_path / "in", "math/asdiv", [asdiv("5 (figs)"), asdiv("Yes")], [asdiv("6")])
     out = gather(tmp_path, source=source)
     card = (out / "card.md").read_text()
-    assert "| asdiv | math | python | math/asdiv | 1 | 1 | 0 | 1 | CC BY-NC 4.0 |" in card
+    assert "| asdiv | math | python | math/asdiv | 1 | 0 | 1 | 0 | 1 | CC BY-NC 4.0 |" in card
     assert "- asdiv, train: 1 without a usable answer" in card
     assert "| shipped | 96 | 88 | Apache-2.0 | written for this project |" in card
     manifest = json.loads((out / "manifest.json").read_text())
@@ -439,7 +466,7 @@ def test_malformed_rows_are_listed_and_the_rest_is_built(tmp_path):
     source = put(tmp_path / "in", "math/addsub", sums(COUNTS * 2), sums(["test a", "test b"]))
     with (source / "math/addsub/train.jsonl").open("ab") as out:
         out.write(b'{"id": "torn", "input": "ele\n{"id": 5, "input": "x", "target": 1}\n\xff\n')
-    fine = Collect(source=source, tasks=("addsub",), max_malformed=0.2)
+    fine = Collect(source=source, tasks=("addsub",), max_malformed=0.2, dev_share=0)
     numbers = collect(tmp_path / "out", fine)
     assert (numbers["n_train"], numbers["n_malformed"]) == (10, 3)
     found = [row for row in read_records(tmp_path / "out" / "dropped.jsonl", Dropped) if row.reason == "malformed"]
@@ -452,7 +479,7 @@ def test_malformed_rows_are_listed_and_the_rest_is_built(tmp_path):
 
 def test_a_stopped_build_goes_on_from_its_verdicts_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "home"))
-    params = {"tasks": ("scan", "word_problems"), "n_train": 6, "n_test": 2}
+    params = {"tasks": ("scan", "word_problems"), "n_train": 6, "n_dev": 2, "n_test": 2}
     whole = gather(tmp_path, "out", **params)
     first = (whole / "manifest.json").read_bytes()
     judged = []

@@ -229,16 +229,19 @@ def test_general_items_are_capped_by_kind_at_the_smallest_ids() -> None:
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Path:
+    write_records(tmp_path / "c" / "dev.jsonl", [command(f"dev {n}") for n in range(4)])
     write_records(tmp_path / "c" / "test.jsonl", [command(f"walk {n}") for n in range(4)])
     write_records(tmp_path / "c" / "general_test.jsonl", [])
     return tmp_path / "c"
 
 
-def measure(collection: Path, n_right: int, previous: str | None = None) -> dict[str, float]:
-    """Evaluate a checkpoint that solves `n_right` of the four problems, into a folder of that name."""
+def measure(collection: Path, n_right: int, previous: str | None = None, n_dev: int | None = None) -> dict[str, float]:
+    """Evaluate a checkpoint that solves `n_right` of the four problems of each split, into a folder of that name."""
     folder, checkpoint = collection.parent, collection.parent / f"checkpoint {n_right}"
     checkpoint.mkdir()
-    write_json(checkpoint / "replies.json", {f"walk {n}": ["I_WALK"] for n in range(n_right)})
+    solved = {f"walk {n}": ["I_WALK"] for n in range(n_right)}
+    solved |= {f"dev {n}": ["I_WALK"] for n in range(n_right if n_dev is None else n_dev)}
+    write_json(checkpoint / "replies.json", solved)
     before = folder / previous if previous else None
     return stages.evaluate(
         collection, checkpoint, folder / str(n_right), Evaluate(engine="fake"), stage=f"s{n_right}", previous=before
@@ -250,6 +253,19 @@ def test_improved_means_above_every_earlier_point(collection: Path) -> None:
     assert measure(collection, 1, "2")["improved"] == 0.0
     assert measure(collection, 3, "1")["improved"] == 1.0
     assert [s.overall.mean for s in read_report(collection.parent / "3").history] == [0.5, 0.25]
+
+
+def test_dev_alone_says_whether_a_round_improved(collection: Path) -> None:
+    """Better on test and worse on dev is no improvement; the other way round is one."""
+    measure(collection, 2)
+    assert measure(collection, 3, "2", n_dev=1)["improved"] == 0.0
+    assert measure(collection, 1, "2", n_dev=3)["improved"] == 1.0
+
+
+def test_without_dev_problems_nothing_is_improved_and_test_is_measured_all_the_same(collection: Path) -> None:
+    write_records(collection / "dev.jsonl", [])
+    numbers = measure(collection, 2)
+    assert (numbers["improved"], numbers["accuracy"], "accuracy_dev" in numbers) == (0.0, 0.5, False)
 
 
 def test_equal_accuracy_is_no_improvement(collection: Path) -> None:

@@ -10,7 +10,7 @@ from symbol_llm.ground.params import Promote
 from symbol_llm.ground.records import General, Interval, Report, Summary
 from symbol_llm.ground.stats import bootstrap, wilson
 from symbol_llm.tracking import registry, runs
-from symbol_llm.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Version, gate
+from symbol_llm.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Contender, Version, gate
 
 NAME = "m"
 PARAMS = Promote(name=NAME)
@@ -106,10 +106,7 @@ def test_next_champion_must_beat_the_champion_and_the_old_one_becomes_previous(t
     original = report("0000000000", stage="original")
     contend(tracked_home, report("1111100000", digest="a"), original)
     refused = contend(tracked_home, report("1111100000", digest="b", stage="round 2"), original)
-    assert (
-        refused.reason
-        == "not proved better than the 'round 1' checkpoint: +0.0% [+0.0%, +0.0%] on 10 held-out problems"
-    )
+    assert refused.reason == "not proved better than the 'round 1' checkpoint: +0.0% [+0.0%, +0.0%] on 10 test problems"
     contend(tracked_home, report("1111111111", digest="c"), original)
     assert aliases() == {CHAMPION: "3", CHALLENGER: "3", PREVIOUS: "1"}
 
@@ -145,7 +142,7 @@ def test_every_decision_is_a_line_of_the_log(tracked_home: Path) -> None:
 def test_gate_leaves_its_sentence_on_the_version(tracked_home: Path) -> None:
     contend(tracked_home, report("1111111111", digest="a"), report("0000000000", stage="original"))
     tags = runs.client().get_model_version(NAME, "1").tags
-    said = "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 10 held-out problems"
+    said = "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 10 test problems"
     assert tags == {"sha256": "a", "accuracy": "1.0000", "stage": "round 1", "gate": said}
 
 
@@ -283,3 +280,35 @@ def test_what_was_measured_of_the_rival_alone_is_missed_too(figure: str) -> None
     decision = gate(report("1111111111"), rival, report("0000000000"), PARAMS)
     assert decision.promoted is False
     assert decision.reason == "general ability was not measured, though that of the model it is compared with was"
+
+
+def on_dev(found: Report, mean: float | None) -> Report:
+    dev = None if mean is None else wilson(mean, 10)
+    return found.model_copy(update={"summary": found.summary.model_copy(update={"dev": dev})})
+
+
+def test_dev_chooses_who_is_put_to_the_gate_and_test_has_no_say(tracked_home: Path) -> None:
+    """The first is better on test, the second on dev; of equals on dev the later goes."""
+    first, second = report("1111111111", digest="first"), report("1110000000", digest="second")
+    original = report("0000000000", stage="original")
+    found = registry.contend(
+        [Contender(on_dev(first, 0.4), "a"), Contender(on_dev(second, 0.5), "b")], original, PARAMS, ""
+    )
+    assert (found.contender.source, found.version.digest, found.n_tested) == ("b", "second", 1)
+    equal = [Contender(on_dev(first, 0.5), "a"), Contender(on_dev(second, 0.5), "b")]
+    assert registry.contend(equal, original, PARAMS, "").contender.source == "b"
+
+
+def test_checkpoints_put_to_the_test_problems_are_counted(tracked_home: Path) -> None:
+    original = report("0000000000", stage="original")
+    for n, digest in enumerate(("a", "b", "b", "c"), 1):
+        found = registry.contend(
+            [Contender(report("0000000000", digest=digest), str(tracked_home))], original, PARAMS, ""
+        )
+        assert found.n_tested == len(set("abbc"[:n]))
+
+
+def test_choice_without_dev_problems_is_refused(tracked_home: Path) -> None:
+    pair = [Contender(report("11"), "a"), Contender(on_dev(report("10"), 0.5), "b")]
+    with pytest.raises(InvalidInput, match="no dev problems to choose the better checkpoint by"):
+        registry.contend(pair, report("00"), PARAMS, "")

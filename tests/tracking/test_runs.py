@@ -174,7 +174,7 @@ def test_progress_file_tells_start_and_end_in_words(
         ("end", "broken"),
     ]
     assert [(row["status"], row["said"]) for row in rows[1::2]] == [
-        ("FINISHED", "7 problems solved, accuracy 25.0%"),
+        ("FINISHED", "7 problems solved, test 25.0%"),
         ("FAILED", ""),
     ]
 

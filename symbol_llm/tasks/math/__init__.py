@@ -26,7 +26,7 @@ from pydantic import BeforeValidator
 
 from symbol_llm.ground.files import read_records
 from symbol_llm.ground.records import Problem
-from symbol_llm.tasks import Generator, Published, Row, Task, read_rows
+from symbol_llm.tasks import SPLITS, Generator, Published, Row, Task, read_rows
 from symbol_llm.tasks.math.arithmetic import Number, program_of, program_of_steps, run, tidy
 from symbol_llm.tasks.math.stories import chain, tell, words
 
@@ -287,7 +287,7 @@ def _public(
     evaluation_only: bool = False,
 ) -> Task:
     def read(folder: Path) -> Iterator[Problem]:
-        files = [folder / f"{split}.jsonl" for split in ("train", "test")]
+        files = [folder / f"{split}.jsonl" for split in SPLITS]
         tests = ((None, row) for file in files if file.is_file() for row in read_records(file, kind))
         for n, (split, row) in enumerate(tests if evaluation_only else read_rows(folder, kind)):
             parts = row.parts()
