@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -400,52 +400,70 @@ def history(ctx: click.Context) -> None:
 
 @main.command()
 @click.argument("program", type=click.File(encoding="utf-8", errors="replace"), default="-")
-@click.option("--task", "name", help="Task whose notation the program is in; see `symbol-llm tasks`.")
+@click.option("--task", help="Task whose notation the program is in; see `symbol-llm tasks`.")
 @click.option("--family", help="Notation itself, where no task has it; see `symbol-llm families`.")
-@click.option("--answer", help="What a right program gives, as JSON (a bare word is taken as text).")
-@click.option("--gold", help="A right program, in notations that compare programs.")
+@click.option(
+    "--answer", help="What a right program gives, as JSON (a bare word is taken as text); @FILE reads a file."
+)
+@click.option("--gold", help="A right program, in notations that compare programs; @FILE reads a file.")
 @click.option("--question", default="", help="The question asked.")
 @click.option("--context", default="", help="Schema or theory shown with it.")
 @click.option("--environment", default="{}", help='JSON of what running needs, e.g. {"database": "shop.sqlite"}.')
+@click.option("--rows", type=Existing, help="JSON Lines file: a task or problem and a reply each, judged all at once.")
+@click.option("--out", type=Utf8Path(path_type=Path, dir_okay=False), help="With --rows: file for the verdicts.")
 @click.pass_context
 def judge(
-    ctx: click.Context,
-    program: Any,
-    name: str | None,
-    family: str | None,
-    answer: str | None,
-    gold: str | None,
-    question: str,
-    context: str,
-    environment: str,
+    ctx: click.Context, /, program: Any, rows: Path | None, out: Path | None, environment: str, **asked: Any
 ) -> None:
-    """Judge PROGRAM (a file, or standard input) as the verifier does in training.
+    """Judge PROGRAM (a file, or standard input) as the verifier does in training, or all replies of a file.
 
-    Exit code 0 if accepted, 1 if not, 3 if that could not be told.
-    """
-    from symbol_llm import families as known
-    from symbol_llm import tasks
+    \b
+    symbol-llm judge --task gsm8k --answer 4 program.txt
+    symbol-llm judge --rows replies.jsonl --out verdicts.jsonl
+    {"task": "gsm8k", "question": "...", "answer": 4, "reply": "answer = 2 + 2"}     a line of replies.jsonl
+
+    Exit code 0 if accepted (with --rows: if all were scored), 1 if not, 3 if that could not be told.
+    """  # noqa: D301 - click wants the character that \b stands for
     from symbol_llm.ground.params import Limits
-    from symbol_llm.ground.records import Problem
     from symbol_llm.judging import verify
+    from symbol_llm.judging.rows import Asked
 
-    if (name is None) == (family is None):
-        raise InvalidInput("expected either --task or --family; `symbol-llm tasks` and `symbol-llm families` list them")
-    if answer is None and gold is None:
-        raise InvalidInput("nothing to judge by: give --answer, --gold, or both")
-    family = tasks.get(name).family if name else family or ""
-    found = known.get(family)
-    fields: dict[str, Any] = {"task": name or "command line", "family": family, "split": "test", "instruction": ""}
+    if rows is not None:
+        _judge_rows(ctx, rows, out)
+    if out is not None:
+        raise InvalidInput("--out goes with --rows; one verdict is printed")
     needs = _json(environment)
     if not isinstance(needs, dict):
         raise InvalidInput(f"environment {environment!r}: expected a JSON object")
-    fields |= {"question": question, "context": context, "environment": needs, "program": gold}
-    fields["answer"] = None if answer is None else _json(answer, bare=True)
-    problem = Problem.of(**fields, source="command line", licence="")
-    known.needs(problem, found.Environment)
+    answer, gold = (_text_or_file(asked.pop(name)) for name in ("answer", "gold"))
+    given = None if answer is None else _json(answer, bare=True)
+    problem = Asked(**asked, answer=given, gold=gold, environment=needs).as_problem()
     verdict = verify.judge(problem, program.read(), Limits())
     _show(ctx, {k: v for k, v in verdict.model_dump().items() if k not in ("candidate", "problem")})
     ctx.exit({"accepted": 0, "unscored": 3}.get(verdict.status, 1))
+
+
+def _judge_rows(ctx: click.Context, rows: Path, out: Path | None) -> NoReturn:
+    """Judge a file of replies, show how many of each task came out how, and end."""
+    from symbol_llm.ground import files, outputs
+    from symbol_llm.ground.params import Limits
+    from symbol_llm.judging.rows import judge_rows, summary
+
+    if out is not None:
+        outputs.refuse_file(out, lambda text: b'"verifier"' in text.partition(b"\n")[0])
+    found = list(judge_rows(rows, Limits()))
+    if out is not None:
+        files.write_records(out, (verdict for _, verdict in found))
+    _show(ctx, summary(found))
+    ctx.exit(3 if any(verdict.status == "unscored" for _, verdict in found) else 0)
+    raise AssertionError("exit does not return")
+
+
+def _text_or_file(value: str | None) -> str | None:
+    """Return `value`, or the text of the file it names after an @."""
+    from symbol_llm.ground import files
+
+    return files.read_text(Path(value[1:])) if value and value.startswith("@") else value
 
 
 def _json(text: str, *, bare: bool = False) -> Any:

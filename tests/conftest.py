@@ -14,6 +14,7 @@ from tests.endpoint import Endpoint, serving
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["SYMBOL_LLM_SAID_ROOT"] = "1"
 os.environ["DVC_SITE_CACHE_DIR"] = tempfile.mkdtemp(prefix="symbol-llm-dvc-")
 
 

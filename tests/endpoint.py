@@ -36,6 +36,8 @@ class Endpoint:
                 data = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data) + endpoint.missing))
+                for name, text in endpoint.headers.items():
+                    self.send_header(name, text)
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -45,6 +47,7 @@ class Endpoint:
                 pass
 
         self.missing = 0
+        self.headers: dict[str, str] = {}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
 

@@ -101,9 +101,9 @@ def test_program_that_is_no_text_is_no_program() -> None:
     [
         (("judge", "--task", "riddles", "--answer", "4"), "unknown task 'riddles'; have "),
         (("judge", "--family", "riddles", "--answer", "4"), "unknown family 'riddles'; have "),
-        (("judge", "--answer", "4"), "expected either --task or --family"),
-        (("judge", "--task", "scan", "--family", "commands", "--answer", "4"), "expected either --task or --family"),
-        (("judge", "--task", "scan"), "give --answer, --gold, or both"),
+        (("judge", "--answer", "4"), "expected either a task or a family"),
+        (("judge", "--task", "scan", "--family", "commands", "--answer", "4"), "expected either a task or a family"),
+        (("judge", "--task", "scan"), "nothing to judge by: give an answer, gold, or both"),
         ((*JUDGE, "--environment", "{"), "'{': not JSON, "),
         ((*JUDGE, "--environment", "[1]"), "environment"),
         (("--set", "explore.kk=5", "rollback"), "explore.kk: extra inputs are not permitted"),

@@ -6,16 +6,14 @@ served). A vLLM server started with VLLM_SERVER_DEV_MODE=1 also takes new weight
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
-import re
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import httpx
+import tenacity
 
 from symbol_llm.engines import Completion
 from symbol_llm.ground.errors import InvalidInput, Unavailable
@@ -23,6 +21,9 @@ from symbol_llm.ground.records import Messages
 
 TIMEOUT_S = 600
 TRIES = 3
+MAX_WAIT_S = 60.0
+_BACK_OFF = tenacity.wait_exponential_jitter(initial=0.1, max=5.0, jitter=0.1)
+"""Seconds before another try, where the endpoint does not say how long (Retry-After)."""
 
 
 def start(checkpoint: Path, *, batch: int) -> OpenAIEngine:
@@ -49,7 +50,10 @@ class OpenAIEngine:
         """Ask `url` which model it serves, unless `model` says so."""
         if not url.startswith(("http://", "https://")):
             raise InvalidInput(f"OPENAI_BASE_URL {url!r}: expected http://host/v1 or https://host/v1")
-        self.url, self.key, self.batch = url.rstrip("/"), key, batch
+        self.url, self.batch = url.rstrip("/"), batch
+        limits = httpx.Limits(max_connections=batch, max_keepalive_connections=batch)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(headers=headers, timeout=TIMEOUT_S, limits=limits)
         self.model = model or str(self._call("GET", f"{self.url}/models")["data"][0]["id"])
 
     def generate(
@@ -81,39 +85,75 @@ class OpenAIEngine:
         )
 
     def load(self, checkpoint: Path) -> None:
-        """Have a vLLM server in development mode take the weights of `checkpoint`; leave any other server as it is."""
+        """Have a vLLM server in development mode take the weights of `checkpoint`.
+
+        Unavailable if the server cannot: it would go on sampling the weights it was started with.
+        """
         root = self.url.removesuffix("/v1")
         body = {"method": "reload_weights", "kwargs": {"weights_path": str(checkpoint.absolute())}}
         try:
             self._call("POST", f"{root}/collective_rpc", body)
-        except InvalidInput as e:
-            if re.search(r"/collective_rpc: 40[45] ", str(e)):
-                return  # no such route: the server keeps the model it was started with
+        except _RefusedError as e:
+            if e.status in (404, 405):
+                raise Unavailable(
+                    f"{self.url} cannot take the weights of {str(checkpoint)!r} ({e.status} at /collective_rpc), and would go "
+                    "on with its own: start vLLM with VLLM_SERVER_DEV_MODE=1, or choose the engine vllm or transformers"
+                ) from e
             raise
         self._call("POST", f"{root}/reset_prefix_cache")
 
     def _call(self, method: str, url: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
-        request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - http(s) checked in __init__
-        for left in reversed(range(TRIES)):
-            try:
-                with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - as above
-                    text = response.read()
-            except urllib.error.HTTPError as e:
-                if e.code < 500 and e.code != 429:
-                    raise InvalidInput(f"{url}: {e.code} {e.read()[:200].decode(errors='replace')}") from e
-                reason = f"{e.code} {e.reason}"
-            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as e:
-                reason = str(e)
-            else:
-                try:
-                    return json.loads(text) if text.strip() else None
-                except ValueError as e:
-                    raise InvalidInput(f"{url}: not JSON: {text[:200]!r}") from e
-            if left == 0:
-                raise Unavailable(f"{url}: no answer after {TRIES} tries: {reason}")
-        raise AssertionError("the loop returns or raises")
+        """Return the JSON value at `url`, None for an empty answer; passing trouble is waited out, TRIES times in all."""
+        again = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(TRIES),
+            wait=_wait,
+            retry=tenacity.retry_if_exception_type(_PassingError),
+            reraise=True,
+        )
+        try:
+            response: httpx.Response = again(self._request, method, url, body)
+        except _PassingError as e:
+            raise Unavailable(f"{url}: no answer after {TRIES} tries: {e}") from e
+        try:
+            return response.json() if response.content.strip() else None
+        except ValueError as e:
+            raise InvalidInput(f"{url}: not JSON: {response.content[:200]!r}") from e
+
+    def _request(self, method: str, url: str, body: Any) -> httpx.Response:
+        try:
+            response = self._client.request(method, url, json=body)
+        except (httpx.TransportError, httpx.DecodingError) as e:
+            raise _PassingError(str(e) or type(e).__name__) from e
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+            said = response.headers.get("Retry-After", "")
+            wait_s = float(said) if said.isdecimal() else 0.0
+            raise _PassingError(f"{response.status_code} {response.reason_phrase}", wait_s)
+        if not response.is_success:
+            raise _RefusedError(f"{url}: {response.status_code} {response.text[:200]}", response.status_code)
+        return response
+
+
+class _PassingError(Exception):
+    """The endpoint may answer later, not before `wait_s` if it said so."""
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class _RefusedError(InvalidInput):
+    """The endpoint answered, and said no."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Return the seconds before the next try: what the endpoint asked for, at least a back-off with jitter, at most MAX_WAIT_S."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.wait_s if isinstance(error, _PassingError) else 0.0
+    return min(MAX_WAIT_S, max(asked, _BACK_OFF(state)))
 
 
 def _completion(choice: Any) -> Completion:

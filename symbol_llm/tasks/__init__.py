@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -65,6 +65,8 @@ class Task(NamedTuple):
     """Of the questions, as an ISO 639-1 code."""
     published: Published | None = None
     """None: not one of the 34."""
+    environment: Mapping[str, Any] = MappingProxyType({})
+    """What judging any of its problems needs; a problem may need more (see the family's `Environment`)."""
     evaluation_only: bool = False
     """Its rows are test rows, whatever file they come from: a set to show transfer on, never to train on."""
 

@@ -315,6 +315,7 @@ TASKS = (
         "scan",
         "commands",
         INSTRUCTION,
+        environment={"vocabulary": VOCABULARY},
         shots=SCAN_SHOTS,
         licence=LICENCE,
         citation=SCAN_CITATION,

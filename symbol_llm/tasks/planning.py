@@ -518,6 +518,7 @@ def _scenes(name: str, number: int, make: Make) -> Task:
     return Task(
         name, "pddl", WRITE_PROBLEM, shots, SCENE_LICENCE, "Liu et al. 2023, LLM+P",
         folder=f"planning/{name}", read=read, generate=generate, published=Published(number, "BLEU", 37600, 20),
+        environment={"domain": DOMAINS[name], "fixed_names": True},
     )  # fmt: skip
 
 

@@ -146,10 +146,37 @@ def test_server_in_development_mode_is_given_the_weights_and_forgets_its_cache(
     assert endpoint.seen == [("/collective_rpc", reload), ("/reset_prefix_cache", None)]
 
 
-def test_server_without_that_route_keeps_its_model(endpoint: Endpoint, tmp_path: Path) -> None:
-    endpoint.route = lambda path, body: (404, {"detail": "Not Found"})
-    endpoint.engine().load(tmp_path)
+@pytest.mark.parametrize("status", [404, 405])
+def test_server_that_cannot_take_weights_is_not_sampled_with_its_own(
+    endpoint: Endpoint, tmp_path: Path, status: int
+) -> None:
+    endpoint.route = lambda path, body: (status, {"detail": "Not Found"})
+    with pytest.raises(Unavailable, match=rf"cannot take the weights of .* \({status} at /collective_rpc\)"):
+        endpoint.engine().load(tmp_path)
     assert [path for path, _ in endpoint.seen] == ["/collective_rpc"]
+
+
+def test_next_try_waits_as_long_as_the_endpoint_asks(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
+    endpoint.headers = {"Retry-After": "17"}
+    endpoint.route = lambda path, body: (429, {})
+    with pytest.raises(Unavailable, match="429 Too Many Requests"):
+        endpoint.engine().generate([ASKED], **SAMPLING)
+    assert waited == [17.0, 17.0]
+    endpoint.headers = {"Retry-After": "86400"}
+    with pytest.raises(Unavailable):
+        endpoint.engine().generate([ASKED], **SAMPLING)
+    assert waited[2:] == [60.0, 60.0]
+
+
+def test_without_a_word_from_the_endpoint_waits_grow(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
+    endpoint.route = lambda path, body: (503, {})
+    with pytest.raises(Unavailable):
+        endpoint.engine().generate([ASKED], **SAMPLING)
+    assert 0.1 <= waited[0] <= 0.2 <= waited[1] <= 0.3
 
 
 def test_engine_is_started_from_the_environment(
@@ -160,6 +187,6 @@ def test_engine_is_started_from_the_environment(
         engines.start("openai", tmp_path)
     for name, value in (("BASE_URL", endpoint.url), ("API_KEY", "k"), ("MODEL", "named")):
         monkeypatch.setenv(f"OPENAI_{name}", value)
-    endpoint.route = lambda path, body: (404, {})
+    endpoint.route = lambda path, body: (200, {})
     engine = engines.start("openai", tmp_path)
     assert (engine.name, getattr(engine, "model", ""), endpoint.keys) == ("openai", "named", {"Bearer k"})

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from symbol_llm import families
 from symbol_llm.engines.prompts import messages
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Candidate
@@ -82,3 +83,14 @@ def test_every_row_of_the_real_slice_is_read(real, task):
     assert len({row.source.split("#")[0] for row in rows}) >= 0.99 * len(lines)
     assert all(row.question.strip() and (row.task, row.family) == (task.name, task.family) for row in rows)
     assert not task.evaluation_only or {row.split for row in rows} == {"test"}
+
+
+@pytest.mark.parametrize("task", GENERATED, ids=lambda task: task.name)
+def test_what_all_problems_of_a_task_need_alike_is_the_tasks_own(task):
+    """So that `judge --task` judges as in training."""
+    rows = [row.environment for level in LEVELS for row in problems(task, level, 8)]
+    alike = {key: value for key, value in rows[0].items() if all(row.get(key) == value for row in rows)}
+    assert {key: task.environment.get(key) for key in alike} == alike
+    for level in LEVELS:
+        for row in problems(task, level, 8):
+            families.needs(row, families.get(task.family).Environment)

@@ -64,7 +64,7 @@ class Environment(Needs):
     calls: list[Any] | None = None
     """Arguments of each call of the function."""
     compare: Literal["form"] | None = None
-    """`form`: gold's normal form is compared and nothing is run."""
+    """`form`: gold's normal form is compared and nothing is run, where there is no answer that running could give."""
 
     def asks_for_a_value(self) -> bool:
         """Say whether nothing but a value is asked for, of which there are many."""
@@ -108,7 +108,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if running `program` gives `problem.answer`, or its form is gold's where that is asked for, else 0.0."""
     environment = needs(problem, Environment)
-    if environment.compare == "form":
+    if environment.compare == "form" and problem.answer is None:
         return Result(float(canonical(program) == read_gold(problem, canonical)))
     if environment.function:
         return _score_function(program, problem, limits)
