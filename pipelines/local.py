@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kfp import local
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
@@ -28,7 +27,6 @@ from rich.text import Text
 from pipelines import settings
 from pipelines.ask import first_question
 from pipelines.screen import Screen, closing_tables
-from pipelines.self_training import Place, build
 from symbol_llm import machine
 from symbol_llm.evaluation.evaluate import read_report
 from symbol_llm.ground import files, life, locks, outputs, progress
@@ -37,7 +35,9 @@ from symbol_llm.ground.params import Parameters
 from symbol_llm.tracking import registry, runs
 
 CACHE_HIT = re.compile(r"Task (\S+) cache hit")
+BEGUN = re.compile(r"Executing task [^']*'([^']+)'")
 FAILED_TASK = re.compile(r"Inner task failed: [^']*'([^']+)'")
+PROBLEM = re.compile(r"\bproblem [0-9a-f]{16}\b")
 PLAIN_WIDTH = 110
 QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?"
 
@@ -92,20 +92,35 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
     began = time.monotonic()
     log = home / "log.txt"
     console.print(f"Run [bold]{home.name}[/], log {_short(log)}")
-    run_ = runs.parent(home.name, parameters)
-    pipeline = build(parameters, Place(settings.cache_environment(parameters)))
-    names = display_names(pipeline.pipeline_spec)
-    with run_, Screen(console, progress_file) as screen, redirected(log), reporting_cache_hits(screen, names):
-        failed = _run_pipeline(pipeline, home)
-    if failed:
-        raise SymbolLLMError(f"{_cause(log, names.get(failed, failed))}\n  the whole log: {_short(log)}")
+    with Screen(console, progress_file) as screen, redirected(log):
+        pipeline, names = _compiled(parameters, screen)
+        with runs.parent(home.name, parameters), following(screen, names):
+            if failed := _run_pipeline(pipeline, home):  # raised in here, so that the run in MLflow has failed too
+                sys.stdout.flush()
+                raise SymbolLLMError(f"{_cause(log, names.get(failed, failed))}\n  the whole log: {_short(log)}")
     minutes = (time.monotonic() - began) / 60
     console.print(f"\n{screen.n_run} stages ran, {screen.n_cached} came from the cache, {minutes:.1f} min in all.\n")
     return max(home.glob("kfp/*/promote*/promotion"), key=lambda p: p.stat().st_mtime)
 
 
+def _compiled(parameters: Parameters, screen: Screen) -> tuple[Any, dict[str, str]]:
+    """Return the pipeline and what its tasks are called; meanwhile `screen` shows the one that runs first."""
+    screen.begin("preparing")
+    from kfp.local import graph_utils
+
+    from pipelines.self_training import Place, build
+
+    pipeline = build(parameters, Place(settings.cache_environment(parameters)))
+    spec = pipeline.pipeline_spec  # type: ignore[attr-defined]
+    names = display_names(spec)
+    screen.begin(names[graph_utils.topological_sort_tasks(spec.root.dag.tasks)[-1]])
+    return pipeline, names
+
+
 def _run_pipeline(pipeline: Any, home: Path) -> str:
     """Return the task that failed; empty if none did."""
+    from kfp import local
+
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), enable_caching=True)
     try:
         pipeline()
@@ -120,21 +135,24 @@ def finish(parameters: Parameters, promotion: Path, home: Path, console: Console
     """Show the curve and the gate's word, and leave the page at `home/report.html`."""
     report = read_report(promotion)
     shutil.copyfile(promotion / "report.html", home / "report.html")
-    for table in closing_tables(report):
+    for table in closing_tables(report, console):
         console.print(table)
     decision = files.read_json(promotion / "promotion.json")
     mark = "[green]promoted[/]" if decision["promoted"] else "[yellow]not promoted[/]"
     console.print(
         f"\nVersion {decision['version']} of {parameters.promote.name!r} ({decision['stage']}): {mark}, {escape(decision['reason'])}."
     )
-    console.print(
-        f"Report: {_short(home / 'report.html')}    MLflow: mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}\n"
-    )
+    console.print(f"Report: {_short(home / 'report.html')}")
+    console.print(f"MLflow: mlflow ui --backend-store-uri {os.environ['MLFLOW_TRACKING_URI']}\n")
 
 
 @contextlib.contextmanager
 def redirected(log: Path) -> Iterator[None]:
-    """Send all that this process and its children print to `log` for the block."""
+    """Send all that this process and its children print to `log` for the block.
+
+    The descriptors themselves are turned, so that whoever holds the old `sys.stderr`, a logging handler for one, writes
+    to `log` too. A terminal is reached only through a duplicate made before.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
@@ -152,22 +170,28 @@ def redirected(log: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reporting_cache_hits(screen: Screen, names: dict[str, str]) -> Iterator[None]:
-    """Tell `screen` by their `names` of the tasks that Kubeflow's runner takes from its cache: only its log says so."""
+def following(screen: Screen, names: dict[str, str]) -> Iterator[None]:
+    """Tell `screen` by their `names` of the tasks that Kubeflow's runner begins or takes from its cache: only its log says so.
 
-    class Hits(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if found := CACHE_HIT.match(record.getMessage()):
-                screen.cached(names.get(found[1], found[1]))
+    It clears the root logger's handlers while it works, but not its filters.
+    """
 
-    root, handler = logging.getLogger(), Hits()
+    def note(record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        if found := CACHE_HIT.match(said):
+            screen.cached(names.get(found[1], found[1]))
+        elif found := BEGUN.match(said):
+            screen.begin(names.get(found[1], found[1]))
+        return True
+
+    root = logging.getLogger()
     level = root.level
-    root.addHandler(handler)
+    root.addFilter(note)
     root.setLevel(logging.INFO)
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        root.removeFilter(note)
         root.setLevel(level)
 
 
@@ -178,7 +202,7 @@ def display_names(spec: Any) -> dict[str, str]:
 
 
 def _cause(log: Path, stage: str) -> str:
-    """Return why `stage` failed: the last line of `log` that names an exception."""
+    """Return why `stage` failed: the last line of `log` that names an exception, without ids of problems."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if re.search(r"\w", line)]
     named = [
         line
@@ -193,7 +217,7 @@ def _cause(log: Path, stage: str) -> str:
             f"{stage} ended without naming an error. If the kernel killed it for memory, lower `batch` of a stage that "
             f"samples, `device_batch` of one that tunes. Its last words: {lines[-1] if lines else 'none'}"
         )
-    return (own or named)[-1].removeprefix("symbol_llm.ground.errors.")
+    return PROBLEM.sub("a problem", (own or named)[-1].removeprefix("symbol_llm.ground.errors."))
 
 
 def _short(path: Path) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 import symbol_llm
-from pipelines.self_training import Place, build
 from symbol_llm.cli import Source
 from symbol_llm.ground import files, outputs, params
 from symbol_llm.ground.params import Parameters
@@ -77,6 +76,8 @@ def cache_environment(parameters: Parameters) -> dict[str, str]:
 def compile_to(parameters: Parameters, path: Path, gpus: int) -> None:
     """Write the pipeline of `parameters` as Kubeflow's YAML to `path`, in place of nothing but a compiled pipeline."""
     from kfp import compiler
+
+    from pipelines.self_training import Place, build
 
     outputs.refuse_file(path, lambda text: text.startswith(COMPILED))
     pipeline = build(parameters, Place(cache_environment(parameters), on_cluster=True, gpus=gpus))

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import sys
+import textwrap
 from typing import Any
 
 from symbol_llm import __version__
@@ -56,7 +57,7 @@ def warn_if_root() -> None:
     """Say once, to this process and those it starts, that root is not needed."""
     if os.geteuid() == 0 and not os.environ.get(ROOT_VARIABLE):
         os.environ[ROOT_VARIABLE] = "1"
-        print(ROOT, file=sys.stderr)
+        print(textwrap.fill(ROOT, shutil.get_terminal_size().columns), file=sys.stderr)
 
 
 def advice(facts: dict[str, Any]) -> list[str]:

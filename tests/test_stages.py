@@ -257,9 +257,7 @@ def test_better_checkpoint_becomes_champion(chain: Chain) -> None:
     )
     assert registry.report(champion) == chain.report("report")
     decision = files.read_json(chain.folder / "promotion" / "promotion.json")
-    assert (
-        decision["reason"] == "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 8 test problems"
-    )
+    assert decision["reason"] == "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 8 test problems"
 
 
 def test_champion_is_not_put_to_the_gate_against_itself(chain: Chain) -> None:

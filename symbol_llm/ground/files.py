@@ -201,7 +201,7 @@ def hash_path(path: Path) -> str:
 
 
 class Ledger:
-    """An append-only JSON Lines file: each line is flushed, a torn last line is cut off when it is opened.
+    """An append-only JSON Lines file: each line is flushed; what a killed process left torn is cut off when it is opened.
 
     >>> with Ledger(path) as ledger:
     ...     done = {row["key"] for row in ledger.rows}
@@ -221,19 +221,20 @@ class Ledger:
         self._file.seek(0)
         whole = 0
         for line in self._file:
-            try:
-                self.rows.append(json.loads(line) if line.endswith(b"\n") else json.loads(""))
-            except ValueError:
+            row = _row(line)
+            if row is None:
                 self.n_torn = 1
                 self._file.truncate(whole)
                 break
+            self.rows.append(row)
             whole += len(line)
         self._file.seek(0, os.SEEK_END)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add one line and flush it."""
-        self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
+        """Add one line and flush it; InvalidInput if it cannot be written."""
+        with saying_unwritable(self.path):
+            self._file.write(json.dumps(row).encode() + b"\n")
+            self._file.flush()
 
     def __enter__(self) -> Ledger:
         """Return itself."""
@@ -246,3 +247,14 @@ class Ledger:
     def remove(self) -> None:
         """Delete the file, whose work is done; call it after the output that came of it is in place."""
         self.path.unlink()
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """Return the object in a whole line of a ledger; None for a line that is torn."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        value = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -128,6 +128,21 @@ def test_ledger_cuts_off_a_torn_line_and_goes_on(tmp_path: Path) -> None:
         assert [r["a"] for r in ledger.rows] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("tail", [b"\x000\x00\n", b"1\n", b"null\n", b"[" * 100_000 + b"\n", b"\xff\n"])
+def test_tail_of_a_ledger_that_is_no_object_is_no_row(tmp_path: Path, tail: bytes) -> None:
+    (tmp_path / "l").write_bytes(b'{"a": 1}\n' + tail)
+    with files.Ledger(tmp_path / "l") as ledger:
+        assert (ledger.rows, ledger.n_torn) == ([{"a": 1}], 1)
+    assert (tmp_path / "l").read_bytes() == b'{"a": 1}\n'
+
+
+def test_half_a_character_is_kept_by_a_ledger(tmp_path: Path) -> None:
+    with files.Ledger(tmp_path / "l") as ledger:
+        ledger.append({"reply": "\ud83d"})
+    with files.Ledger(tmp_path / "l") as ledger:
+        assert ledger.rows == [{"reply": "\ud83d"}]
+
+
 def test_second_writer_of_a_ledger_is_refused(tmp_path: Path) -> None:
     with files.Ledger(tmp_path / "l"), pytest.raises(Busy, match="in use by a run that writes this ledger"):
         files.Ledger(tmp_path / "l")

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 from rich.console import Console
 
 from pipelines import local
-from pipelines.local import _cause, redirected, reporting_cache_hits
-from pipelines.screen import MOST_COLUMNS, Screen, closing_tables
+from pipelines.local import _cause, following, redirected
+from pipelines.screen import Screen, _fitting, closing_tables
 from symbol_llm.ground.params import Parameters
 from symbol_llm.ground.records import General, Interval, Report, Scores, Summary
 
@@ -74,6 +75,30 @@ def test_loss_is_shown_beside_the_bar(console: Console, tmp_path: Path) -> None:
     assert (bar.completed, bar.total, bar.fields["note"]) == (2, 10, "tuning, loss 0.512")
 
 
+def test_stage_that_ended_is_told_before_the_next_begins(console: Console, tmp_path: Path) -> None:
+    file = tmp_path / "p"
+    screen = Screen(console, file)
+    screen.begin("collect")
+    file.write_text("".join(json.dumps(e) + "\n" for e in ({"event": "start", "stage": "collect"}, END)))
+    screen.begin("fetch")
+    assert lines(console) == ["✔ collect                  12.3 s  60 training problems"]
+    (bar,) = screen._bars.tasks
+    assert bar.description == "[bold]fetch                 [/]"
+
+
+@pytest.mark.parametrize(
+    ("width", "kept"),
+    [
+        (41, "70 problems solved, 14 for the first time"),
+        (40, "70 problems solved"),
+        (18, "70 problems solved"),
+        (17, ""),
+    ],
+)
+def test_clauses_that_do_not_fit_are_left_out_whole(width: int, kept: str) -> None:
+    assert _fitting("70 problems solved, 14 for the first time", width) == kept
+
+
 def test_line_still_being_written_waits_for_its_end(console: Console, tmp_path: Path) -> None:
     file = tmp_path / "p"
     text = json.dumps(END)
@@ -108,7 +133,7 @@ def summary(stage: str, mean: float, families: dict[str, float], general: Genera
 
     scores = {name: Scores(accuracy=interval(value)) for name, value in families.items()}
     of = {"tasks": {}, "families": scores, "domains": {}, "general": general or General()}
-    return Summary(stage=stage, checkpoint="0" * 64, overall=interval(mean), **of)
+    return Summary(stage=stage, checkpoint="0" * 64, overall=interval(mean), dev=interval(mean), **of)
 
 
 def test_closing_table_has_a_row_a_point_and_a_column_a_family(console: Console) -> None:
@@ -118,26 +143,26 @@ def test_closing_table_has_a_row_a_point_and_a_column_a_family(console: Console)
         history=(summary("original", 0.1, {"python": 0.2}),),
         outcomes={},
     )
-    (table,) = closing_tables(report)
+    (table,) = closing_tables(report, console)
     assert [column.header for column in table.columns] == (
-        ["stage", "n", "all", "95 % interval", "python", "sql", "choice", "perplexity"]
+        ["stage", "dev", "n", "test", "95 % interval", "python", "sql", "choice", "perplexity"]
     )
     cells = [list(column.cells) for column in table.columns]
     rows = list(zip(*cells, strict=True))
     assert rows == [
-        ("original", "100", "[bold]10.0[/]", "5.0 - 15.1", "20", "", "", ""),
-        ("round 1", "100", "[bold]42.5[/]", "37.5 - 47.6", "55", "30", "50", "17.3"),
+        ("original", "10.0", "100", "[bold]10.0[/]", "5.0 - 15.1", "20", "", "", ""),
+        ("round 1", "42.5", "100", "[bold]42.5[/]", "37.5 - 47.6", "55", "30", "50", "17.3"),
     ]
     console.print(table)
-    assert lines(console)[0] == "Held-out accuracy, %"
+    assert lines(console)[0] == "Accuracy, %; families: of test problems"
 
 
-def test_many_families_are_rows_of_a_second_table(console: Console) -> None:
-    means = {f"family{n:02}": n / 100 for n in range(MOST_COLUMNS + 1)}
+def test_families_that_do_not_fit_are_rows_of_a_second_table(console: Console) -> None:
+    means = {f"family{n:02}": n / 100 for n in range(7)}
     report = Report(
         summary=summary("round 1", 0.4, means), history=(summary("original", 0.1, {"family01": 0.2}),), outcomes={}
     )
-    curve, by_family = closing_tables(report)
+    curve, by_family = closing_tables(report, console)
     assert [column.header for column in curve.columns][-2:] == ["choice", "perplexity"]
     assert [column.header for column in by_family.columns] == ["family", "n", "original", "round 1"]
     cells = zip(*(column.cells for column in by_family.columns), strict=True)
@@ -145,6 +170,32 @@ def test_many_families_are_rows_of_a_second_table(console: Console) -> None:
         ("family00", "", "0"),
         ("family01", "20", "1"),
     ]
+
+
+@pytest.mark.parametrize("n_families", [1, 4, 6, 26])
+@pytest.mark.parametrize("n_rounds", [1, 3, 20])
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_heading_or_number_of_the_closing_tables_is_cut(width: int, n_rounds: int, n_families: int) -> None:
+    families = {f"family-{n:03}": 1.0 for n in range(n_families)}
+    general = General(choice=Interval(n=40, mean=1.0, low=0.4, high=1.0), perplexity=12345.67)
+    points = [summary(f"round {n}", 1.0, families, general) for n in range(1, n_rounds + 1)]
+    early = [summary(stage, 0.949, families, general) for stage in ("original", "injection", "infusion")]
+    report = Report(summary=points[-1], history=(*early, *points[:-1]), outcomes={})
+    narrow = Console(file=io.StringIO(), width=width)
+    for table in closing_tables(report, narrow):
+        narrow.print(table)
+    shown = lines(narrow)
+    cells = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in shown if line[0] in "│┃"]
+    headings = {cell for row in cells if row[0] in ("stage", "family") for cell in row}
+    of_stage = {row[0]: row[1:] for row in cells if row[0].startswith(("round", "inj", "inf", "ori"))}
+    wanted = {"stage", "dev", "n", "test", "95 % interval", "choice", "perplexity"}
+    assert wanted <= headings
+    assert headings - wanted - {"family"} - {*families} <= {s.stage for s in (*early, *points)}
+    assert list(of_stage) == [s.stage for s in (*early, *points)]
+    assert all(row[:4] == ["94.9", "100", "94.9", "89.9 - 100.0"] for row in list(of_stage.values())[:3])
+    assert all(row[-2:] == ["100", "12345.7"] for row in of_stage.values())
+    assert all(name in headings or name in {row[0] for row in cells} for name in families)
+    assert max(map(len, shown)) <= width
 
 
 # --- around a run -----------------------------------------------------------------------------------------------------
@@ -157,6 +208,7 @@ def test_many_families_are_rows_of_a_second_table(console: Console) -> None:
         ("ValueError: first\nKeyError: 'last'\n", "KeyError: 'last'"),
         ("    symbol_llm.ground.errors.InvalidInput: task 'x' has no rows\nRuntimeError: Pipeline failed\n", None),
         ("torch.OutOfMemoryError: CUDA out of memory\nbye\n", "torch.OutOfMemoryError: CUDA out of memory"),
+        ("ValueError: problem 0123456789abcdef has no gold\n", "ValueError: a problem has no gold"),
     ],
 )
 def test_cause_is_the_last_exception_and_our_own_before_others(log: str, cause: str | None, tmp_path: Path) -> None:
@@ -180,16 +232,28 @@ def test_redirected_takes_what_children_print_and_gives_the_streams_back(tmp_pat
     assert [os.fstat(fd).st_ino for fd in (1, 2)] == before
 
 
-def test_cache_hits_reach_the_screen_while_the_block_runs(console: Console, tmp_path: Path) -> None:
+def test_cache_hits_reach_the_screen_while_the_block_runs(
+    console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen, root = Screen(console, tmp_path / "none"), logging.getLogger()
-    before = root.level, list(root.handlers)
-    with reporting_cache_hits(screen, {"evaluate-2": "evaluate round 1"}):
+    before = root.level, list(root.filters)
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    with following(screen, {"evaluate-2": "evaluate round 1"}):
+        root.handlers.clear()  # as Kubeflow's runner does
         logging.info("Task evaluate-2 cache hit (key=0123456789ab); skipping execution.")
         logging.info("Task evaluate-2 finished")
     logging.info("Task explore cache hit (key=0123456789ab); skipping execution.")
     assert screen.n_cached == 1
     assert lines(console) == ["↺ evaluate round 1       cached"]
-    assert (root.level, list(root.handlers)) == before
+    assert (root.level, list(root.filters)) == before
+
+
+def test_task_that_begins_has_a_bar_under_its_name_before_its_process_speaks(console: Console, tmp_path: Path) -> None:
+    screen = Screen(console, tmp_path / "none")
+    with following(screen, {"evaluate-2": "evaluate round 1"}):
+        logging.info("Executing task \x1b[96m'evaluate-2'\x1b[0m")
+    (bar,) = screen._bars.tasks
+    assert (bar.description, bar.fields["note"]) == ("[bold]evaluate round 1      [/]", "starting")
 
 
 def test_promotion_of_this_run_is_found_where_the_rounds_stopped_early(

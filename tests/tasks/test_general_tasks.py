@@ -84,9 +84,7 @@ def test_instructions_of_the_published_mixture_come_in_any_usual_shape(data_set,
     ],
 )
 def test_instruction_in_no_shape_or_without_a_reply_is_refused(data_set, row):
-    with pytest.raises(
-        InvalidInput, match=r"train\.jsonl:1: row: expected instruction \(input\) output, prompt"
-    ):
+    with pytest.raises(InvalidInput, match=r"train\.jsonl:1: row: expected instruction \(input\) output, prompt"):
         list(READ["code_alpaca"](data_set([row], [])))
 
 
