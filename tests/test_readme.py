@@ -147,7 +147,7 @@ def paths() -> set[str]:
 
 def test_every_path_exists() -> None:
     inside = {file.name for folder in ("symbol_llm", "pipelines") for file in (ROOT / folder).rglob("*.py")}
-    of_data = {"card.md", "train.jsonl", "test.jsonl", "log.txt"}
+    of_data = {"card.md", "train.jsonl", "dev.jsonl", "test.jsonl", "log.txt"}
     missing = {p for p in paths() if not (ROOT / p).exists() and p not in inside | of_data}
     assert missing == set()
     assert {"manifests/overlays/laptop", "components/images/gpu.Dockerfile", "dvc.yaml", "weights.py"} <= paths()

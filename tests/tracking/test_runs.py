@@ -234,6 +234,22 @@ def test_stage_does_not_outlive_the_runner_that_started_it(tracked_home: Path) -
     assert named("killed").info.status == "KILLED"
 
 
+def test_process_that_is_told_to_end_does_not_wait_for_what_it_started() -> None:
+    code = """
+import subprocess
+from symbol_llm.ground import life
+with life.signs(lambda tags: None), subprocess.Popen(["sleep", "600"]) as child:
+    print(child.pid, flush=True)
+    child.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.terminate()
+    assert process.returncode == 128 + 15
+    assert not Path(f"/proc/{child}").exists()
+
+
 @pytest.mark.parametrize(
     ("process", "silent_s", "over"),
     [
