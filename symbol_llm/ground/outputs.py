@@ -9,6 +9,7 @@ removed last, through a descriptor of its parent, and no symbolic link is follow
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -101,13 +102,24 @@ def _placing(out: Path, stage: str, inputs: Mapping[str, Path | None]) -> Iterat
                 yield draft
             with saying_unwritable(out):
                 _settle(draft)
-                refuse(out, stage, inputs)
-                _swap(draft, out)
+                placed = _still_free(out, stage, inputs)
+                _swap(draft, placed)
         finally:
             if draft.is_dir():
                 remove(draft)
     with contextlib.suppress(FileNotFoundError):
-        (out / LOCK).unlink()
+        (placed / LOCK).unlink()
+    if placed != out:
+        raise InvalidInput(f"output {str(out)!r} was filled by others meanwhile; what was made lies in {str(placed)!r}")
+
+
+def _still_free(out: Path, stage: str, inputs: Mapping[str, Path | None]) -> Path:
+    """Return `out`; or, if others have put something in it while the work was done, a new name beside it."""
+    try:
+        refuse(out, stage, inputs)
+    except InvalidInput:
+        return next(p for n in itertools.count(1) if not os.path.lexists(p := out.with_name(f"{out.name}-{n}")))
+    return out
 
 
 def refuse(out: Path, stage: str, inputs: Mapping[str, Path | None]) -> None:

@@ -171,13 +171,17 @@ def test_what_is_not_the_stages_own_output_is_refused_before_the_work_and_kept(
     assert tree(tmp_path) == before
 
 
-def test_what_came_while_the_work_was_done_is_kept_too(tmp_path: Path) -> None:
+def test_what_came_while_the_work_was_done_is_kept_and_so_is_the_work(tmp_path: Path) -> None:
+    theirs(tmp_path / "out-1")
     with (
-        pytest.raises(InvalidInput, match="did not write"),
-        outputs.building(tmp_path / "out", "select", Select(), {}),
+        pytest.raises(InvalidInput, match=r"was filled by others meanwhile; what was made lies in '.*/out-2'"),
+        outputs.building(tmp_path / "out", "select", Select(), {}) as draft,
     ):
+        (draft.folder / "pool.jsonl").write_text("new")
         theirs(tmp_path / "out")
-    assert tree(tmp_path) == {"out/thesis.tex": "mine"}
+    found = tree(tmp_path)
+    assert found.pop("out-2/manifest.json")
+    assert found == {"out/thesis.tex": "mine", "out-1/thesis.tex": "mine", "out-2/pool.jsonl": "new"}
 
 
 @pytest.mark.parametrize(
