@@ -33,6 +33,7 @@ def point(s: Summary) -> dict[str, Any]:
     """Return what a reader wants of one point of the curve."""
     return {
         "stage": s.stage,
+        "dev": interval(s.dev),
         "accuracy": interval(s.overall),
         "tasks": {name: interval(scores.accuracy) for name, scores in s.tasks.items()},
         "choice": interval(s.general.choice),
