@@ -18,6 +18,7 @@ from symbol_llm.engines import Completion
 from symbol_llm.engines.chat import completions, encode, prompt_ids, tokenizer
 from symbol_llm.engines.decoding import ATTENTION, growing_cache
 from symbol_llm.engines.memory import advising
+from symbol_llm.engines.precision import dtype
 from symbol_llm.engines.prefixes import HELD, Group, batches
 from symbol_llm.ground.records import Messages
 
@@ -32,7 +33,7 @@ def start(checkpoint: Path, *, batch: int) -> TransformersEngine:
 
 
 class TransformersEngine:
-    """A causal language model in bf16 on the GPU if there is one, else on the CPU."""
+    """A causal language model on the GPU if there is one, else on the CPU, in the floats that are fast there."""
 
     name = "transformers"
 
@@ -40,6 +41,8 @@ class TransformersEngine:
         """Load `checkpoint`; at most `batch` sequences are generated at once, fewer if they are long (`prefixes.HELD`)."""
         self.batch = batch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.dtype = dtype()
+        self.width = self.dtype.itemsize // torch.bfloat16.itemsize
         self.load(checkpoint)
 
     def load(self, checkpoint: Path) -> None:
@@ -47,7 +50,7 @@ class TransformersEngine:
         self.tok = tokenizer(checkpoint)
         self.model = AutoModelForCausalLM.from_pretrained(
             checkpoint,
-            dtype=torch.bfloat16,
+            dtype=self.dtype,
             use_safetensors=True,
             attn_implementation=ATTENTION,
             trust_remote_code=False,
@@ -61,7 +64,7 @@ class TransformersEngine:
         n_drawn = n if temperature > 0 else 1
         ids = [prompt_ids(self.tok, p) for p in prompts]
         found: dict[int, list[Completion]] = {}
-        size, held = max(1, self.batch // n_drawn), HELD // n_drawn
+        size, held = max(1, self.batch // n_drawn), HELD // (self.width * n_drawn)
         most = [len(row) - 1 for row in ids]
         for number, groups in enumerate(batches(ids, most, size, held=held, more=max_tokens)):
             rng = torch.Generator(self.device).manual_seed(random.Random(f"{seed}:{number}").getrandbits(63))
@@ -150,7 +153,7 @@ class TransformersEngine:
         rows = [encode(self.tok, p, r) for p, r in zip(prompts, replies, strict=True)]
         ids, n_prompt = [r.ids for r in rows], [r.n_prompt for r in rows]
         sums = [0.0] * len(rows)
-        for groups in batches(ids, [n - 1 for n in n_prompt], max(1, self.batch // 4), held=SCORED):
+        for groups in batches(ids, [n - 1 for n in n_prompt], max(1, self.batch // 4), held=SCORED // self.width):
             with advising(f"a batch of {self.batch} sequences", ADVICE):
                 for i, total in zip(_rows(groups), self._reply_logprobs(ids, n_prompt, groups), strict=True):
                     sums[i] = total

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from symbol_llm.engines import precision
 from symbol_llm.engines.chat import encode, tokenizer
 from symbol_llm.engines.memory import advising
 from symbol_llm.ground import files
@@ -141,6 +142,7 @@ def _arguments(params: Tune, scratch: str) -> Any:
     import torch
     from transformers import TrainingArguments
 
+    sharded = deepspeed_config()
     held, n_turns = split_batch(params.batch, params.device_batch, int(os.environ.get("WORLD_SIZE", "1")))
     return TrainingArguments(
         output_dir=scratch,
@@ -152,9 +154,9 @@ def _arguments(params: Tune, scratch: str) -> Any:
         per_device_train_batch_size=held,
         gradient_accumulation_steps=n_turns,
         train_sampling_strategy="group_by_length" if params.shuffle else "sequential",
-        bf16=True,
+        bf16=sharded is not None or precision.has_bf16(),
         use_cpu=not torch.cuda.is_available(),
-        deepspeed=deepspeed_config(),
+        deepspeed=sharded,
         seed=params.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,  # it would print a loss that is not a number as 0

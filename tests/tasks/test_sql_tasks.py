@@ -5,7 +5,7 @@ import random
 import sqlite3
 
 import pytest
-from tests.syntax.test_schemas import STATEMENTS, database, only_declared
+from tests.tasks.test_schemas import STATEMENTS, database, only_declared
 
 from symbol_llm.families import sql
 from symbol_llm.ground.errors import InvalidInput, Unparsable
