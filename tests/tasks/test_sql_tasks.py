@@ -5,13 +5,13 @@ import random
 import sqlite3
 
 import pytest
-from tests.tasks.test_schemas import STATEMENTS, database, only_declared
 
 from symbol_llm.families import sql
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.tasks import get
 from symbol_llm.tasks.sql import TEMPLATES, THEMES, generate
+from tests.tasks.test_schemas import STATEMENTS, database, only_declared
 
 
 def spider_row(**changes):
