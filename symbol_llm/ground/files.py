@@ -233,7 +233,7 @@ class Ledger:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one line and flush it; InvalidInput if it cannot be written."""
         with saying_unwritable(self.path):
-            self._file.write(json.dumps(row).encode() + b"\n")
+            self._file.write(json.dumps(row, ensure_ascii=False).encode(errors="surrogatepass") + b"\n")
             self._file.flush()
 
     def __enter__(self) -> Ledger:
@@ -254,7 +254,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        value = json.loads(line.decode())
+        value = json.loads(line.decode(errors="surrogatepass"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
