@@ -200,8 +200,8 @@ def _read(folder: Path) -> Iterator[Problem]:
 
 
 def _generate(rng: random.Random, level: int) -> Problem:
-    """Return a true problem; the numbers of level 1 have one digit, of level 2 two, and so on."""
-    number = rng.randrange(10 ** (level - 1), 10**level)
+    """Return a true problem; the numbers of level 1 have two digits, of level 2 three, and so on."""
+    number = rng.randrange(10**level, 10 ** (level + 1))
     text = f"A pond has {number} frogs. Their number doubles each year. How many are there after {level} years?"
     return _problem(text, number * 2**level, program=f"answer = {number}{' * 2' * level}", level=level)
 

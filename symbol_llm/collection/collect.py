@@ -195,6 +195,8 @@ def _generated(task: str, generate: Generator, params: Collect) -> list[Problem]
         if len(found) == wanted:
             break
     rows = sorted(found.values(), key=lambda row: row.id)
+    if len(rows) < wanted:  # the generator is exhausted: dev problems must not use up what there is to learn from
+        n["dev"] = min(n["dev"], int(params.dev_share * len(rows)))
     splits = itertools.chain(
         *(itertools.repeat(split, n[split]) for split in ("test", "dev")), itertools.repeat("train")
     )

@@ -21,7 +21,7 @@ from symbol_llm.ground.params import Collect
 from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.records import GeneralItem, TrainingRow
 from symbol_llm.judging import verify
-from symbol_llm.tasks import PUBLISHED
+from symbol_llm.tasks import PUBLISHED, get
 
 STARTERS = ("rule_theories", "scan", "table_questions", "word_problems")
 STORIES = ("folio_stories",)
@@ -80,6 +80,15 @@ def test_generated_dev_problems_are_neither_training_nor_test_problems(tmp_path)
     by_split = [questions(out, split) for split in ("train", "dev", "test")]
     assert [len(found) for found in by_split] == [40, 10, 10]
     assert len(set.union(*by_split)) == 60
+
+
+def test_dev_problems_of_an_exhausted_generator_leave_something_to_learn_from(tmp_path, monkeypatch):
+    one = get("scan")
+    few = one._replace(generate=lambda rng, level: one.generate(random.Random(rng.randrange(12)), level))
+    monkeypatch.setattr("symbol_llm.collection.collect.get", lambda name: few)
+    numbers = collect(tmp_path / "out", Collect(tasks=("scan",), n_train=5, n_test=2, levels=(1,), evolved_share=0))
+    assert numbers["n_dev"] <= 1
+    assert numbers["n_train"] >= 4
 
 
 def test_dev_rows_are_training_rows_with_the_smallest_ids_where_the_source_has_none(tmp_path):
