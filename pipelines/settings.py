@@ -79,6 +79,8 @@ def compile_to(parameters: Parameters, path: Path, gpus: int) -> None:
 
     from pipelines.self_training import Place, build
 
+    if path.absolute().is_relative_to(outputs.state_path()):
+        outputs.state_dir()  # made before anything is in it, so that it is known as ours
     outputs.refuse_file(path, lambda text: text.startswith(COMPILED))
     pipeline = build(parameters, Place(cache_environment(parameters), on_cluster=True, gpus=gpus))
     with tempfile.TemporaryDirectory() as folder:

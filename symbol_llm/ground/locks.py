@@ -68,6 +68,15 @@ def open_held(path: Path, owner: str) -> Iterator[IO[bytes]]:
             _held.discard(key)
 
 
+def is_named(path: Path) -> bool:
+    """Say whether `path` is a lock file of ours that names an owner, here or killed.
+
+    One that this process holds is not opened, since closing it would give up the lock.
+    """
+    with _guard:
+        return os.path.realpath(path) in _held or (path.is_file() and bool(_owner_in(path.read_bytes()[:4096])))
+
+
 def _lock(file: IO[bytes], path: Path) -> None:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

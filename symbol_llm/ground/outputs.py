@@ -285,8 +285,10 @@ def _aside(out: Path) -> Path:
 
 def _only_ours(draft: Path) -> None:
     """Raise InvalidInput if something that is not a draft of ours stands where the draft is to be."""
-    there = set(os.listdir(draft)) if draft.is_dir() and not draft.is_symlink() else set()
-    if os.path.lexists(draft) and (not draft.is_dir() or draft.is_symlink() or (there and LOCK not in there)):
+    if not os.path.lexists(draft):
+        return
+    others = not draft.is_symlink() and draft.is_dir() and bool(set(os.listdir(draft)) - {LOCK})
+    if draft.is_symlink() or not draft.is_dir() or (others and not locks.is_named(draft / LOCK)):
         raise InvalidInput(f"{draft} is not a draft of ours and stands in the way; move it away")
 
 
@@ -340,7 +342,7 @@ def claim(folder: Path) -> Path:
     """Return `folder` for state of ours, made and marked; InvalidInput if it holds anything of somebody else's."""
     _refuse_always(folder)
     if not _mark(folder):
-        others = set(os.listdir(folder)) - STATE_NAMES
+        others = set(os.listdir(folder)) - {"lost+found"}
         raise InvalidInput(f"{folder} holds files that symbol-llm did not write ({_some(others)}); choose another name")
     return folder
 
@@ -351,7 +353,7 @@ def _mark(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / MARK).is_file():
             return True
-        if not set(os.listdir(folder)) <= STATE_NAMES:
+        if set(os.listdir(folder)) - {"lost+found"}:
             return False
         files.write_text(
             folder / MARK, "State of symbol-llm. `symbol-llm clean` removes what it knows in this folder.\n"

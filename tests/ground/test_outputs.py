@@ -333,6 +333,24 @@ def test_folder_of_a_users_that_is_called_like_a_draft_is_left_alone(tmp_path: P
     with pytest.raises(InvalidInput, match="is not a draft of ours"):
         build(tmp_path / "out")
     assert tree(tmp_path) == {".out.draft/thesis.tex": "mine"}
+    (tmp_path / ".out.draft" / ".lock").write_text("")  # a lock of somebody else's, as many tools leave them
+    with pytest.raises(InvalidInput, match="is not a draft of ours"):
+        build(tmp_path / "out")
+    assert (tmp_path / ".out.draft" / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["weights", "report.html", "log.txt", "mlflow.db"])
+def test_users_files_that_are_called_like_state_are_neither_claimed_nor_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("mine")
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "mine"))
+    outputs.state_dir()
+    with pytest.raises(InvalidInput, match="did not write"):
+        outputs.claim(tmp_path / "mine")
+    outputs.clean(tmp_path / "mine")
+    assert tree(tmp_path) == {f"mine/{name}": "mine"}
 
 
 # --- state and `clean` -----------------------------------------------------------------------------------------------
@@ -360,10 +378,10 @@ def test_clean_removes_what_is_ours_and_leaves_the_rest(tmp_path: Path, monkeypa
     monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "runs"))
     theirs(tmp_path / "theirs")
     state = outputs.state_dir()
+    outputs.claim(state / "default")
     for name in ("weights/a", "mlflow.db", "default/kfp", "default/log.txt"):
         (state / name).parent.mkdir(exist_ok=True)
         (state / name).write_text("ours")
-    outputs.claim(state / "default")
     (state / "my plot.png").write_text("mine")
     (state / "link").symlink_to(tmp_path / "theirs")
     theirs(state / "repository")
