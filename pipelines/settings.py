@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any
 
 import click
 
-import symbol_llm
 from symbol_llm.cli import Source
-from symbol_llm.ground import files, outputs, params
+from symbol_llm.ground import files, outputs, params, provenance
 from symbol_llm.ground.params import Parameters
 
 COMPILED = b"# PIPELINE DEFINITION"
@@ -59,15 +57,11 @@ def load(file: Path | None, profile: str, source: Path | str | None, overrides: 
 
 
 def cache_environment(parameters: Parameters) -> dict[str, str]:
-    """Return variables that change when code or source data do: Kubeflow's cache sees names of files, not what is in them.
+    """Return variables that change when code, packages or source data do: Kubeflow's cache sees names of files, not what is in them.
 
     Of a data set repository it sees the reference alone, which should name a commit.
     """
-    code = hashlib.sha256()
-    package = Path(symbol_llm.__file__).parent
-    for file in sorted(package.rglob("*.py")):
-        code.update(file.read_bytes())
-    found = {"SYMBOL_LLM_CODE": code.hexdigest()[:16]}
+    found = {"SYMBOL_LLM_CODE": provenance.identity()}
     if isinstance(parameters.collect.source, Path):
         found["SYMBOL_LLM_SOURCE"] = files.hash_path(parameters.collect.source)[:16]
     return found

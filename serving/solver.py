@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import kserve
@@ -22,13 +23,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.vote import Answer, vote
 from symbol_llm import families, tasks
-from symbol_llm.engines import Engine
+from symbol_llm.engines import Engine, Request, Sampling
 from symbol_llm.engines.prompts import messages
+from symbol_llm.engines.rollout import Asked, submit
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
 from symbol_llm.ground.files import explain
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Messages, Problem
 from symbol_llm.judging import verify
+from symbol_llm.judging.verify import Execution
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class Instance(BaseModel):
     """Programs sampled; None: the number given at start."""
 
 
-class Request(BaseModel):
+class Body(BaseModel):
     """The body of a predict call."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -104,12 +107,13 @@ class Solver(kserve.Model):  # type: ignore[misc]
         self.settings = settings
         self._start = start
         self._generating = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
+        self._running = ThreadPoolExecutor(verify.workers(), thread_name_prefix="run")
         self._n_waiting = 0
 
     def load(self) -> bool:
         """Open the engine and generate one token; only then is the model ready."""
         self._engine: Engine = self._start()
-        self._generate([PROBE], n=1, temperature=0.0, max_tokens=1)
+        self._probe()
         self.ready = True
         log.info("model %s is ready", self.name)
         return self.ready
@@ -120,18 +124,16 @@ class Solver(kserve.Model):  # type: ignore[misc]
         with self._place():
             loop = asyncio.get_running_loop()
             try:
-                replies = await loop.run_in_executor(self._generating, self._sample, asks)
+                runs = await loop.run_in_executor(self._generating, self._sample, asks)
             except InvalidInput as e:
                 raise http.InvalidInput(str(e)) from e
             except SymbolLLMError as e:
                 raise Overloaded(str(e)) from e
-        answers = await asyncio.gather(
-            *(self._answer(ask.problem, texts) for ask, texts in zip(asks, replies, strict=True))
-        )
+        answers = await asyncio.gather(*(self._answer(runs[ask.problem.id][: ask.k]) for ask in asks))
         return {"predictions": [answer.model_dump() for answer in answers]}
 
     def _read(self, payload: Any) -> list[Ask]:
-        validate = Request.model_validate_json if isinstance(payload, bytes) else Request.model_validate
+        validate = Body.model_validate_json if isinstance(payload, bytes) else Body.model_validate
         try:
             request = validate(payload)  # bytes: the body did not call itself JSON
         except ValidationError as e:
@@ -173,54 +175,47 @@ class Solver(kserve.Model):  # type: ignore[misc]
         finally:
             self._n_waiting -= 1
 
-    def _sample(self, asks: Sequence[Ask]) -> list[list[str]]:
-        """Return k replies an ask: the greedy one first, then the sampled ones."""
-        prompts = [ask.prompt for ask in asks]
-        replies = [texts[:1] for texts in self._generate(prompts, n=1, temperature=0.0)]
-        for k in sorted({ask.k for ask in asks} - {1}):
-            rows = [i for i, ask in enumerate(asks) if ask.k == k]
-            sampled = self._generate([prompts[i] for i in rows], n=k - 1, temperature=TEMPERATURE)
-            for i, texts in zip(rows, sampled, strict=True):
-                replies[i] += texts
-        return replies
-
-    def _generate(
-        self, prompts: Sequence[Messages], *, n: int, temperature: float, max_tokens: int = 0
-    ) -> list[list[str]]:
-        settings = self.settings
+    def _sample(self, asks: Sequence[Ask]) -> dict[str, list[Future[Execution]]]:
+        """Return the runs of each problem's replies, under way: the greedy reply's first, then k - 1 sampled ones'."""
+        largest = {ask.problem.id: ask for ask in sorted(asks, key=lambda ask: ask.k)}
+        asked = [self._asked(list(largest.values()), 1, 0.0)]
+        for k in sorted({ask.k for ask in largest.values()} - {1}):
+            asked.append(self._asked([ask for ask in largest.values() if ask.k == k], k - 1, TEMPERATURE))
+        execute = partial(verify.execute, limits=self.settings.limits)
+        runs: dict[str, list[tuple[int, Future[Execution]]]] = {name: [] for name in largest}
         try:
-            drawn = self._engine.generate(
-                prompts,
-                n=n,
-                temperature=temperature,
-                top_p=1.0,
-                max_tokens=max_tokens or settings.max_tokens,
-                seed=settings.seed,
-            )
+            for reply in submit(asked, self._engine, execute, self._running):
+                runs[reply.problem.id].append((reply.index, reply.verdict))
         except SymbolLLMError:
             raise
         except Exception:
             # A broken engine keeps raising: not ready, it is taken out of the Service, then liveness starts it afresh.
-            self.ready = prompts != [PROBE] and self._gives_a_token()
+            self.ready = self._gives_a_token()
             raise
-        return [[completion.text for completion in completions] for completions in drawn]
+        return {name: [run for _, run in sorted(row, key=lambda r: r[0])] for name, row in runs.items()}
+
+    def _asked(self, asks: Sequence[Ask], n: int, temperature: float) -> Asked:
+        sampling = Sampling(n, temperature, 1.0, self.settings.max_tokens)
+        request = Request([ask.prompt for ask in asks], sampling, self.settings.seed)
+        return Asked(request, [ask.problem for ask in asks], [int(temperature > 0)] * len(asks))
+
+    def _probe(self) -> None:
+        self._engine.generate([PROBE], n=1, temperature=0.0, top_p=1.0, max_tokens=1, seed=0)
 
     def _gives_a_token(self) -> bool:
         try:
-            self._generate([PROBE], n=1, temperature=0.0, max_tokens=1)
+            self._probe()
         except Exception:
             log.exception("the engine of %s gives no token any more", self.name)
             return False
         return True
 
-    async def _answer(self, problem: Problem, replies: Sequence[str]) -> Answer:
-        """Run each distinct reply once and put the values to the vote."""
-        distinct = list(dict.fromkeys(replies))
-        runs = (asyncio.to_thread(verify.execute, problem, reply, self.settings.limits) for reply in distinct)
-        executions = dict(zip(distinct, await asyncio.gather(*runs), strict=True))
-        for reply in replies:
-            VERDICTS.labels(executions[reply].status).inc()
-        answer = vote([executions[reply] for reply in replies])
+    async def _answer(self, runs: Sequence[Future[Execution]]) -> Answer:
+        """Put the values of all runs to the vote."""
+        executions = await asyncio.gather(*map(asyncio.wrap_future, runs))
+        for execution in executions:
+            VERDICTS.labels(execution.status).inc()
+        answer = vote(executions)
         ANSWERS.labels(answer.status).inc()
         return answer
 

@@ -12,8 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from symbol_llm import __version__
-from symbol_llm.ground import files, outputs
+from symbol_llm.ground import files, outputs, provenance
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
 from symbol_llm.ground.records import Candidate, GeneralItem, PoolEntry, TrainingRow, Verdict
@@ -59,6 +58,7 @@ def replay(collection: Path, checkpoint: Path, out: Path, params: Replay) -> Num
     with outputs.building(out, "replay", params, inputs) as draft:
         items = list(files.read_records(collection / "general_train.jsonl", GeneralItem))
         engine = engines.start(params.engine, checkpoint, batch=params.batch)
+        draft.ran = engines.ran(engine, "train")
         rows = answer(items, engine, params)
         files.write_records(draft.folder / "training_set.jsonl", rows)
         draft.metrics = {"n_rows": float(len(rows)), "n_left_out": float(min(params.n, len(items)) - len(rows))}
@@ -77,6 +77,7 @@ def version(name: str, folder: Path) -> Numbers:
 
 def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general: Path | None = None) -> Numbers:
     """Tune `checkpoint` on `training_set/training_set.jsonl`, and on that of `general`, and write the result to `out`."""
+    from symbol_llm.engines import precision
     from symbol_llm.training import tune as tuning
 
     inputs = {"training_set": training_set, "checkpoint": checkpoint, "general": general}
@@ -89,7 +90,7 @@ def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general:
         numbers = {k: float(v) for k, v in done._asdict().items() if k != "seconds"}
         numbers |= {"train_s": done.seconds, "tokens_per_s": done.n_tokens / done.seconds}
         if draft:
-            draft.metrics = numbers
+            draft.metrics, draft.ran = numbers, {"device": precision.device(), "split": "train"}
     return numbers
 
 
@@ -114,13 +115,9 @@ def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> N
                 raise InvalidInput("every training problem was in injection: lower `collect.gold_share`")
         engine = engines.start(params.engine, checkpoint, batch=params.batch)
         began = time.monotonic()
-        made_from = (
-            files.hash_path(checkpoint),
-            files.hash_path(collection),
-            params.model_dump_json(),
-            engine.name,
-            __version__,
-        )
+        draft.ran = engines.ran(engine, "train")
+        identity = provenance.identity(), *draft.ran.values()
+        made_from = files.hash_path(checkpoint), files.hash_path(collection), params.model_dump_json(), *identity
         with files.Ledger(ledger_path(outputs.state_dir(), *made_from)) as ledger:
             found = search(problems, engine, ledger, params)
         candidates, verdicts = found.ordered()

@@ -24,6 +24,7 @@ from symbol_llm.collection.card import write_card
 from symbol_llm.collection.cleaning import Cleaner
 from symbol_llm.collection.near_duplicates import Copies, Words, text_of
 from symbol_llm.engines.prompts import messages
+from symbol_llm.ground import provenance
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.files import Ledger, hash_path, read_records, write_records
 from symbol_llm.ground.outputs import building, state_dir
@@ -96,7 +97,8 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
     folder = source.folder if source else None
     params = params.model_copy(update={"source": source.reference}) if source else params
     chosen = _chosen(params, folder)
-    path = state_dir() / "ledgers" / f"collect-{content_id(params.model_dump(mode='json'), str(out.absolute()))}.jsonl"
+    made_from = params.model_dump(mode="json"), str(out.absolute()), provenance.identity()
+    path = state_dir() / "ledgers" / f"collect-{content_id(*made_from)}.jsonl"
     read = {"source": folder, "written": params.written}
     with (
         building(out, "collect", params, read) as draft,

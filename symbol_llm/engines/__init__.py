@@ -1,12 +1,13 @@
-"""Engines: one file each behind one protocol. `start` opens the one asked for; `weights.py` finds the weights."""
+"""Engines: one file each behind one interface. `start` opens the one asked for; `weights.py` finds the weights."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.records import Messages
@@ -22,21 +23,62 @@ class Completion(NamedTuple):
     logprob: float
 
 
-class Engine(Protocol):
+class Sampling(NamedTuple):
+    """How replies are drawn: `n` a prompt, each of at most `max_tokens`; temperature 0 is greedy."""
+
+    n: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+class Request(NamedTuple):
+    """Prompts that are sampled together under one seed. Its replies do not depend on what else is asked."""
+
+    prompts: Sequence[Messages]
+    sampling: Sampling
+    seed: int
+
+
+class Ended(NamedTuple):
+    """The replies to one prompt, all of which have ended."""
+
+    request: int
+    place: int
+    """Of the prompt in its request."""
+    completions: list[Completion]
+
+
+class Engine(ABC):
     """What every engine does. Log-probabilities are the model's own, at temperature 1, whatever the sampling."""
 
-    name: str
+    name: ClassVar[str]
+    place: str
+    """What it runs on: `cpu`, the name of a GPU, the address of an endpoint."""
+
+    @abstractmethod
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        """Yield the replies to each prompt as they end. Equal requests give equal replies, in any order."""
+
+    @abstractmethod
+    def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
+        """Return each reply with its token count and mean log-probability under its prompt."""
+
+    @abstractmethod
+    def load(self, checkpoint: Path) -> None:
+        """Take the weights of `checkpoint` in place of the present ones."""
 
     def generate(
         self, prompts: Sequence[Messages], *, n: int, temperature: float, top_p: float, max_tokens: int, seed: int
     ) -> list[list[Completion]]:
-        """Return `n` replies a prompt, in order; temperature 0 is greedy. Equal arguments give equal replies."""
+        """Return `n` replies a prompt, in the order of `prompts`: one request, waited for."""
+        ended = self.stream([Request(prompts, Sampling(n, temperature, top_p, max_tokens), seed)])
+        return [e.completions for e in sorted(ended, key=lambda e: e.place)]
 
-    def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
-        """Return each reply with its token count and mean log-probability under its prompt."""
 
-    def load(self, checkpoint: Path) -> None:
-        """Take the weights of `checkpoint` in place of the present ones."""
+def ran(engine: Engine, split: str) -> dict[str, str]:
+    """Return what a manifest says of the work of `engine` on the problems of `split`."""
+    return {"engine": engine.name, "device": engine.place, "split": split}
 
 
 def start(name: str, checkpoint: Path, *, batch: int = 64) -> Engine:

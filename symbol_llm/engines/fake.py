@@ -6,10 +6,10 @@ FakeEngine(lambda messages, index: "answer = 4")
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from symbol_llm.engines import Completion
+from symbol_llm.engines import Completion, Ended, Engine, Request
 from symbol_llm.ground import files
 from symbol_llm.ground.records import Messages, content_id
 
@@ -24,10 +24,11 @@ def start(checkpoint: Path, *, batch: int) -> FakeEngine:
     return engine
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Replies by rule, deterministic in all arguments; log-probability falls with length."""
 
     name = "fake"
+    place = "none"
 
     def __init__(self, write: Writer) -> None:
         """`write(messages, index)` gives reply number `index` to a prompt."""
@@ -44,20 +45,18 @@ class FakeEngine:
 
         self.write = write
 
-    def generate(
-        self, prompts: Sequence[Messages], *, n: int, temperature: float, top_p: float, max_tokens: int, seed: int
-    ) -> list[list[Completion]]:
-        """See `Engine.generate`."""
-        del top_p
-        return [[self._complete(p, 0 if temperature == 0 else i, max_tokens, seed) for i in range(n)] for p in prompts]
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        """See `Engine.stream`."""
+        for number, (prompts, sampling, _) in enumerate(requests):
+            for place, prompt in enumerate(prompts):
+                indices = range(sampling.n) if sampling.temperature else [0] * sampling.n
+                texts = (self.write(prompt, i) for i in indices)
+                cut = (" ".join(text.split(" ")[: sampling.max_tokens]) for text in texts)
+                yield Ended(number, place, [_completion(prompt, text) for text in cut])
 
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         """See `Engine.score`."""
         return [_completion(p, r) for p, r in zip(prompts, replies, strict=True)]
-
-    def _complete(self, messages: Messages, index: int, max_tokens: int, seed: int) -> Completion:
-        del seed
-        return _completion(messages, " ".join(self.write(messages, index).split(" ")[:max_tokens]))
 
 
 def _completion(messages: Messages, reply: str) -> Completion:

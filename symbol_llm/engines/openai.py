@@ -7,15 +7,15 @@ served). A vLLM server started with VLLM_SERVER_DEV_MODE=1 also takes new weight
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import httpx
 import tenacity
 
-from symbol_llm.engines import Completion
+from symbol_llm.engines import Completion, Ended, Engine, Request
 from symbol_llm.ground.errors import InvalidInput, Unavailable
 from symbol_llm.ground.records import Messages
 
@@ -41,7 +41,7 @@ def connect(*, batch: int) -> OpenAIEngine:
     return OpenAIEngine(url, os.environ.get("OPENAI_API_KEY", ""), os.environ.get("OPENAI_MODEL"), batch=batch)
 
 
-class OpenAIEngine:
+class OpenAIEngine(Engine):
     """One model behind an endpoint; `batch` requests are in flight at once."""
 
     name = "openai"
@@ -51,32 +51,39 @@ class OpenAIEngine:
         if not url.startswith(("http://", "https://")):
             raise InvalidInput(f"OPENAI_BASE_URL {url!r}: expected http://host/v1 or https://host/v1")
         self.url, self.batch = url.rstrip("/"), batch
+        self.place = self.url
         limits = httpx.Limits(max_connections=batch, max_keepalive_connections=batch)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(headers=headers, timeout=TIMEOUT_S, limits=limits)
         self.model = model or str(self._call("GET", f"{self.url}/models")["data"][0]["id"])
 
-    def generate(
-        self, prompts: Sequence[Messages], *, n: int, temperature: float, top_p: float, max_tokens: int, seed: int
-    ) -> list[list[Completion]]:
-        """See `Engine.generate`. Equal seeds give equal replies only where the endpoint keeps its word on `seed`."""
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        """See `Engine.stream`. Equal seeds give equal replies only where the endpoint keeps its word on `seed`."""
+        pool = ThreadPoolExecutor(self.batch, thread_name_prefix="ask")
+        try:
+            places = {
+                pool.submit(self._ask, request, place): (number, place)
+                for number, request in enumerate(requests)
+                for place in range(len(request.prompts))
+            }
+            for answered in as_completed(places):
+                yield Ended(*places[answered], answered.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-        def ask(item: tuple[int, Messages]) -> list[Completion]:
-            number, messages = item
-            body = {"model": self.model, "messages": messages, "n": n, "temperature": temperature, "top_p": top_p}
-            body |= {"max_tokens": max_tokens, "seed": seed + number, "logprobs": True}
-            url = f"{self.url}/chat/completions"
-            answer = self._call("POST", url, body)
-            try:
-                found = [_completion(c) for c in answer["choices"]]
-            except (KeyError, TypeError) as e:
-                raise InvalidInput(f"{url}: not a chat completion: {str(answer)[:200]!r}") from e
-            if len(found) != n:
-                raise InvalidInput(f"{url}: {len(found)} replies, asked for n={n}")
-            return found
-
-        with ThreadPoolExecutor(self.batch) as pool:
-            return list(pool.map(ask, enumerate(prompts)))
+    def _ask(self, request: Request, place: int) -> list[Completion]:
+        n, temperature, top_p, max_tokens = request.sampling
+        body = {"model": self.model, "messages": request.prompts[place], "n": n, "temperature": temperature}
+        body |= {"top_p": top_p, "max_tokens": max_tokens, "seed": request.seed + place, "logprobs": True}
+        url = f"{self.url}/chat/completions"
+        answer = self._call("POST", url, body)
+        try:
+            found = [_completion(c) for c in answer["choices"]]
+        except (KeyError, TypeError) as e:
+            raise InvalidInput(f"{url}: not a chat completion: {str(answer)[:200]!r}") from e
+        if len(found) != n:
+            raise InvalidInput(f"{url}: {len(found)} replies, asked for n={n}")
+        return found
 
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         """Raise InvalidInput: chat endpoints do not score a given reply."""

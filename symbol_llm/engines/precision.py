@@ -1,4 +1,4 @@
-"""Which floats a model is computed in here: bf16 where the hardware multiplies it, else float32.
+"""What a model is computed on here, and in which floats: bf16 where the hardware multiplies it, else float32.
 
 Processors without AMX or AVX-512 BF16 emulate bf16 several times slower than they compute float32. Checkpoints are
 written in bf16 either way.
@@ -7,6 +7,13 @@ written in bf16 either way.
 from __future__ import annotations
 
 from typing import Any
+
+
+def device() -> str:
+    """Return the name of the GPU, or `cpu` where there is none."""
+    import torch
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else "cpu"
 
 
 def has_bf16() -> bool:

@@ -7,18 +7,17 @@ Shape suffixes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
-from symbol_llm.engines import Completion
+from symbol_llm.engines import Completion, Ended, Engine, Request, Sampling, precision
 from symbol_llm.engines.chat import completions, encode, prompt_ids, tokenizer
 from symbol_llm.engines.decoding import ATTENTION, growing_cache
 from symbol_llm.engines.memory import advising
-from symbol_llm.engines.precision import dtype
 from symbol_llm.engines.prefixes import HELD, Group, batches
 from symbol_llm.ground.records import Messages
 
@@ -32,7 +31,7 @@ def start(checkpoint: Path, *, batch: int) -> TransformersEngine:
     return TransformersEngine(checkpoint, batch=batch)
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """A causal language model on the GPU if there is one, else on the CPU, in the floats that are fast there."""
 
     name = "transformers"
@@ -41,7 +40,8 @@ class TransformersEngine:
         """Load `checkpoint`; at most `batch` sequences are generated at once, fewer if they are long (`prefixes.HELD`)."""
         self.batch = batch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.dtype = dtype()
+        self.place = precision.device()
+        self.dtype = precision.dtype()
         self.width = self.dtype.itemsize // torch.bfloat16.itemsize
         self.load(checkpoint)
 
@@ -57,35 +57,28 @@ class TransformersEngine:
         )
         self.model.to(self.device).eval()
 
-    def generate(
-        self, prompts: Sequence[Messages], *, n: int, temperature: float, top_p: float, max_tokens: int, seed: int
-    ) -> list[list[Completion]]:
-        """See `Engine.generate`. Prompts of like length share a batch, which leaves the order of results as it was."""
-        n_drawn = n if temperature > 0 else 1
-        ids = [prompt_ids(self.tok, p) for p in prompts]
-        found: dict[int, list[Completion]] = {}
-        size, held = max(1, self.batch // n_drawn), HELD // (self.width * n_drawn)
-        most = [len(row) - 1 for row in ids]
-        for number, groups in enumerate(batches(ids, most, size, held=held, more=max_tokens)):
-            rng = torch.Generator(self.device).manual_seed(random.Random(f"{seed}:{number}").getrandbits(63))
-            with advising(f"a batch of {self.batch} sequences", ADVICE):
-                replies = self._decode(ids, groups, n_drawn, temperature, top_p, max_tokens, rng)
-            for place, i in enumerate(_rows(groups)):
-                mine = replies[place * n_drawn : (place + 1) * n_drawn]
-                found[i] = mine * (n // n_drawn)
-        return [found[i] for i in range(len(ids))]
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        """See `Engine.stream`. Prompts of like length share a batch; no batch is shared between requests."""
+        for number, request in enumerate(requests):
+            n_drawn = request.sampling.n if request.sampling.temperature > 0 else 1
+            sampling = request.sampling._replace(n=n_drawn)
+            ids = [prompt_ids(self.tok, p) for p in request.prompts]
+            size, held = max(1, self.batch // n_drawn), HELD // (self.width * n_drawn)
+            most = [len(row) - 1 for row in ids]
+            for turn, groups in enumerate(batches(ids, most, size, held=held, more=sampling.max_tokens)):
+                rng = torch.Generator(self.device)
+                rng.manual_seed(random.Random(f"{request.seed}:{turn}").getrandbits(63))
+                with advising(f"a batch of {self.batch} sequences", ADVICE):
+                    replies = self._decode(ids, groups, sampling, rng)
+                for at, place in enumerate(_rows(groups)):
+                    mine = replies[at * n_drawn : (at + 1) * n_drawn]
+                    yield Ended(number, place, mine * (request.sampling.n // n_drawn))
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _decode(
-        self,
-        ids: list[list[int]],
-        groups: list[Group],
-        n: int,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        rng: torch.Generator,
+        self, ids: list[list[int]], groups: list[Group], sampling: Sampling, rng: torch.Generator
     ) -> list[Completion]:
+        n, temperature, top_p, max_tokens = sampling
         cache, head_mask_BT = self._read_heads(ids, groups)
         tails = [ids[i][g.head :] for g in groups for i in g.rows]
         tail_BT, tail_mask_BT = self._padded(tails, left=True)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from symbol_llm.engines import Completion
+from symbol_llm.engines import Completion, Ended, Engine, Request, precision
 from symbol_llm.engines.chat import completions, encode, prompt_ids, tokenizer
 from symbol_llm.engines.memory import advising
 from symbol_llm.ground.records import Messages
@@ -26,13 +26,14 @@ def start(checkpoint: Path, *, batch: int) -> VLLMEngine:
     return VLLMEngine(checkpoint, batch=batch)
 
 
-class VLLMEngine:
+class VLLMEngine(Engine):
     """vLLM in this process. `batch` bounds the sequences in flight on a CPU; on a GPU vLLM's own bound holds."""
 
     name = "vllm"
 
     def __init__(self, checkpoint: Path, *, batch: int) -> None:
         """Start vLLM on `checkpoint`; the first start on a machine compiles and takes a minute or two."""
+        self.place = precision.device()
         self.tok = tokenizer(checkpoint)
         self.llm = _engine(checkpoint, batch)
 
@@ -41,19 +42,29 @@ class VLLMEngine:
         self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint)})
         self.llm.reset_prefix_cache()
 
-    def generate(
-        self, prompts: Sequence[Messages], *, n: int, temperature: float, top_p: float, max_tokens: int, seed: int
-    ) -> list[list[Completion]]:
-        """See `Engine.generate`."""
-        from vllm import SamplingParams
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        """See `Engine.stream`. All prompts are handed over at once, so that vLLM's batch stays full to the end."""
+        engine = self.llm.llm_engine
+        waiting: dict[str, tuple[int, int]] = {}
+        try:
+            for number, request in enumerate(requests):
+                for place, prompt in enumerate(request.prompts):
+                    name = f"{number}.{place}"
+                    engine.add_request(name, self._tokens(prompt), _sampling(request, place))
+                    waiting[name] = (number, place)
+            while waiting:
+                for output in engine.step():
+                    if output.finished:
+                        number, place = waiting.pop(output.request_id)
+                        n_copies = requests[number].sampling.n // len(output.outputs)
+                        yield Ended(number, place, _completions(output.outputs) * n_copies)
+        finally:  # where the caller stops early, the engine is left as it was
+            engine.abort_request(list(waiting))
 
-        seeds = [random.Random(f"{seed}:{i}").getrandbits(31) for i in range(len(prompts))]  # noqa: S311 - sampling
-        how = [
-            SamplingParams(n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=s, logprobs=0)
-            for s in seeds
-        ]
-        asked = [{"prompt_token_ids": prompt_ids(self.tok, p)} for p in prompts]
-        return [_completions(request.outputs) for request in self.llm.generate(asked, how, use_tqdm=False)]
+    def _tokens(self, prompt: Messages) -> Any:
+        from vllm.inputs import tokens_input
+
+        return tokens_input(prompt_ids(self.tok, prompt))
 
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         """See `Engine.score`."""
@@ -91,6 +102,23 @@ def _engine(checkpoint: Path, batch: int) -> Any:
             load_format="safetensors",
             **sizes,
         )
+
+
+def _sampling(request: Request, place: int) -> Any:
+    """Return vLLM's parameters for the prompt at `place`, with a seed of its own; greedy is drawn once."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    n, temperature, top_p, max_tokens = request.sampling
+    return SamplingParams(
+        n=n if temperature > 0 else 1,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=random.Random(f"{request.seed}:{place}").getrandbits(31),  # noqa: S311 - sampling
+        logprobs=0,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
 
 
 def _completions(outputs: Sequence[Any]) -> list[Completion]:

@@ -11,11 +11,13 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 from symbol_llm import engines, tasks
-from symbol_llm.engines import Engine, prompts
+from symbol_llm.engines import Engine, Request, Sampling, prompts
+from symbol_llm.engines.rollout import Asked, rollout
 from symbol_llm.evaluation import metrics
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput
@@ -24,7 +26,6 @@ from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.progress import track
 from symbol_llm.ground.records import (
     STATUSES,
-    Candidate,
     General,
     GeneralItem,
     Interval,
@@ -35,7 +36,6 @@ from symbol_llm.ground.records import (
     Scores,
     Summary,
     Verdict,
-    content_id,
 )
 from symbol_llm.ground.stats import bootstrap, pass_at, wilson
 from symbol_llm.judging import verify
@@ -58,18 +58,25 @@ def evaluate(
     """
     inputs = {"collection": collection, "checkpoint": checkpoint, "previous": previous, "selected": selected}
     with outputs.building(out, "evaluate", params, inputs) as draft:
-        report = _measured(collection, checkpoint, params, stage, previous, selected)
+        engine = engines.start(params.engine, checkpoint, batch=params.batch)
+        draft.ran = engines.ran(engine, "dev, test")
+        report = _measured(collection, engine, checkpoint, params, stage, previous, selected)
         draft.metrics = _numbers(report)
         files.write_json(draft.folder / "report.json", report.model_dump(mode="json"))
     return draft.metrics
 
 
 def _measured(
-    collection: Path, checkpoint: Path, params: Evaluate, stage: str, previous: Path | None, selected: Path | None
+    collection: Path,
+    engine: Engine,
+    checkpoint: Path,
+    params: Evaluate,
+    stage: str,
+    previous: Path | None,
+    selected: Path | None,
 ) -> Report:
     problems = choose(read_problems(collection, "test"), params.n)
     decisive = choose(dev, params.n) if (dev := read_problems(collection, "dev")) else []
-    engine = engines.start(params.engine, checkpoint, batch=params.batch)
     verdicts = answer(problems, engine, params)
     on_dev = scores(list(answer(decisive, engine, params).values())).accuracy if decisive else None
     samples = sample(problems, engine, params) if params.k else {}
@@ -130,43 +137,36 @@ def choose(problems: Iterable[Problem], n: int | None) -> list[Problem]:
 
 def answer(problems: Sequence[Problem], engine: Engine, params: Evaluate) -> dict[str, Verdict]:
     """Return the verdict on the greedy reply to each problem, by problem id; Unavailable if too many are unscored."""
-    verdicts = {v.problem: v for row in _judged(problems, engine, 1, 0.0, params, "answering") for v in row}
+    verdicts = {name: verdict for name, (verdict,) in _judged(problems, engine, 1, 0.0, params, "answering").items()}
     verify.check_unscored(verdicts.values(), params.max_unscored)
     return verdicts
 
 
 def sample(problems: Sequence[Problem], engine: Engine, params: Evaluate) -> dict[str, list[Verdict]]:
     """Return the verdicts on `params.k` samples a problem, by problem id."""
-    rows = _judged(problems, engine, params.k, params.temperature, params, f"sampling {params.k} each")
-    return {row[0].problem: row for row in rows}
+    return _judged(problems, engine, params.k, params.temperature, params, f"sampling {params.k} each")
 
 
 def _judged(
     problems: Sequence[Problem], engine: Engine, n: int, temperature: float, params: Evaluate, label: str
-) -> list[list[Verdict]]:
-    out: list[list[Verdict]] = []
+) -> dict[str, list[Verdict]]:
+    """Return the verdicts on `n` replies a problem, by problem id, in order of index."""
     size = max(1, params.batch // n)
     groups = [problems[at : at + size] for at in range(0, len(problems), size)]
-    for number, group in enumerate(track(groups, label)):
-        asked = [_asked(p, params.shots) for p in group]
-        replies = engine.generate(
-            asked, n=n, temperature=temperature, top_p=1.0, max_tokens=params.max_tokens, seed=params.seed + number
-        )
-        items = [
-            (p, _candidate(p, i, c.text)) for p, row in zip(group, replies, strict=True) for i, c in enumerate(row)
-        ]
-        verdicts = list(verify.judge_all(items, params.limits))
-        out += [verdicts[at : at + n] for at in range(0, len(verdicts), n)]
-    return out
+    sampling = Sampling(n, temperature, 1.0, params.max_tokens)
+    asked = [
+        Asked(Request([_asked(p, params.shots) for p in group], sampling, params.seed + number), group)
+        for number, group in enumerate(groups)
+    ]
+    replies = rollout(asked, engine, partial(verify.judge, limits=params.limits))
+    by_problem: dict[str, list[Verdict]] = {p.id: [] for p in problems}
+    for reply in sorted(track(replies, label, n * len(problems)), key=lambda r: r.index):
+        by_problem[reply.problem.id].append(reply.verdict)
+    return by_problem
 
 
 def _asked(problem: Problem, shots: int) -> Messages:
     return prompts.messages(problem, tasks.get(problem.task).shots[:shots] if shots else ())
-
-
-def _candidate(problem: Problem, index: int, reply: str) -> Candidate:
-    name = content_id(problem.id, index, reply)
-    return Candidate(id=name, problem=problem.id, origin="explore", index=index, reply=reply, n_tokens=0, logprob=0.0)
 
 
 def scores(verdicts: Sequence[Verdict], samples: Sequence[Sequence[Verdict]] = ()) -> Scores:

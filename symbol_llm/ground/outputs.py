@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from symbol_llm import __version__
-from symbol_llm.ground import files, locks
+from symbol_llm.ground import files, locks, provenance
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.files import DISK_FAULTS, MANIFEST, hash_path, saying_unwritable, write_json
 
@@ -41,11 +41,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Draft:
-    """An output under way: fill `folder`, and set `metrics` (and `inputs`, once more is known of them) before the block ends."""
+    """An output under way: fill `folder`, and set `metrics` (and `inputs`, once more is known of them) before the block ends.
+
+    `ran` says on what it was done, where that is not plain from the parameters: engine, device, split.
+    """
 
     folder: Path
     inputs: dict[str, Path | None]
     metrics: dict[str, float] = field(default_factory=dict)
+    ran: dict[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -209,13 +213,19 @@ def stage_of(folder: Path) -> str:
     return str(manifest["stage"])
 
 
+def ran(folder: Path) -> dict[str, str]:
+    """Return on what the stage that wrote `folder` ran: engine, device, split, as far as it used them."""
+    manifest = _manifest(folder)
+    return dict(manifest.get("ran", {})) if manifest else {}
+
+
 def _some(names: set[str]) -> str:
     first = sorted(names)[:3]
     return ", ".join(first) + (f" and {len(names) - 3} more" if len(names) > len(first) else "") if first else "folders"
 
 
 def _write_manifest(draft: Draft, stage: str, params: BaseModel | Mapping[str, Any]) -> None:
-    """Write what the draft was made from, with which parameters and code, and what came out.
+    """Write what the draft was made from, with which parameters, code and packages, on what, and what came out.
 
     Metrics in seconds (`..._s`) are left out, so that equal work gives equal bytes.
     """
@@ -225,6 +235,8 @@ def _write_manifest(draft: Draft, stage: str, params: BaseModel | Mapping[str, A
         {
             "stage": stage,
             "version": __version__,
+            "made_with": provenance.provenance(),
+            "ran": draft.ran,
             "inputs": {name: hash_path(path) for name, path in draft.inputs.items() if path is not None},
             "params": params.model_dump(mode="json") if isinstance(params, BaseModel) else dict(params),
             "metrics": {k: v for k, v in draft.metrics.items() if not k.endswith("_s")},

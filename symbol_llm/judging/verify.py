@@ -55,17 +55,20 @@ def judge(problem: Problem, reply: str, limits: Limits, candidate: str = "") -> 
     return Verdict(candidate=candidate, problem=problem.id, seconds=time.monotonic() - start, **found)
 
 
+def workers() -> int:
+    """Return how many threads judge at once: two a processor, since a thread mostly waits for its child."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def judge_all(
-    items: Iterable[tuple[Problem, Candidate]], limits: Limits, workers: int | None = None
+    items: Iterable[tuple[Problem, Candidate]], limits: Limits, n_workers: int | None = None
 ) -> Iterator[Verdict]:
     """Yield the verdict on each item, in their order, taking from `items` at most AHEAD a worker before they are judged.
 
     So a program that hangs keeps one worker, not those that have judged what comes after it.
-
-    `workers` threads judge at once; none: two a processor, since a thread mostly waits for its child.
     """
-    workers = workers or 2 * (os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
+    n_workers = n_workers or workers()
+    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="judge")
     rest = iter(items)
 
     def submit(item: tuple[Problem, Candidate]) -> Future[Verdict]:
@@ -73,7 +76,7 @@ def judge_all(
         return pool.submit(judge, problem, candidate.reply, limits, candidate.id)
 
     try:
-        waiting = deque(submit(item) for item in itertools.islice(rest, AHEAD * workers))
+        waiting = deque(submit(item) for item in itertools.islice(rest, AHEAD * n_workers))
         while waiting:
             verdict = waiting.popleft().result()
             waiting.extend(submit(item) for item in itertools.islice(rest, 1))

@@ -7,6 +7,7 @@ and never travel through the server. The registry's rules are `registry.py`'s.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from symbol_llm.ground import files, life, outputs
+from symbol_llm.ground import files, life, outputs, provenance
 from symbol_llm.ground.progress import event
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def tracked(
     began = time.monotonic()
     mlflow = client()
     end_abandoned(mlflow)
-    tags = _tags(mlflow, stage.__name__) | life.tags()
+    tags = _tags(mlflow, stage.__name__) | life.tags() | _made_with()
     run = mlflow.create_run(experiment(mlflow), run_name=label, tags=tags).info.run_id
     status, numbers = "FAILED", Numbers()
     try:
@@ -206,6 +207,14 @@ def _tags(mlflow: Any, stage: str) -> dict[str, str]:
     return {PARENT_TAG: above, "symbol_llm.stage": stage}
 
 
+def _made_with() -> dict[str, str]:
+    """Return the tags that name the code; the commit under MLflow's own name, which its pages link and compare by."""
+    made = provenance.provenance()
+    commit, dirty = (made["revision"] or "unknown").removesuffix("-dirty"), str(made["revision"]).endswith("-dirty")
+    tags = {"mlflow.source.git.commit": commit, "symbol_llm.dirty": str(dirty).lower(), "symbol_llm.code": made["code"]}
+    return tags | {"symbol_llm.packages": json.dumps({"python": made["python"], **made["packages"]})}
+
+
 def _command_line(mlflow: Any) -> str:
     """Make the run that stands above all stages of the command line, which has no end of its own and is ended at once."""
     tags = {"symbol_llm.kind": "command line"}
@@ -245,5 +254,7 @@ def _log_stage(mlflow: Any, run: str, numbers: Numbers, arguments: Mapping[str, 
     out = arguments.get("out")
     if isinstance(out, Path) and out.is_dir():
         mlflow.set_tag(run, "symbol_llm.output_sha256", files.hash_path(out))
+        for key, value in outputs.ran(out).items():
+            mlflow.set_tag(run, f"symbol_llm.{key}", value)
         for file in sorted(p for p in out.iterdir() if p.suffix in {".html", ".svg", ".md"} or p.name == "report.json"):
             mlflow.log_artifact(run, str(file))

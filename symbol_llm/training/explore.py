@@ -1,21 +1,23 @@
 """Sampling and running: K candidates a problem, each executed, each refined once, each repair executed (ENVISIONS, steps 1-7).
 
 Everything is keyed by (problem, origin, index) in an append-only ledger, so that a run that was killed goes on with what
-is missing. Groups of problems are fixed by their order and carry their own seed: how often the work was interrupted
-leaves no trace in the result. Which candidates are kept is `select.py`'s affair.
+is missing. Groups of problems are fixed by their order and are a request each, with a seed of its own: how often the work
+was interrupted leaves no trace in the result. Which candidates are kept is `select.py`'s affair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from symbol_llm import families, tasks
-from symbol_llm.engines import Completion, Engine, prompts
+from symbol_llm.engines import Engine, Request, Sampling, prompts
+from symbol_llm.engines.rollout import Asked, Reply, rollout
 from symbol_llm.ground.files import Ledger
 from symbol_llm.ground.params import Explore
 from symbol_llm.ground.progress import track
-from symbol_llm.ground.records import Candidate, Messages, Origin, Problem, Verdict, content_id
+from symbol_llm.ground.records import Candidate, Origin, Problem, Verdict, content_id
 from symbol_llm.judging import verify
 
 Key = tuple[str, Origin, int]
@@ -23,6 +25,8 @@ Key = tuple[str, Origin, int]
 
 GROUPS_PER_BATCH = 2
 """Batches of sequences in a group: more means fuller batches, fewer means less work lost when killed."""
+CHECKED = 256
+"""Verdicts between two looks at how many are unscored."""
 
 
 class Explored:
@@ -48,19 +52,15 @@ class Explored:
     def _keep(self, candidate: Candidate) -> None:
         self.candidates[candidate.problem, candidate.origin, candidate.index] = candidate
 
-    def add(self, candidates: Iterable[Candidate]) -> None:
-        """Note new candidates; a later one with the same key replaces the earlier."""
-        for candidate in candidates:
-            self._keep(candidate)
-            self.ledger.append({"candidate": candidate.model_dump()})
+    def add(self, candidate: Candidate) -> None:
+        """Note a new candidate; a later one with the same key replaces the earlier."""
+        self._keep(candidate)
+        self.ledger.append({"candidate": candidate.model_dump()})
 
-    def judge(self, problems: Sequence[Problem], origin: Origin, params: Explore) -> None:
-        """Judge what has no verdict yet; Unavailable once more of it than allowed is unscored."""
-        due = [(p, c) for p in problems for c in self.of(p, origin, params.k) if c.id not in self.verdicts]
-        for verdict in verify.judge_all(due, params.limits):
-            self.verdicts[verdict.candidate] = verdict
-            self.ledger.append({"verdict": verdict.model_dump()})
-        verify.check_unscored(self.verdicts.values(), params.max_unscored)
+    def note(self, candidate: Candidate, verdict: Verdict) -> None:
+        """Note the verdict on `candidate`, whatever its verdict names."""
+        self.verdicts[candidate.id] = verdict.model_copy(update={"candidate": candidate.id})
+        self.ledger.append({"verdict": self.verdicts[candidate.id].model_dump()})
 
     def rescore(self, candidate: Candidate, logprob: float) -> None:
         """Note the log-probability of `candidate` under the plain prompt, which takes the place of the sampled one."""
@@ -85,29 +85,64 @@ def explore(problems: Sequence[Problem], engine: Engine, ledger: Ledger, params:
     problems = sorted(problems, key=lambda p: p.id)
     size = max(1, GROUPS_PER_BATCH * params.batch // params.k)
     groups = [problems[at : at + size] for at in range(0, len(problems), size)]
-    for group in track(groups, "sampling and running"):
-        _explore_group(found, group, engine, params)
+    _sample(found, groups, "explore", engine, params)
+    if params.refine:
+        _sample(found, groups, "refine", engine, params)
+        if params.rescore == "plain":
+            for group in track(groups, "scoring repairs"):
+                _rescore(found, group, engine, params.k)
     return found
 
 
-def _explore_group(found: Explored, group: Sequence[Problem], engine: Engine, params: Explore) -> None:
-    seed = int(content_id(params.seed, group[0].id)[:8], 16)
-    if not _complete(found, group, "explore", params.k):
-        plain = [prompts.messages(p, tasks.get(p.task).shots[: params.shots] if params.shots else ()) for p in group]
-        replies = _sample(engine, plain, params.k, seed, params)
-        found.add(
-            _candidate(p, "explore", i, c) for p, row in zip(group, replies, strict=True) for i, c in enumerate(row)
-        )
-    if params.refine and not _complete(found, group, "refine", params.k):
-        firsts = [(p, c) for p in group for c in found.of(p, "explore", params.k)]
-        asked = [prompts.repair_messages(p, families.get(p.family).program_of(c.reply) or c.reply) for p, c in firsts]
-        repairs = _sample(engine, asked, 1, seed + 1, params)
-        found.add(_candidate(p, "refine", c.index, row[0]) for (p, c), row in zip(firsts, repairs, strict=True))
-    found.judge(group, "explore", params)
-    if params.refine:
-        found.judge(group, "refine", params)
-        if params.rescore == "plain":
-            _rescore(found, group, engine, params.k)
+def _sample(
+    found: Explored, groups: Sequence[Sequence[Problem]], origin: Origin, engine: Engine, params: Explore
+) -> None:
+    """Sample and judge what is missing of `origin`; Unavailable once more of it than allowed is unscored."""
+    due = [group for group in groups if not _complete(found, group, origin, params.k)]
+    asked = [_plain(g, params) if origin == "explore" else _repairs(found, g, params) for g in due]
+    n_due = params.k * sum(map(len, due))
+    label = "sampling and running" if origin == "explore" else "repairing and running"
+    replies = rollout(asked, engine, partial(verify.judge, limits=params.limits))
+    for n, reply in enumerate(track(replies, label, n_due), 1):
+        found.add(candidate := _candidate(origin, reply))
+        found.note(candidate, reply.verdict)
+        if n % CHECKED == 0:
+            verify.check_unscored(found.verdicts.values(), params.max_unscored)
+    left = [(p, c) for g in groups for p in g for c in found.of(p, origin, params.k) if c.id not in found.verdicts]
+    for (_, candidate), verdict in zip(left, verify.judge_all(left, params.limits), strict=True):
+        found.note(candidate, verdict)
+    verify.check_unscored(found.verdicts.values(), params.max_unscored)
+
+
+def _candidate(origin: Origin, reply: Reply[Verdict]) -> Candidate:
+    text, n_tokens, logprob = reply.completion
+    return Candidate(
+        id=content_id(reply.problem.id, origin, reply.index, text),
+        problem=reply.problem.id,
+        origin=origin,
+        index=reply.index,
+        reply=text,
+        n_tokens=n_tokens,
+        logprob=logprob,
+    )
+
+
+def _plain(group: Sequence[Problem], params: Explore) -> Asked:
+    asked = [prompts.messages(p, tasks.get(p.task).shots[: params.shots] if params.shots else ()) for p in group]
+    sampling = Sampling(params.k, params.temperature, params.top_p, params.max_tokens)
+    return Asked(Request(asked, sampling, _seed(group, params)), group)
+
+
+def _repairs(found: Explored, group: Sequence[Problem], params: Explore) -> Asked:
+    firsts = [(p, c) for p in group for c in found.of(p, "explore", params.k)]
+    asked = [prompts.repair_messages(p, families.get(p.family).program_of(c.reply) or c.reply) for p, c in firsts]
+    sampling = Sampling(1, params.temperature, params.top_p, params.max_tokens)
+    request = Request(asked, sampling, _seed(group, params) + 1)
+    return Asked(request, [p for p, _ in firsts], [c.index for _, c in firsts])
+
+
+def _seed(group: Sequence[Problem], params: Explore) -> int:
+    return int(content_id(params.seed, group[0].id)[:8], 16)
 
 
 def _rescore(found: Explored, group: Sequence[Problem], engine: Engine, k: int) -> None:
@@ -123,24 +158,6 @@ def _rescore(found: Explored, group: Sequence[Problem], engine: Engine, k: int) 
 
 def _complete(found: Explored, group: Sequence[Problem], origin: Origin, k: int) -> bool:
     return all(len(found.of(p, origin, k)) == k for p in group)
-
-
-def _sample(engine: Engine, asked: Sequence[Messages], n: int, seed: int, params: Explore) -> list[list[Completion]]:
-    return engine.generate(
-        asked, n=n, temperature=params.temperature, top_p=params.top_p, max_tokens=params.max_tokens, seed=seed
-    )
-
-
-def _candidate(problem: Problem, origin: Origin, index: int, c: Completion) -> Candidate:
-    return Candidate(
-        id=content_id(problem.id, origin, index, c.text),
-        problem=problem.id,
-        origin=origin,
-        index=index,
-        reply=c.text,
-        n_tokens=c.n_tokens,
-        logprob=c.logprob,
-    )
 
 
 def ledger_path(home: Path, *parts: object) -> Path:

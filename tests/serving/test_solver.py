@@ -23,8 +23,8 @@ from rich.console import Console
 
 from serving import ask
 from serving.vote import vote
-from symbol_llm.engines import Completion
-from symbol_llm.ground.records import Messages
+from symbol_llm.engines import Completion, Ended, Request
+from symbol_llm.engines.fake import FakeEngine
 from symbol_llm.judging.verify import Execution
 
 HERE = Path(ask.__file__).parent
@@ -41,19 +41,17 @@ REPLIES = {
 }
 
 
-class Scripted:
+class Scripted(FakeEngine):
     """An engine that knows its replies; `gate` holds one of them back, another breaks it for good."""
-
-    name = "scripted"
 
     def __init__(self, gate: Any) -> None:
         self.gate = gate
         self.broken = False
 
-    def generate(
-        self, prompts: Sequence[Messages], *, n: int, temperature: float, **_: object
-    ) -> list[list[Completion]]:
-        return [self._replies(prompt[-1]["content"], n, temperature) for prompt in prompts]
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        for number, (prompts, sampling, _) in enumerate(requests):
+            for place, prompt in enumerate(prompts):
+                yield Ended(number, place, self._replies(prompt[-1]["content"], sampling.n, sampling.temperature))
 
     def _replies(self, asked: str, n: int, temperature: float) -> list[Completion]:
         question = asked.splitlines()[-1]
@@ -73,7 +71,7 @@ def run_server(port: int, gate: Any) -> None:
     from symbol_llm.ground.params import Limits
 
     settings = Settings(n_waiting=2, limits=Limits(timeout_s=1))
-    serve(Solver(settings, lambda: Scripted(gate)), port)  # type: ignore[arg-type, return-value]
+    serve(Solver(settings, lambda: Scripted(gate)), port)
 
 
 class Server:

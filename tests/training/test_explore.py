@@ -1,13 +1,13 @@
 """Sampling and running with a made-up engine: what is asked, what is kept, and that being killed leaves no trace."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from symbol_llm import tasks
-from symbol_llm.engines import Completion, prompts
+from symbol_llm.engines import Completion, Ended, Request, prompts
 from symbol_llm.engines.fake import FakeEngine
 from symbol_llm.ground.errors import Unavailable
 from symbol_llm.ground.files import Ledger
@@ -43,11 +43,12 @@ class Recorder(FakeEngine):
         self.seeds: list[int] = []
         self.scored: list[tuple[Messages, str]] = []
 
-    def generate(self, prompts: Sequence[Messages], *, seed: int, **sampling: object) -> list[list[Completion]]:
-        self.asked += prompts
-        self.seeds.append(seed)
-        rows = super().generate(prompts, seed=seed, **sampling)
-        return [[c._replace(logprob=-1.0) for c in row] for row in rows]
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        for request in requests:
+            self.asked += request.prompts
+            self.seeds.append(request.seed)
+        for ended in super().stream(requests):
+            yield ended._replace(completions=[c._replace(logprob=-1.0) for c in ended.completions])
 
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         self.scored += zip(prompts, replies, strict=True)

@@ -1,0 +1,89 @@
+"""Sampling and judging at once: each reply is judged as soon as it has ended, while the engine goes on with the others.
+
+for reply in rollout([Asked(request, problems)], engine, verify.judge): ...
+
+The only place where a model writes and its programs are run: exploring, evaluating, writing and serving call it.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from symbol_llm.engines import Completion, Engine, Request
+from symbol_llm.ground.records import Problem
+from symbol_llm.judging import verify
+
+V = TypeVar("V")
+
+
+class Asked(NamedTuple):
+    """A request, and what each of its prompts is for."""
+
+    request: Request
+    problems: Sequence[Problem]
+    """The problem that each prompt puts."""
+    first: Sequence[int] = ()
+    """The index of the first reply to each prompt; 0 where none is given."""
+
+
+@dataclass(frozen=True)
+class Reply(Generic[V]):
+    """One reply to `problem`, the one of number `index`, and what the judge says of it."""
+
+    problem: Problem
+    index: int
+    completion: Completion
+    verdict: V
+
+
+@dataclass(frozen=True)
+class Pending(Generic[V]):
+    """A reply that may still be judged."""
+
+    problem: Problem
+    index: int
+    completion: Completion
+    verdict: Future[V]
+
+
+def rollout(asked: Sequence[Asked], engine: Engine, judge: Callable[[Problem, str], V]) -> Iterator[Reply[V]]:
+    """Yield every reply with its verdict, in the order in which they were judged.
+
+    `judge(problem, reply)` runs in threads, `verify.workers()` at once; it is called once for equal replies to one problem.
+    """
+    judged: queue.SimpleQueue[Pending[V]] = queue.SimpleQueue()
+    n_waiting = 0
+    pool = ThreadPoolExecutor(verify.workers(), thread_name_prefix="judge")
+    try:
+        for pending in submit(asked, engine, judge, pool):
+            n_waiting += 1
+            pending.verdict.add_done_callback(lambda _, pending=pending: judged.put(pending))  # type: ignore[misc]
+            while not judged.empty():
+                n_waiting -= 1
+                yield _resolved(judged.get())
+        for _ in range(n_waiting):
+            yield _resolved(judged.get())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def submit(
+    asked: Sequence[Asked], engine: Engine, judge: Callable[[Problem, str], V], pool: ThreadPoolExecutor
+) -> Iterator[Pending[V]]:
+    """Yield every reply as it ends, already on its way to `judge` in `pool`."""
+    verdicts: dict[tuple[str, str], Future[V]] = {}
+    for number, place, completions in engine.stream([a.request for a in asked]):
+        problem, first = asked[number].problems[place], asked[number].first
+        for index, completion in enumerate(completions, first[place] if first else 0):
+            key = problem.id, completion.text
+            if key not in verdicts:
+                verdicts[key] = pool.submit(judge, problem, completion.text)
+            yield Pending(problem, index, completion, verdicts[key])
+
+
+def _resolved(pending: Pending[V]) -> Reply[V]:
+    return Reply(pending.problem, pending.index, pending.completion, pending.verdict.result())
