@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 WORDS = (
     "mill harbour nuts bag walks sells buys finds counts apples market rain morning train ticket blue old river".split()
@@ -48,7 +49,7 @@ def main() -> None:
               f"  peak {row['peak_mib']:6,.0f} MiB  {row['note']}")  # fmt: skip
 
 
-def _run(part: str, folder: Path, args: argparse.Namespace) -> dict[str, float | str]:
+def _run(part: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.collection", "--part", part, "--folder", str(folder)]
     environment = {**os.environ, "SYMBOL_LLM_HOME": str(folder / "home")}
     done = subprocess.run(  # noqa: S603 - our own words

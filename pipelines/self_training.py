@@ -5,7 +5,6 @@ inside the condition that round r was the best so far, and where the rounds end,
 Every parameter section is an input of the compiled pipeline; the number of rounds and where they start are not.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kfp import dsl, kubernetes
@@ -56,7 +55,7 @@ class Point(NamedTuple):
     report: Any
 
 
-def build(parameters: Parameters, place: Place) -> Callable[..., Any]:
+def build(parameters: Parameters, place: Place) -> Any:
     """Return the pipeline for `parameters`; what `place` sets in the environment is part of every task's cache key."""
     p = parameters
 

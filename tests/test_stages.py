@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
-from symbol_llm import stages
+from symbol_llm import engines, stages
 from symbol_llm.collection.write import write
 from symbol_llm.engines import prompts
 from symbol_llm.evaluation import page
 from symbol_llm.evaluation.evaluate import read_report
 from symbol_llm.evaluation.suites import evaluate_on_suites
-from symbol_llm.ground import files, outputs
+from symbol_llm.ground import files, outputs, provenance
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune, Write
 from symbol_llm.ground.problems import read_problems
@@ -237,6 +237,48 @@ def test_manifest_says_what_an_output_was_made_from(
     assert manifest["output"] == files.hash_path(chain.folder / folder)
     returned = chain.numbers.get(folder) or chain.numbers["evaluate" if folder == "report" else stage]
     assert manifest["metrics"].items() <= returned.items()
+
+
+def test_manifest_says_with_which_code_and_packages_and_on_what_it_was_made(chain: Chain) -> None:
+    made = {
+        name: files.read_json(chain.folder / name / files.MANIFEST) for name in ("explored", "original", "selected")
+    }
+    for manifest in made.values():
+        assert manifest["made_with"] == provenance.provenance()
+        assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", manifest["made_with"]["revision"] or "0" * 40)
+        assert "sympy" in manifest["made_with"]["packages"]
+    assert {name: manifest["ran"] for name, manifest in made.items()} == {
+        "explored": {"engine": "fake", "device": "none", "split": "train"},
+        "original": {"engine": "fake", "device": "none", "split": "dev, test"},
+        "selected": {},
+    }
+
+
+def test_an_engine_chosen_by_itself_is_named_by_what_it_was(chain: Chain, tmp_path: Path, monkeypatch) -> None:
+    start = engines.start
+    monkeypatch.setattr(engines, "start", lambda name, *rest, **more: start("fake", *rest, **more))
+    stages.explore(chain.folder / "collection", chain.folder / "weak", tmp_path / "out", Explore(engine="auto", k=1))
+    assert outputs.ran(tmp_path / "out")["engine"] == "fake"
+
+
+def test_what_another_version_of_a_library_found_is_not_gone_on_with(chain: Chain, tmp_path: Path, monkeypatch) -> None:
+    inputs = chain.folder / "collection", chain.folder / "weak"
+
+    def stopped(out: str) -> list[str]:
+        """Explore, and stop before the output is written; return the ledgers that are left."""
+        monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "home"))
+        with monkeypatch.context() as breaking, pytest.raises(KeyboardInterrupt):
+            breaking.setattr(files, "write_records", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            stages.explore(*inputs, tmp_path / out, EXPLORE)
+        return sorted(p.name for p in (tmp_path / "home" / "ledgers").iterdir())
+
+    first = stopped("out")
+    assert stopped("out") == first
+    monkeypatch.setattr(provenance, "packages", lambda: {"sympy": "0.1"})
+    assert len(stopped("out")) == 2
+    assert stages.explore(*inputs, tmp_path / "out", EXPLORE)["n_resumed"] == 24
+    monkeypatch.setattr(provenance, "packages", lambda: {"sympy": "0.2"})
+    assert stages.explore(*inputs, tmp_path / "again", EXPLORE)["n_resumed"] == 0
 
 
 def test_manifest_of_the_collection_holds_its_parameters(chain: Chain) -> None:

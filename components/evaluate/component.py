@@ -24,9 +24,13 @@ def evaluate(
     from symbol_llm.ground.params import Evaluate
     from symbol_llm.tracking import runs
 
-    paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(report.path)}
+    paths: dict[str, Path | None] = {
+        "collection": Path(collection.path),
+        "checkpoint": Path(checkpoint.path),
+        "out": Path(report.path),
+    }
     paths["previous"] = Path(previous.path) if previous else None
     paths["selected"] = Path(selected.path) if selected else None
-    chosen = {"params": Evaluate(**params), "stage": stage, "label": f"evaluate {stage}"}
-    numbers = runs.tracked(stages.evaluate, metrics=metrics, **chosen, **paths)
+    label, chosen = f"evaluate {stage}", Evaluate(**params)
+    numbers = runs.tracked(stages.evaluate, label=label, metrics=metrics, params=chosen, stage=stage, **paths)
     return numbers["improved"] > 0

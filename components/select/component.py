@@ -24,7 +24,11 @@ def select(
     from symbol_llm.ground.params import Select
     from symbol_llm.tracking import runs
 
-    paths = {"collection": Path(collection.path), "explored": Path(explored.path), "out": Path(selected.path)}
+    paths: dict[str, Path | None] = {
+        "collection": Path(collection.path),
+        "explored": Path(explored.path),
+        "out": Path(selected.path),
+    }
     paths["pool"] = Path(pool.path) if pool else None
     chosen = {"params": Select(**params), "round_": number}
     runs.tracked(stages.select, label=label, metrics=metrics, **chosen, **paths)

@@ -23,6 +23,10 @@ def tune(
     from symbol_llm.ground.params import Tune
     from symbol_llm.tracking import runs
 
-    paths = {"training_set": Path(training_set.path), "checkpoint": Path(checkpoint.path), "out": Path(tuned.path)}
+    paths: dict[str, Path | None] = {
+        "training_set": Path(training_set.path),
+        "checkpoint": Path(checkpoint.path),
+        "out": Path(tuned.path),
+    }
     paths["general"] = Path(general.path) if general else None
     runs.tracked(stages.tune, label=label, metrics=metrics, params=Tune(**params), **paths)
