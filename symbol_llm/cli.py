@@ -1,6 +1,6 @@
-"""The command `symbol-llm`: one sub-command a stage, and judge, families, tasks, rollback, history, doctor.
+"""The command `symbol-llm`: one sub-command per stage, and judge, families, tasks, rollback, history, doctor.
 
-Imports of weight happen inside the commands, so that `--help` answers at once.
+Heavy imports happen inside the commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _shared() -> list[click.Option]:
             type=Utf8Path(path_type=Path),
             expose_value=False,
             callback=_note,
-            help="Parameter file; by default params.yaml in the working folder, or else the one in the package.",
+            help="Parameter file. Default: params.yaml in the working folder, or the one in the package.",
         ),
         click.Option(
             ["--profile"],
@@ -73,7 +73,7 @@ def _shared() -> list[click.Option]:
             metavar="NAME|FILE",
             expose_value=False,
             callback=_note,
-            help="A profile of the package, or a YAML file, laid over it; may be given again.",
+            help="Profile of the package, or YAML file, laid over the parameters. Repeatable.",
         ),
         click.Option(
             ["--set"],
@@ -81,14 +81,25 @@ def _shared() -> list[click.Option]:
             metavar="SECTION.KEY=VALUE",
             expose_value=False,
             callback=_note,
-            help="One parameter; may be given again.",
+            help="Set one parameter. Repeatable.",
         ),
         click.Option(["--json"], is_flag=True, expose_value=False, callback=_note, help="Print the result as JSON."),
     ]
 
 
+class Command(click.Command):
+    """A command whose help is a result, and goes where results go."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; `--help` prints and ends here."""
+        with contextlib.redirect_stdout(_results[-1] if _results else sys.stdout):
+            return super().parse_args(ctx, args)
+
+
 class Commands(click.Group):
     """A group whose commands share options and end with our errors as one line and their exit code, never a traceback."""
+
+    command_class = Command
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command and give it the options that all share."""
@@ -151,9 +162,9 @@ def main() -> None:
     """Turn a weak language model into a strong writer of symbols.
 
     \b
-    The whole job in one go:     make run
-    The same, stage by stage:    symbol-llm fetch base; symbol-llm collect data/collection; ...
-    Is this program right?       symbol-llm judge --task word_problems --question "..." --answer 4 program.txt
+    Run the whole pipeline:      make run
+    Run it stage by stage:       symbol-llm fetch base; symbol-llm collect data/collection; ...
+    Judge a program:             symbol-llm judge --task word_problems --answer 4 program.txt
     """  # noqa: D301 - click wants the character that \b stands for
 
 
@@ -199,7 +210,7 @@ def _cell(value: Any) -> str:
 @click.argument("out", type=Folder)
 @click.pass_context
 def fetch(ctx: click.Context, out: Path) -> None:
-    """Bring the base model's weights to the folder OUT."""
+    """Fetch the weights of the base model into the folder OUT."""
     from symbol_llm import stages
 
     _stage(ctx, stages.fetch, "fetch", out=out, model=_params(ctx).model)
@@ -208,14 +219,18 @@ def fetch(ctx: click.Context, out: Path) -> None:
 @main.command()
 @click.argument("out", type=Folder)
 @click.option(
-    "--source", type=Source(path_type=Path, exists=True), help="Folder of real data sets, or hf://datasets/org/name."
+    "--source",
+    type=Source(path_type=Path, exists=True),
+    help="Folder of public data sets, or hf://datasets/org/name@revision.",
 )
-@click.option("--tasks", help="Names of tasks, split by commas; `all`: the 34, or all that the source holds.")
-@click.option("--domains", help="Only tasks of these domains, split by commas.")
+@click.option("--tasks", help="Task names, separated by commas; `all` for the 34, or for everything in the source.")
+@click.option("--domains", help="Only tasks of these domains, separated by commas.")
 @click.option(
-    "--licence", type=click.Choice(["any", "permissive"]), help="`permissive`: only what allows commercial use."
+    "--licence",
+    type=click.Choice(["any", "permissive"]),
+    help="`permissive` leaves out data that does not allow commercial use.",
 )
-@click.option("--per-task", type=click.IntRange(1), help="Training problems a task.")
+@click.option("--per-task", type=click.IntRange(1), help="Number of training problems per task.")
 @click.pass_context
 def collect(  # noqa: PLR0913 - one a click option
     ctx: click.Context,
@@ -226,7 +241,10 @@ def collect(  # noqa: PLR0913 - one a click option
     licence: str | None,
     per_task: int | None,
 ) -> None:
-    """Build the collection in the folder OUT; the options stand for keys of the section `collect`."""
+    """Build the collection in the folder OUT.
+
+    The options override keys of the section `collect`.
+    """
     from symbol_llm import stages
 
     given: dict[str, Any] = {"source": source, "licence": licence, "n_train": per_task}
@@ -239,15 +257,16 @@ def collect(  # noqa: PLR0913 - one a click option
 @main.command()
 @click.argument("collection", type=Existing)
 @click.argument("out", type=Folder)
-@click.option("--k", default=4, show_default=True, type=click.IntRange(1), help="Replies a problem.")
+@click.option("--k", default=4, show_default=True, type=click.IntRange(1), help="Replies per problem.")
 @click.option("--shots", default=4, show_default=True, type=click.IntRange(0), help="Worked examples in the prompt.")
-@click.option("--temperature", default=0.7, show_default=True, type=click.FloatRange(0))
-@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1))
+@click.option("--temperature", default=0.7, show_default=True, type=click.FloatRange(0), help="Sampling temperature.")
+@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1), help="Longest reply in tokens.")
 @click.pass_context
 def write(ctx: click.Context, /, collection: Path, out: Path, **asked: Any) -> None:
-    """Have a stronger model write programs for training problems that have none; keep those the verifier accepts.
+    """Have a stronger model write programs for training problems that have none.
 
-    The model is the one behind OPENAI_BASE_URL. Its programs join a collection by --set collect.written=OUT.
+    Programs that the verifier accepts are written to OUT. The model is the one behind OPENAI_BASE_URL. To use the
+    programs, build the collection again with --set collect.written=OUT.
     """
     from symbol_llm.collection.write import write as ask
     from symbol_llm.ground.params import Write
@@ -261,7 +280,7 @@ def write(ctx: click.Context, /, collection: Path, out: Path, **asked: Any) -> N
 @click.argument("out", type=Folder)
 @click.pass_context
 def replay(ctx: click.Context, collection: Path, checkpoint: Path, out: Path) -> None:
-    """Let CHECKPOINT answer everyday prompts, to be mixed into infusion."""
+    """Have CHECKPOINT answer everyday prompts, which infusion mixes in."""
     from symbol_llm import stages
 
     _stage(
@@ -274,7 +293,7 @@ def replay(ctx: click.Context, collection: Path, checkpoint: Path, out: Path) ->
 @click.argument("training_set", type=Existing)
 @click.argument("checkpoint", type=Existing)
 @click.argument("out", type=Folder)
-@click.option("--general", type=Existing, help="Folder of general rows to mix in.")
+@click.option("--general", type=Existing, help="Folder with general rows to mix in.")
 @click.pass_context
 def tune(
     ctx: click.Context, section: str, training_set: Path, checkpoint: Path, out: Path, general: Path | None
@@ -290,10 +309,10 @@ def tune(
 @click.argument("collection", type=Existing)
 @click.argument("checkpoint", type=Existing)
 @click.argument("out", type=Folder)
-@click.option("--round", "number", default=1, show_default=True, help="Number of the round, from 1.")
+@click.option("--round", "number", default=1, show_default=True, help="Number of the round, starting at 1.")
 @click.pass_context
 def explore(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, number: int) -> None:
-    """Sample and run programs for the training problems; refine each once."""
+    """Sample programs for the training problems, run them, and let the model repair each once."""
     from symbol_llm import stages
 
     paths = {"collection": collection, "checkpoint": checkpoint, "out": out}
@@ -304,11 +323,11 @@ def explore(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, n
 @click.argument("collection", type=Existing)
 @click.argument("explored", type=Existing)
 @click.argument("out", type=Folder)
-@click.option("--round", "number", default=1, show_default=True, help="Number of the round, from 1.")
-@click.option("--pool", type=Existing, help="What `select` wrote in the round before.")
+@click.option("--round", "number", default=1, show_default=True, help="Number of the round, starting at 1.")
+@click.option("--pool", type=Existing, help="Output of `select` from the previous round.")
 @click.pass_context
 def select(ctx: click.Context, collection: Path, explored: Path, out: Path, number: int, pool: Path | None) -> None:
-    """Filter what was explored into a pool and a training set."""
+    """Filter the explored programs into a pool and a training set."""
     from symbol_llm import stages
 
     paths = {"collection": collection, "explored": explored, "out": out, "pool": pool}
@@ -323,10 +342,10 @@ def select(ctx: click.Context, collection: Path, explored: Path, out: Path, numb
     "--stage",
     default="original",
     show_default=True,
-    help="Name of the point on the curve; `original` is shown examples.",
+    help="Name of the point on the learning curve; `original` gets worked examples in its prompt.",
 )
-@click.option("--previous", type=Existing, help="Report folder of the point before.")
-@click.option("--selected", type=Existing, help="What `select` wrote in this round.")
+@click.option("--previous", type=Existing, help="Report of the previous point on the curve.")
+@click.option("--selected", type=Existing, help="Output of `select` from this round.")
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -350,12 +369,13 @@ def evaluate(
 @click.argument("collection", type=Existing)
 @click.argument("checkpoint", type=Existing)
 @click.argument("out", type=Folder)
-@click.option("--source", type=Existing, help="Folder of real data sets with general/mmlu and general/bbh.")
+@click.option("--source", type=Existing, help="Folder of public data sets with general/mmlu and general/bbh.")
 @click.pass_context
 def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, source: Path | None) -> None:
-    """Put CHECKPOINT to the suites symbolic-34 and delegation, and with --source to general; a table each in OUT.
+    """Evaluate CHECKPOINT on the suites symbolic-34 and delegation, and on general if --source is given.
 
-    Tables hold the tasks that COLLECTION has test problems of, in the paper's order, beside what the paper printed.
+    Each suite becomes a table in OUT. It has the tasks for which COLLECTION has test problems, in the order of the paper
+    and beside the figures that the paper printed.
     """
     from symbol_llm.evaluation.suites import evaluate_on_suites
 
@@ -373,7 +393,7 @@ def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, sou
 @click.argument("out", type=Folder)
 @click.pass_context
 def promote(ctx: click.Context, checkpoint: Path, report: Path, original: Path, out: Path) -> None:
-    """Put CHECKPOINT with its REPORT to the gate; ORIGINAL is the report on the original model."""
+    """Put CHECKPOINT and its REPORT to the promotion gate. ORIGINAL is the report on the original model."""
     from symbol_llm import stages
 
     paths = {"checkpoint": checkpoint, "report": report, "original": original, "out": out}
@@ -383,7 +403,7 @@ def promote(ctx: click.Context, checkpoint: Path, report: Path, original: Path, 
 @main.command()
 @click.pass_context
 def rollback(ctx: click.Context) -> None:
-    """Make the previous champion champion again."""
+    """Make the previous champion the champion again."""
     from symbol_llm.tracking import registry
 
     _show(ctx, registry.rollback(_params(ctx).promote.name)._asdict())
@@ -392,7 +412,7 @@ def rollback(ctx: click.Context) -> None:
 @main.command()
 @click.pass_context
 def history(ctx: click.Context) -> None:
-    """List the decisions of the promotion gate, oldest first."""
+    """List promotions, refusals and rollbacks, oldest first."""
     from symbol_llm.tracking import registry
 
     _show(ctx, registry.history())
@@ -400,29 +420,32 @@ def history(ctx: click.Context) -> None:
 
 @main.command()
 @click.argument("program", type=click.File(encoding="utf-8", errors="replace"), default="-")
-@click.option("--task", help="Task whose notation the program is in; see `symbol-llm tasks`.")
-@click.option("--family", help="Notation itself, where no task has it; see `symbol-llm families`.")
+@click.option("--task", help="Task that the program solves; see `symbol-llm tasks`.")
+@click.option("--family", help="Notation of the program, in place of a task; see `symbol-llm families`.")
+@click.option("--answer", help="Value that a right program gives, as JSON (a bare word is taken as text), or @FILE.")
+@click.option("--gold", help="A right program, for notations that compare programs, or @FILE.")
+@click.option("--question", default="", help="The question that was asked.")
+@click.option("--context", default="", help="Schema, theory or similar shown with the question.")
 @click.option(
-    "--answer", help="What a right program gives, as JSON (a bare word is taken as text); @FILE reads a file."
+    "--environment",
+    default="{}",
+    help='JSON object with what the program needs to run, e.g. {"database": "shop.sqlite"}.',
 )
-@click.option("--gold", help="A right program, in notations that compare programs; @FILE reads a file.")
-@click.option("--question", default="", help="The question asked.")
-@click.option("--context", default="", help="Schema or theory shown with it.")
-@click.option("--environment", default="{}", help='JSON of what running needs, e.g. {"database": "shop.sqlite"}.')
-@click.option("--rows", type=Existing, help="JSON Lines file: a task or problem and a reply each, judged all at once.")
-@click.option("--out", type=Utf8Path(path_type=Path, dir_okay=False), help="With --rows: file for the verdicts.")
+@click.option("--rows", type=Existing, help="JSON Lines file with a reply per line; all are judged at once.")
+@click.option("--out", type=Utf8Path(path_type=Path, dir_okay=False), help="File for the verdicts of --rows.")
 @click.pass_context
 def judge(
     ctx: click.Context, /, program: Any, rows: Path | None, out: Path | None, environment: str, **asked: Any
 ) -> None:
-    """Judge PROGRAM (a file, or standard input) as the verifier does in training, or all replies of a file.
+    """Judge PROGRAM, a file or standard input, with the verifier that training uses; or all replies in a file.
 
     \b
     symbol-llm judge --task gsm8k --answer 4 program.txt
     symbol-llm judge --rows replies.jsonl --out verdicts.jsonl
     {"task": "gsm8k", "question": "...", "answer": 4, "reply": "answer = 2 + 2"}     a line of replies.jsonl
 
-    Exit code 0 if accepted (with --rows: if all were scored), 1 if not, 3 if that could not be told.
+    The exit code is 0 if the program was accepted, 1 if it was not, and 3 if it could not be judged. With --rows it is 0 if
+    all replies could be judged, otherwise 3.
     """  # noqa: D301 - click wants the character that \b stands for
     from symbol_llm.ground.params import Limits
     from symbol_llm.judging import verify
@@ -478,7 +501,7 @@ def _json(text: str, *, bare: bool = False) -> Any:
 @main.command()
 @click.pass_context
 def families(ctx: click.Context) -> None:
-    """List the notations there are, and what each still needs."""
+    """List the notations, and what is missing to use them."""
     from symbol_llm import families as known
     from symbol_llm.ground.errors import MissingDependency
 
@@ -494,15 +517,16 @@ def families(ctx: click.Context) -> None:
 
 
 @main.command()
-@click.option("--family", help="One notation; none: all.")
-@click.option("--source", type=Existing, help="Folder of real data sets; none: generated problems.")
-@click.option("--per-task", default=100, show_default=True, type=click.IntRange(1), help="Gold programs of a data set.")
-@click.option("--refused", is_flag=True, help="List the gold programs that were refused, with the reason.")
+@click.option("--family", help="Only this notation. Default: all.")
+@click.option("--source", type=Existing, help="Folder of public data sets. Default: generated problems.")
+@click.option("--per-task", default=100, show_default=True, type=click.IntRange(1), help="Gold programs per data set.")
+@click.option("--refused", is_flag=True, help="List the gold programs that were refused, with reasons.")
 @click.pass_context
 def selftest(ctx: click.Context, family: str | None, source: Path | None, per_task: int, refused: bool) -> None:
     """Judge gold programs, which must be accepted, and near misses of them, which must not.
 
-    Exit code 0 if all gold shares are at least 99 %, all mutation scores 97 % and all equivalents 98 %, else 1.
+    The exit code is 0 if every data set has at least 99 % of its gold accepted and every notation refuses at least 97 % of
+    the near misses and accepts at least 98 % of its listed equivalents; otherwise it is 1.
     """
     import logging
 
@@ -531,7 +555,7 @@ def selftest(ctx: click.Context, family: str | None, source: Path | None, per_ta
 @main.command()
 @click.pass_context
 def tasks(ctx: click.Context) -> None:
-    """List the tasks there are: place among Symbol-LLM's 34, family, domain, source, licence."""
+    """List the tasks with their number among Symbol-LLM's 34, notation, domain, source and licence."""
     from symbol_llm import tasks as known
 
     domain = known.domain_of()
@@ -558,12 +582,13 @@ def tasks(ctx: click.Context) -> None:
 @main.command()
 @click.argument("kind", type=click.Choice(["family", "task"]))
 @click.argument("name")
-@click.option("--folder", type=Folder, default=Path(), help="Where the package's folder is made; by default here.")
+@click.option("--folder", type=Folder, default=Path(), help="Where to create the folder of the package. Default: here.")
 @click.pass_context
 def new(ctx: click.Context, kind: Any, name: str, folder: Path) -> None:
-    """Write a package that adds the notation (family) or task NAME: it works as it is, tests included.
+    """Create a package that adds the notation (family) or task NAME.
 
-    Change it, then `pip install ./NAME`; nothing of symbol-llm is edited.
+    The package works as it is and has tests. Change it and install it with `pip install ./NAME`; nothing in symbol-llm
+    needs to be edited.
     """
     from symbol_llm import scaffold
 
@@ -572,12 +597,13 @@ def new(ctx: click.Context, kind: Any, name: str, folder: Path) -> None:
 
 @main.command()
 @click.argument("folders", nargs=-1, type=Utf8Path(path_type=Path, file_okay=False))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_context
 def clean(ctx: click.Context, folders: tuple[Path, ...], yes: bool) -> None:
-    """Remove what runs and stages made in FOLDERS: by default the state folder (`runs`) and `data`.
+    """Remove what runs and stages have made in FOLDERS.
 
-    What is not known to be ours is left there and named.
+    The default is the state folder (`runs`) and `data`. Whatever symbol-llm does not recognise as its own is left in
+    place and listed.
     """
     from symbol_llm.ground import outputs
 
@@ -599,7 +625,7 @@ def clean(ctx: click.Context, folders: tuple[Path, ...], yes: bool) -> None:
 @main.command()
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Say what this machine has and lacks: engine, cores, memory, GPU, versions, sandbox."""
+    """Report what this machine has and lacks: engine, cores, memory, GPU, versions, sandbox."""
     from symbol_llm import machine
 
     found = machine.inspect()

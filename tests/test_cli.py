@@ -233,6 +233,14 @@ def test_help_lists_the_stages_and_imports_nothing_heavy(in_root: Path) -> None:
     }
 
 
+def test_help_of_every_command_goes_to_standard_output(in_root: Path) -> None:
+    done = [
+        subprocess.run([sys.executable, "-m", "symbol_llm", name, "--help"], capture_output=True, text=True, check=True)
+        for name in ("judge", "collect")
+    ]
+    assert [d.stdout.split()[:2] for d in done] == [["Usage:", "python"]] * 2, [d.stderr for d in done]
+
+
 def test_installed_command_answers_help(in_root: Path) -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "symbol-llm", "--help"], capture_output=True, text=True, check=True

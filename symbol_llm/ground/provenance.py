@@ -36,10 +36,11 @@ def provenance() -> dict[str, Any]:
 
 @functools.cache
 def code() -> str:
-    """Return a hash of this package's sources."""
+    """Return a hash of this package's sources: its modules and the data beside them, but no parameter files."""
     sources = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        sources.update(file.read_bytes())
+    for file in sorted(p for p in PACKAGE.rglob("*") if p.suffix in {".py", ".yaml"}):
+        if file.name != "params.yaml" and file.parent.name != "profiles":
+            sources.update(file.read_bytes())
     return sources.hexdigest()[:16]
 
 
