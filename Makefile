@@ -40,7 +40,7 @@ ask: setup  ## Ask the served champion: make ask Q="..."
 	@$(BIN)/python -m serving.ask --url http://127.0.0.1:$(PORT) "$(Q)"
 
 test: setup  ## All tests, real model included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
 	$(BIN)/python -m pytest -m vllm tests/engines

@@ -27,7 +27,7 @@ from typing import Any
 
 from symbol_llm.families import python
 from symbol_llm.ground.params import Limits
-from symbol_llm.ground.records import Candidate, Problem
+from symbol_llm.ground.records import Problem
 from symbol_llm.judging import verify
 
 ROUNDS = 5
@@ -63,8 +63,7 @@ def programs(n: int, share_hanging: float = 0.0) -> list[tuple[Problem, str]]:
 
 def ours(rows: Sequence[tuple[Problem, str]]) -> int:
     """Judge `rows`; return how many are accepted."""
-    made = {"origin": "explore", "index": 0, "n_tokens": 0, "logprob": 0.0}
-    items = ((p, Candidate(id=str(i), problem=p.id, reply=text, **made)) for i, (p, text) in enumerate(rows))
+    items = (verify.Item(p, text, str(i)) for i, (p, text) in enumerate(rows))
     return sum(verdict.status == "accepted" for verdict in verify.judge_all(items, LIMITS))
 
 

@@ -2,7 +2,10 @@
 
 Schemas: core kinds by kubernetes-validate, strict; custom resources by the CRDs in `--crds`, no unknown fields.
 Rules: one function each, from a render to its faults; their first lines are what they hold. No cluster is asked, and
-CEL rules of a CRD are not evaluated. Two annotations speak to it:
+CEL rules of a CRD are not evaluated. The rules are ours because the tools there are do not see a pod that KServe makes of an
+InferenceService, nor that a name leads nowhere; and checkov 3.3 would bring 98 packages (291 MB) that contradict six of our
+pins (among them networkx < 2.7 and packaging < 24), while kube-linter, Polaris and kubesec are no Python packages.
+Two annotations speak to it:
 
     symbol-llm/external: "Secret/credentials"   on any resource: not in the render, the cluster has it
     symbol-llm/needs-token: "why"               on a ServiceAccount: its pods may hold a token

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +35,6 @@ from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
 from symbol_llm.ground.params import Parameters
 from symbol_llm.tracking import registry, runs
 
-CACHE_HIT = re.compile(r"Task (\S+) cache hit")
-BEGUN = re.compile(r"Executing task [^']*'([^']+)'")
-FAILED_TASK = re.compile(r"Inner task failed: [^']*'([^']+)'")
 PROBLEM = re.compile(r"\bproblem [0-9a-f]{16}\b")
 PLAIN_WIDTH = 110
 QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?"
@@ -44,14 +42,16 @@ QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @settings.with_profile
-@click.option("--name", default="", help="Name of the run; runs of one name share a cache. Default: the profile's.")
 @click.option(
-    "--question", default=QUESTION, show_default=True, help="Put to the champion at the end; empty: no server."
+    "--name", default="", help="Name of the run. Runs of the same name share a cache. Default: the name of the profile."
+)
+@click.option(
+    "--question", default=QUESTION, show_default=True, help="Question for the champion at the end; empty to skip it."
 )
 def main(
     file: Path | None, profile: str, source: Path | str | None, overrides: tuple[str, ...], name: str, question: str
 ) -> None:
-    """Run the whole loop on this machine, from a weak model to a promoted one that answers."""
+    """Run the whole pipeline on this machine, from a base model to a promoted one that answers a question."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False, width=width)
     machine.warn_if_root()
@@ -94,10 +94,11 @@ def run(parameters: Parameters, home: Path, console: Console) -> Path:
     console.print(f"Run [bold]{home.name}[/], log {_short(log)}")
     with Screen(console, progress_file) as screen, redirected(log):
         pipeline, names = _compiled(parameters, screen)
-        with runs.parent(home.name, parameters), following(screen, names):
-            if failed := _run_pipeline(pipeline, home):  # raised in here, so that the run in MLflow has failed too
+        with runs.parent(home.name, parameters), following(screen, names) as unfinished:
+            if _run_pipeline(pipeline, home):  # raised in here, so that the run in MLflow has failed too
                 sys.stdout.flush()
-                raise SymbolLLMError(f"{_cause(log, names.get(failed, failed))}\n  the whole log: {_short(log)}")
+                stage = unfinished[-1] if unfinished else "a stage"
+                raise SymbolLLMError(f"{_cause(log, stage)}\n  the whole log: {_short(log)}")
     minutes = (time.monotonic() - began) / 60
     console.print(f"\n{screen.n_run} stages ran, {screen.n_cached} came from the cache, {minutes:.1f} min in all.\n")
     return max(home.glob("kfp/*/promote*/promotion"), key=lambda p: p.stat().st_mtime)
@@ -111,14 +112,14 @@ def _compiled(parameters: Parameters, screen: Screen) -> tuple[Any, dict[str, st
     from pipelines.self_training import Place, build
 
     pipeline = build(parameters, Place(settings.cache_environment(parameters)))
-    spec = pipeline.pipeline_spec  # type: ignore[attr-defined]
+    spec = pipeline.pipeline_spec
     names = display_names(spec)
     screen.begin(names[graph_utils.topological_sort_tasks(spec.root.dag.tasks)[-1]])
     return pipeline, names
 
 
-def _run_pipeline(pipeline: Any, home: Path) -> str:
-    """Return the task that failed; empty if none did."""
+def _run_pipeline(pipeline: Any, home: Path) -> bool:
+    """Return whether a task failed."""
     from kfp import local
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), enable_caching=True)
@@ -126,9 +127,8 @@ def _run_pipeline(pipeline: Any, home: Path) -> str:
         pipeline()
     except RuntimeError as e:
         logging.error("%s", e)
-        found = FAILED_TASK.search(str(e))
-        return found[1] if found else "a stage"
-    return ""
+        return True
+    return False
 
 
 def finish(parameters: Parameters, promotion: Path, home: Path, console: Console) -> None:
@@ -170,28 +170,42 @@ def redirected(log: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def following(screen: Screen, names: dict[str, str]) -> Iterator[None]:
-    """Tell `screen` by their `names` of the tasks that Kubeflow's runner begins or takes from its cache: only its log says so.
+def following(screen: Screen, names: dict[str, str]) -> Iterator[list[str]]:
+    """Tell `screen` by their `names` of the tasks that Kubeflow's runner begins or has in its cache; yield the unfinished.
 
-    It clears the root logger's handlers while it works, but not its filters.
+    The runner (kfp 2.17) tells nobody but its log. So what it calls for each task, and in that for each that is not in its
+    cache, is watched: what they return says the rest, and one that is called otherwise is an AttributeError here.
     """
+    from kfp.local import status, task_dispatcher
+    from kfp.local.orchestrator import task_executor
 
-    def note(record: logging.LogRecord) -> bool:
-        said = record.getMessage()
-        if found := CACHE_HIT.match(said):
-            screen.cached(names.get(found[1], found[1]))
-        elif found := BEGUN.match(said):
-            screen.begin(names.get(found[1], found[1]))
-        return True
+    one_task, dispatch = task_executor.execute_single_task, task_dispatcher.run_single_task_implementation
+    unfinished: list[str] = []
+    here = threading.local()
+
+    def watched_task(task_name: str, *args: Any, **more: Any) -> Any:
+        here.name, here.has_begun = names.get(task_name, task_name), False
+        unfinished.append(here.name)
+        outputs, ended = one_task(task_name, *args, **more)
+        if ended == status.Status.SUCCESS:
+            unfinished.remove(here.name)
+            if not here.has_begun:
+                screen.cached(here.name)
+        return outputs, ended
+
+    def watched_dispatch(*args: Any, **more: Any) -> Any:
+        here.has_begun = True
+        screen.begin(here.name)
+        return dispatch(*args, **more)
 
     root = logging.getLogger()
     level = root.level
-    root.addFilter(note)
     root.setLevel(logging.INFO)
+    task_executor.execute_single_task, task_dispatcher.run_single_task_implementation = watched_task, watched_dispatch
     try:
-        yield
+        yield unfinished
     finally:
-        root.removeFilter(note)
+        task_executor.execute_single_task, task_dispatcher.run_single_task_implementation = one_task, dispatch
         root.setLevel(level)
 
 

@@ -431,18 +431,28 @@ def history(ctx: click.Context) -> None:
     default="{}",
     help='JSON object with what the program needs to run, e.g. {"database": "shop.sqlite"}.',
 )
+@click.option("--reply", is_flag=True, help="PROGRAM is a model's reply: the program in it is looked for.")
 @click.option("--rows", type=Existing, help="JSON Lines file with a reply per line; all are judged at once.")
 @click.option("--out", type=Utf8Path(path_type=Path, dir_okay=False), help="File for the verdicts of --rows.")
 @click.pass_context
 def judge(
-    ctx: click.Context, /, program: Any, rows: Path | None, out: Path | None, environment: str, **asked: Any
+    ctx: click.Context,
+    /,
+    program: Any,
+    reply: bool,
+    rows: Path | None,
+    out: Path | None,
+    environment: str,
+    **asked: Any,
 ) -> None:
-    """Judge PROGRAM, a file or standard input, with the verifier that training uses; or all replies in a file.
+    """Judge PROGRAM, a file or standard input, with the verifier that training uses; or all rows of a file.
 
     \b
     symbol-llm judge --task gsm8k --answer 4 program.txt
     symbol-llm judge --rows replies.jsonl --out verdicts.jsonl
     {"task": "gsm8k", "question": "...", "answer": 4, "reply": "answer = 2 + 2"}     a line of replies.jsonl
+
+    In a `reply`, the program is looked for between prose and fences; `"program": ...` in its place is judged as it is.
 
     The exit code is 0 if the program was accepted, 1 if it was not, and 3 if it could not be judged. With --rows it is 0 if
     all replies could be judged, otherwise 3.
@@ -461,7 +471,7 @@ def judge(
     answer, gold = (_text_or_file(asked.pop(name)) for name in ("answer", "gold"))
     given = None if answer is None else _json(answer, bare=True)
     problem = Asked(**asked, answer=given, gold=gold, environment=needs).as_problem()
-    verdict = verify.judge(problem, program.read(), Limits())
+    verdict = verify.judge(problem, program.read(), Limits(), is_program=not reply)
     _show(ctx, {k: v for k, v in verdict.model_dump().items() if k not in ("candidate", "problem")})
     ctx.exit({"accepted": 0, "unscored": 3}.get(verdict.status, 1))
 

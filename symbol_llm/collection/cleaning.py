@@ -20,8 +20,8 @@ from symbol_llm.collection.near_duplicates import Copies, Text, text_of, words
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.files import Ledger
 from symbol_llm.ground.params import Collect
-from symbol_llm.ground.records import STATUSES, Candidate, GeneralItem, Problem, Record, Split, Status, content_id
-from symbol_llm.judging.verify import judge_all
+from symbol_llm.ground.records import STATUSES, GeneralItem, Problem, Record, Split, Status, content_id
+from symbol_llm.judging.verify import Item, judge_all
 from symbol_llm.tasks import get
 
 CHUNK = 512
@@ -170,7 +170,7 @@ class Cleaner:
         keys = {row.id: _gold_key(row) for row in rows if row.program is not None}
         new = [row for row in rows if row.program is not None and keys[row.id] not in self._judged]
         start = time.monotonic()
-        golds = ((row, _as_candidate(row.id, row.program or "")) for row in new)
+        golds = (Item(row, row.program or "", is_program=True) for row in new)
         for row, verdict in zip(new, judge_all(golds, self._params.limits), strict=True):
             refused = f"gave {verdict.value}; the answer is {str(row.answer)[:MAX_DETAIL]}"
             detail = "" if verdict.status == "accepted" else verdict.detail or refused
@@ -208,7 +208,3 @@ def _worked_examples(names: Iterable[str]) -> dict[bytes, str]:
 def _gold_key(row: Problem) -> str:
     version = families.get(row.family).VERSION
     return content_id(row.task, row.family, version, row.program, row.answer, row.environment)
-
-
-def _as_candidate(problem: str, program: str) -> Candidate:
-    return Candidate(id=problem, problem=problem, origin="explore", index=0, reply=program, n_tokens=0, logprob=0.0)

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible chat endpoint: vLLM's server, KServe, a hosted model. It samples; it cannot score a given reply.
 
 The address is OPENAI_BASE_URL (`http://host/v1`), the key OPENAI_API_KEY, the model OPENAI_MODEL (default: the first one
-served). A vLLM server started with VLLM_SERVER_DEV_MODE=1 also takes new weights in place.
+served), OPENAI_TIMEOUT_S the seconds to wait for an answer (default: 600). A vLLM server started with VLLM_SERVER_DEV_MODE=1 also takes new weights in place.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class OpenAIEngine(Engine):
         self.place = self.url
         limits = httpx.Limits(max_connections=batch, max_keepalive_connections=batch)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(headers=headers, timeout=TIMEOUT_S, limits=limits)
+        self.timeout_s = _timeout_s()
+        self._client = httpx.Client(headers=headers, timeout=self.timeout_s, limits=limits)
         self.model = model or str(self._call("GET", f"{self.url}/models")["data"][0]["id"])
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
@@ -129,6 +130,8 @@ class OpenAIEngine(Engine):
     def _request(self, method: str, url: str, body: Any) -> httpx.Response:
         try:
             response = self._client.request(method, url, json=body)
+        except httpx.TimeoutException as e:  # another wait as long as this one would not be a passing trouble
+            raise Unavailable(f"{url}: no answer within {self.timeout_s:g} s (OPENAI_TIMEOUT_S)") from e
         except (httpx.TransportError, httpx.DecodingError) as e:
             raise _PassingError(str(e) or type(e).__name__) from e
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
@@ -138,6 +141,13 @@ class OpenAIEngine(Engine):
         if not response.is_success:
             raise _RefusedError(f"{url}: {response.status_code} {response.text[:200]}", response.status_code)
         return response
+
+
+def _timeout_s() -> float:
+    said = os.environ.get("OPENAI_TIMEOUT_S", str(TIMEOUT_S))
+    if not said.replace(".", "", 1).isdecimal() or not float(said):
+        raise InvalidInput(f"OPENAI_TIMEOUT_S {said!r}: expected seconds, as in 600")
+    return float(said)
 
 
 class _PassingError(Exception):

@@ -78,12 +78,12 @@ class Environment(Needs):
     """The functions that may be called, as JSON Schema describes them; None: any."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the calls as JSON, sorted, keys sorted, whole numbers as integers."""
     return _print(_parse(program))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -52,12 +52,12 @@ class Environment(Needs):
     """What judging needs besides program and gold: nothing."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the form with variables numbered anew, definite atoms first, all sorted."""
     return _print(_parse(program))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -29,9 +29,6 @@ class Environment(Needs):
     """The actions there are."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the actions joined by one space. What the actions are is for `score`, which knows the problem."""
     actions = program.split()
@@ -41,6 +38,9 @@ def canonical(program: str) -> str:
         if not _ACTION.fullmatch(action):
             raise Unparsable(f"action {n}: {action[:40]!r} is not a name")
     return " ".join(actions)
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

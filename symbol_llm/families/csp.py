@@ -75,12 +75,12 @@ class Environment(Needs):
     """Gold that a program is held against."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the sections with names, constraints and options sorted, and commutative operands too."""
     return _print(_parse(program))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

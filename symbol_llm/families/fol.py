@@ -52,12 +52,12 @@ class Environment(Needs):
     """Names that a program may use; None: any, which are aligned with gold's."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the formulas with bound variables numbered, operands of commutative operators sorted, lines sorted."""
     return "\n".join(sorted({normal(formula) for formula in _parse(program).lines}))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

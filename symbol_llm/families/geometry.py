@@ -68,12 +68,12 @@ class Environment(Needs):
     """What judging needs besides program and gold: nothing."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the forms in order, each once, with what is symmetric in order too."""
     return "\n".join(sorted({_show(_normal_form(form)) for form in _parse(program)}))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -75,12 +75,12 @@ class Environment(Needs):
     """What judging needs besides program and gold: nothing."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the term without white space, commutative arguments flat and sorted."""
     return _print(_normal(_parse(program)))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -74,12 +74,12 @@ class Environment(Needs):
     """What plans may call the objects."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the actions in lower case, one a line, without numbers and comments."""
     return "\n".join(str(step) for step in _steps(program))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -59,10 +59,6 @@ class Theory(NamedTuple):
     names: Names
 
 
-ENDS = re.compile(r"^(?:query|goal)[ \t]*:.*$", re.MULTILINE | re.IGNORECASE)
-"""Nothing of a theory follows its query."""
-
-
 class Environment(Needs):
     """What judging needs besides program and gold."""
 
@@ -78,14 +74,14 @@ class Environment(Needs):
         return self.model_copy(update={"theory": gold})
 
 
-program_of = replies.up_to(ENDS)
-
-
 def canonical(program: str) -> str:
     """Return the formulas with bound variables numbered, operands of commutative operators sorted, premises sorted."""
     theory = _parse(program)
     premises = sorted({normal(premise) for premise in theory.premises})
     return "\n".join([*premises, f"query: {normal(theory.query)}"])
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

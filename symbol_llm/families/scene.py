@@ -73,12 +73,12 @@ class Environment(Needs):
     """The scene graph, as CLEVR or GQA have it; None: normal forms are compared."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the nested form with what commutes in order."""
     return str(_normal(_parse(program)))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -73,12 +73,12 @@ class Environment(Needs):
     """The date that NOW means."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the normal form."""
     return _print(_parse(program))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -44,12 +44,12 @@ class Environment(Needs):
     """Whether slots stand in the order of the question."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the tree with one space between tokens."""
     return _print(_parse(program))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

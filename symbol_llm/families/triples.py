@@ -51,12 +51,12 @@ class Environment(Needs):
     """The ontology's relations; None: any."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the triples in lower case, spaces for underscores, quoted only where needed, sorted, one a line."""
     return "\n".join(map(_print, sorted(_normal(_parse(program)))))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

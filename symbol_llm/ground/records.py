@@ -133,7 +133,7 @@ class Verdict(Record):
     detail: str = ""
     seconds: float = Field(default=0.0, ge=0)
     isolation: str = "none"
-    """Level the sandbox ran at, e.g. `landlock+seccomp`."""
+    """Level the sandbox ran at, with the version of Landlock's interface, e.g. `landlock6+seccomp+rlimits`."""
     verifier: str
     """Family and version, e.g. `python@1`."""
 

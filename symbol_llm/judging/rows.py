@@ -19,7 +19,7 @@ from symbol_llm.ground.files import read_records
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.problems import with_database
 from symbol_llm.ground.progress import track
-from symbol_llm.ground.records import STATUSES, Candidate, Problem, Verdict
+from symbol_llm.ground.records import STATUSES, Problem, Verdict
 from symbol_llm.judging import verify
 
 
@@ -71,12 +71,16 @@ class Row(Asked):
     """Given back with the verdict; none: the line's number."""
     problem: Problem | None = None
     """A whole row of a collection, in place of the fields above; its database lies beside the file of replies."""
-    reply: str
+    reply: str | None = None
+    program: str | None = None
+    """In place of `reply`: judged as it is, where a reply is searched for the program that it holds."""
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
         if self.problem is not None and (self.task or self.family):
             raise ValueError("expected `problem`, or `task` and what was asked, not both")
+        if (self.reply is None) == (self.program is None):
+            raise ValueError("expected `reply`, or `program`, not both")
         return self
 
 
@@ -89,20 +93,18 @@ def judge_rows(path: Path, limits: Limits) -> Iterator[tuple[str, Verdict]]:
     if not items:
         raise InvalidInput(f'{path}: no rows; expected lines such as {{"task": ..., "answer": ..., "reply": ...}}')
     verdicts = verify.judge_all(items, limits)
-    for (problem, _), verdict in zip(items, track(verdicts, "judging", total=len(items)), strict=True):
-        yield problem.task, verdict
+    for item, verdict in zip(items, track(verdicts, "judging", total=len(items)), strict=True):
+        yield item.problem.task, verdict
 
 
-def _item(n: int, row: Row, path: Path) -> tuple[Problem, Candidate]:
+def _item(n: int, row: Row, path: Path) -> verify.Item:
     try:
         problem = row.problem or row.as_problem()
         problem = with_database(problem, lambda place: str((path.parent / place).absolute()))
     except InvalidInput as e:
         raise InvalidInput(f"{path}, row {n}: {e}") from e
-    name = row.id or str(n)
-    return problem, Candidate(
-        id=name, problem=problem.id, origin="explore", index=0, reply=row.reply, n_tokens=0, logprob=0.0
-    )
+    is_program = row.program is not None
+    return verify.Item(problem, row.program or row.reply or "", row.id or str(n), is_program)
 
 
 def summary(found: Iterable[tuple[str, Verdict]]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from symbol_llm import families
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.progress import track
-from symbol_llm.ground.records import Candidate, Problem, Record, Verdict, content_id
+from symbol_llm.ground.records import Problem, Record, Verdict
 from symbol_llm.judging import verify
 from symbol_llm.tasks import LEVELS, Task, all_tasks
 
@@ -141,15 +141,15 @@ def _try(
     task: Task, source: Path | None, problems: list[Problem], limits: Limits, seed: int
 ) -> tuple[_Tried, list[Refused]]:
     start = time.monotonic()
-    golds = list(verify.judge_all(((row, _reply(row, row.program or "")) for row in problems), limits))
+    golds = list(verify.judge_all((_program(row, row.program or "") for row in problems), limits))
     accepted = {row.id: verdict for row, verdict in zip(problems, golds, strict=True) if verdict.status == "accepted"}
     tested = list(_mutants((row for row in problems if row.id in accepted), seed))
     verdicts = list(verify.judge_all(tested, limits))
     seconds = time.monotonic() - start
     mutants = tuple(
         verdict
-        for (row, _), verdict in zip(tested, verdicts, strict=True)
-        if not (_asks_for_a_value(row) and _same(verdict, accepted[row.id]))
+        for item, verdict in zip(tested, verdicts, strict=True)
+        if not (_asks_for_a_value(item.problem) and _same(verdict, accepted[item.problem.id]))
     )
     faults = [
         Refused(task=task.name, source=row.source, status=verdict.status, detail=verdict.detail or str(verdict.value))
@@ -198,12 +198,11 @@ def _try_held(tried: _Tried, problems: list[Problem], limits: Limits, seed: int)
     return [_Tried(family=tried.family, data=data, golds=(), mutants=mutants, n_same=0, seconds=seconds)]
 
 
-def _reply(problem: Problem, program: str) -> Candidate:
-    key = content_id(problem.id, program)
-    return Candidate(id=key, problem=problem.id, origin="explore", index=0, reply=program, n_tokens=0, logprob=0.0)
+def _program(problem: Problem, program: str) -> verify.Item:
+    return verify.Item(problem, program, is_program=True)
 
 
-def _mutants(problems: Iterable[Problem], seed: int) -> Iterator[tuple[Problem, Candidate]]:
+def _mutants(problems: Iterable[Problem], seed: int) -> Iterator[verify.Item]:
     for problem in problems:
         family = families.get(problem.family)
         program = problem.program or ""
@@ -212,7 +211,7 @@ def _mutants(problems: Iterable[Problem], seed: int) -> Iterator[tuple[Problem, 
             chosen = list(itertools.islice(_distinct(drawn), MUTANTS))
         except Unparsable:
             continue
-        yield from ((problem, _reply(problem, mutant)) for mutant in chosen)
+        yield from (_program(problem, mutant) for mutant in chosen)
 
 
 def _distinct(texts: Iterable[str]) -> Iterator[str]:
@@ -225,7 +224,7 @@ def _distinct(texts: Iterable[str]) -> Iterator[str]:
 
 def _equivalents(family: str, limits: Limits) -> list[Verdict]:
     examples = [example for example in families.get(family).EXAMPLES[1:] if example.score == 1]
-    return [verify.judge(example.problem, example.program, limits) for example in examples]
+    return [verify.judge(example.problem, example.program, limits, is_program=True) for example in examples]
 
 
 def _row(tried: list[_Tried], family: str | None, equivalents: list[Verdict] | None) -> Row:

@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 from symbol_llm import families
 from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
-from symbol_llm.ground.records import Candidate, Problem, Verdict, content_id
+from symbol_llm.ground.records import Problem, Verdict, content_id
 
-MAX_PROGRAM_CHARS = 65536
+MAX_CHARS = 32768
+"""Of a reply that is looked at."""
 AHEAD = 16
 """Programs a worker that may be judged before their turn to be told comes."""
 MAX_TEXT = 300
@@ -39,20 +40,30 @@ class Execution(NamedTuple):
     isolation: str
 
 
-def judge(problem: Problem, reply: str, limits: Limits, candidate: str = "") -> Verdict:
-    """Return the verdict on `reply`; never raises for anything in `reply`.
+class Item(NamedTuple):
+    """A text to judge, and what its verdict calls it."""
+
+    problem: Problem
+    text: str
+    name: str = ""
+    is_program: bool = False
+    """The text is a program from its first character to its last, not a reply that holds one."""
+
+
+def judge(problem: Problem, reply: str, limits: Limits, *, is_program: bool = False) -> Verdict:
+    """Return the verdict on the program in `reply`, or on all of `reply` where it is one; never raises for anything in it.
 
     `canonical` is set whenever the program could be parsed, whatever its score.
     """
     start = time.monotonic()
     found: dict[str, Any] = {"verifier": problem.family}
     try:
-        _judge(problem, reply, limits, found)
+        _judge(problem, reply, limits, found, is_program)
     except Exception as e:  # whatever is raised must not cost the run
         status, detail = _explain(e, problem)
         found |= {"status": status, "score": None if status == "unscored" else 0.0, "detail": detail[:MAX_TEXT]}
         found["isolation"] = getattr(e, "isolation", "none")
-    return Verdict(candidate=candidate, problem=problem.id, seconds=time.monotonic() - start, **found)
+    return Verdict(candidate="", problem=problem.id, seconds=time.monotonic() - start, **found)
 
 
 def workers() -> int:
@@ -60,9 +71,7 @@ def workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-def judge_all(
-    items: Iterable[tuple[Problem, Candidate]], limits: Limits, n_workers: int | None = None
-) -> Iterator[Verdict]:
+def judge_all(items: Iterable[Item], limits: Limits, n_workers: int | None = None) -> Iterator[Verdict]:
     """Yield the verdict on each item, in their order, taking from `items` at most AHEAD a worker before they are judged.
 
     So a program that hangs keeps one worker, not those that have judged what comes after it.
@@ -71,9 +80,8 @@ def judge_all(
     pool = ThreadPoolExecutor(n_workers, thread_name_prefix="judge")
     rest = iter(items)
 
-    def submit(item: tuple[Problem, Candidate]) -> Future[Verdict]:
-        problem, candidate = item
-        return pool.submit(judge, problem, candidate.reply, limits, candidate.id)
+    def submit(item: Item) -> Future[Verdict]:
+        return pool.submit(_judge_item, item, limits)
 
     try:
         waiting = deque(submit(item) for item in itertools.islice(rest, AHEAD * n_workers))
@@ -83,6 +91,11 @@ def judge_all(
             yield verdict
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _judge_item(item: Item, limits: Limits) -> Verdict:
+    verdict = judge(item.problem, item.text, limits, is_program=item.is_program)
+    return verdict.model_copy(update={"candidate": item.name})
 
 
 def check_unscored(verdicts: Iterable[Verdict], most: float) -> None:
@@ -115,12 +128,12 @@ def execute(problem: Problem, reply: str, limits: Limits) -> Execution:
     )
 
 
-def _judge(problem: Problem, reply: str, limits: Limits, found: dict[str, Any]) -> None:
+def _judge(problem: Problem, reply: str, limits: Limits, found: dict[str, Any], is_program: bool) -> None:
     """Fill `found` step by step, so that what was known before a failure is kept."""
     family = families.get(problem.family)
     found["verifier"] = f"{problem.family}@{family.VERSION}"
     families.needs(problem, family.Environment)
-    found["program"] = program = _program(family, reply)
+    found["program"] = program = _program(family, reply, is_program)
     found["canonical"] = content_id(problem.family, family.canonical(program))
     result = family.score(program, problem, limits)
     accepted = result.score >= 1.0
@@ -129,12 +142,13 @@ def _judge(problem: Problem, reply: str, limits: Limits, found: dict[str, Any]) 
     found |= {"value": result.value and result.value[:MAX_TEXT], "isolation": result.isolation}
 
 
-def _program(family: families.Family, reply: str) -> str:
-    program = family.program_of(reply.encode(errors="replace").decode())
+def _program(family: families.Family, reply: str, is_program: bool = False) -> str:
+    if len(reply) > MAX_CHARS:
+        raise LimitExceeded(f"the reply has {len(reply)} characters; at most {MAX_CHARS} are judged")
+    text = reply.encode(errors="replace").decode()
+    program = text.replace("\r\n", "\n").strip() if is_program else family.program_of(text)
     if not program:
         raise Unparsable("the reply holds no program")
-    if len(program) > MAX_PROGRAM_CHARS:
-        raise LimitExceeded(f"the program has {len(program)} characters; at most {MAX_PROGRAM_CHARS} are judged")
     return program
 
 

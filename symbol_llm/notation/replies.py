@@ -1,16 +1,19 @@
-r"""The program in a reply. Pure text: nothing is run, parsed or repaired.
+r"""The program in a reply. Nothing is run or repaired.
 
 >>> whole("Sure, here it is:\n```sql\nSELECT 1\n```\nIt counts.")
 'SELECT 1'
 
-Each family says where a program without a fence ends: `program_of = up_to_a_blank_line`, `whole`, `up_to(PATTERN)`, or
-a function of its own that starts from `program`. A weak model writes on and never ends its turn; that is chatter.
+Each family says where a program without a fence ends. Where it has a parser, the program is all of the text if that
+parses, else as many of its first lines as parse: `program_of = that_parses(parse)`. Otherwise `up_to_a_blank_line`,
+`whole`, `up_to(PATTERN)`, or a function of its own that starts from `program`.
 """
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+from symbol_llm.ground.errors import Unparsable
 
 NEXT_TURN = re.compile(
     r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text)\|>|</s>"
@@ -24,6 +27,10 @@ LEAD_IN = re.compile(r"\A\s*(?:sure|certainly|of course|okay|ok|here)\b[^\n]*[:!
 LABEL = re.compile(r"\A\s*(?:final )?(?:answer|program|output|solution|code|sql|actions?)[ \t]*:", re.IGNORECASE)
 LABEL_LINE = re.compile(LABEL.pattern + r"[ \t]*\n", re.IGNORECASE)
 BLANK_LINE = re.compile(r"\n[ \t]*(?=\n)")
+MAX_LINES = 40
+"""Beginnings of a text that are tried."""
+MAX_CHARS = 8192
+"""Of a text of which each line may be where the program ends."""
 
 
 class Found(NamedTuple):
@@ -51,6 +58,49 @@ def up_to(end: re.Pattern[str]) -> Callable[[str], str]:
 
 
 up_to_a_blank_line = up_to(BLANK_LINE)
+
+
+def that_parses(parse: Callable[[str], object], *, label_alone: bool = False) -> Callable[[str], str]:
+    """Return what takes the program out of a reply: all of a text that `parse` takes, else the longest beginning it takes.
+
+    A beginning ends with a line. Where none parses, the program ends at the first blank line, so that the fault which is
+    named is the program's and not that of the prose behind it. `parse` raises Unparsable.
+    """
+
+    def takes(text: str) -> bool:
+        try:
+            parse(text)
+        except Unparsable:
+            return False
+        return True
+
+    def program_of(reply: str) -> str:
+        """Return the program in `reply`."""
+        found = program(reply, label_alone=label_alone)
+        if found.fenced or takes(found.program):
+            return found.program
+        return next((text for text in _beginnings(found.program) if takes(text)), _up_to_a_blank_line(found.program))
+
+    return program_of
+
+
+def _beginnings(text: str) -> Iterator[str]:
+    """Yield the beginnings of `text` that end with a line, longest first, of a text with at most MAX_LINES lines with words.
+
+    Of a longer text, those that end before a blank line, at most MAX_LINES of them.
+    """
+    lines = text.split("\n")
+    full = [n for n, line in enumerate(lines) if line.strip()]
+    if len(full) > MAX_LINES or len(text) > MAX_CHARS:
+        full = [n for n in full if n + 1 < len(lines) and not lines[n + 1].strip()][:MAX_LINES]
+    for n in reversed(full):
+        if n + 1 < len(lines):
+            yield "\n".join(lines[: n + 1]).strip()
+
+
+def _up_to_a_blank_line(text: str) -> str:
+    match = BLANK_LINE.search(text)
+    return text[: match.end()].strip() if match else text
 
 
 def program(reply: str, *, label_alone: bool = False) -> Found:

@@ -1,8 +1,8 @@
 """The only place that starts a process for model-written text. It runs our functions and tools; it does not judge.
 
 A warm parent ("zygote") with the libraries already imported forks one child a call. Before a line of the program is
-looked at, the child is confined (`confinement.py`): seccomp (system calls) and no capabilities, mostly inherited from
-the zygote; Landlock (files), rlimits, an empty environment and an empty folder of its own. The caller holds the
+looked at, the child is confined (`confinement.py`): no capabilities, as in the zygote; Landlock (files), rlimits, an
+empty environment, an empty folder of its own, and of system calls those alone that seccomp lists. The caller holds the
 deadline. The zygote never sees arguments, so nothing of one call can be found in the memory of the next. All that comes
 back is data: a program that forges its result gains what returning that value would have gained, hence gold answers
 stay with the caller.
@@ -18,7 +18,9 @@ stay with the caller.
 from a zygote of their own whose filter lets `execve` through, which no other child may call. Landlock names what they may
 execute, but nothing hangs on it: whatever they become has the same filters, files and limits, and none can be two.
 
-Not bounded: the number of files in the child's own folder (their size is, and the time), and what `stat` tells.
+What the kernel bounds only for a file or a user, the caller counts while the child runs and when it has ended: files and
+their sizes in its folder, and its threads. Not bounded: what it adds within `CHECK_S`, files it has removed and holds open
+(`MAX_OPEN_FILES`, each up to `file_mib`), and what `stat` tells.
 """
 
 from __future__ import annotations
@@ -62,6 +64,11 @@ START_TIMEOUT_S = 120.0
 """How long a zygote may take to import, or a child to confine itself, on a loaded machine."""
 MAX_DETAIL = 300
 _COMMANDS = f"{confinement.__name__}:allow_commands"
+CHECK_S = 0.05
+"""How often a child's folder and threads are counted."""
+MAX_FILES = 256
+"""In a child's folder; together they may be as large as `FULL_FILES` of the largest."""
+FULL_FILES = 8
 OVERHEAD_BYTES = 2048
 """What a result line may take beyond `output_kib`: names of fields and `detail`."""
 
@@ -196,7 +203,7 @@ class _BrokenError(Exception):
 
 
 class _TooMuchError(BaseException):
-    """More output than the limit allows; no `except Exception` of a program stops it."""
+    """More output, files or threads than the limits allow; no `except Exception` of a program stops it."""
 
 
 class _Zygote:
@@ -288,6 +295,7 @@ def _call(
     limits: Limits,
     wait: Callable[[_Reader, socket.socket, Limits], Outcome],
 ) -> Outcome:
+    watch = _Watch(request["folder"], limits)
     with contextlib.ExitStack() as sockets:
         channel, child_end = (sockets.enter_context(s) for s in socket.socketpair())
         leash, zygote_end = (sockets.enter_context(s) for s in socket.socketpair())
@@ -295,7 +303,7 @@ def _call(
         child_end.close()
         zygote_end.close()
         try:
-            reader = _Reader(channel, time.monotonic() + START_TIMEOUT_S, limits.output_kib * 1024 + OVERHEAD_BYTES)
+            reader = _Reader(channel, time.monotonic() + START_TIMEOUT_S, limits, watch)
             channel.settimeout(START_TIMEOUT_S)
             channel.sendall(_frame(request))
             channel.shutdown(socket.SHUT_WR)
@@ -306,7 +314,10 @@ def _call(
             raise Unavailable(ready["unavailable"])
         start = time.monotonic()
         reader.deadline = start + limits.timeout_s
+        watch.pid = ready["pid"]
         outcome = wait(reader, leash, limits)
+        if outcome.status in ("ok", "error") and (excess := watch.excess()):
+            outcome = Outcome("resource", detail=excess)
         return outcome._replace(seconds=time.monotonic() - start, isolation=ready["isolation"])
 
 
@@ -318,13 +329,15 @@ def _await(reader: _Reader, leash: socket.socket, limits: Limits) -> Outcome:
         outcome = _parse(reader.line())
     except TimeoutError:
         outcome = Outcome("timeout", detail=f"ran past {limits.timeout_s} s")
-    except _TooMuchError:
-        outcome = Outcome("resource", detail=f"output is over {limits.output_kib} KiB")
+    except _TooMuchError as e:
+        outcome = Outcome("resource", detail=str(e))
     except (EOFError, OSError):
         try:
-            exit_status = _exit_status(leash, reader.deadline)
+            exit_status = _exit_status(leash, reader.deadline, reader.watch)
         except TimeoutError:
             outcome = Outcome("timeout", detail=f"ran past {limits.timeout_s} s")
+        except _TooMuchError as e:
+            outcome = Outcome("resource", detail=str(e))
     if exit_status is None:
         exit_status = _end(leash)
     return outcome or _explain_death(exit_status)
@@ -334,13 +347,13 @@ def _await_end(reader: _Reader, leash: socket.socket, limits: Limits) -> Outcome
     """Return what the command printed and how it ended; it is dead and reaped when this returns."""
     try:
         printed = reader.rest().decode(errors="replace")
-        exit_status = _exit_status(leash, reader.deadline)
+        exit_status = _exit_status(leash, reader.deadline, reader.watch)
     except TimeoutError:
         _end(leash)
         return Outcome("timeout", detail=f"ran past {limits.timeout_s} s")
-    except _TooMuchError:
+    except _TooMuchError as e:
         _end(leash)
-        return Outcome("resource", detail=f"output is over {limits.output_kib} KiB")
+        return Outcome("resource", detail=str(e))
     if os.WIFSIGNALED(exit_status):
         return _explain_death(exit_status)._replace(stdout=printed)
     code = os.waitstatus_to_exitcode(exit_status)
@@ -357,10 +370,9 @@ def _end(leash: socket.socket) -> int:
         raise _BrokenError("zygote does not reap") from e
 
 
-def _exit_status(leash: socket.socket, deadline: float) -> int:
-    leash.settimeout(max(0.001, deadline - time.monotonic()))
+def _exit_status(leash: socket.socket, deadline: float, watch: _Watch | None = None) -> int:
     try:
-        status = leash.recv(4)
+        status = _receive(leash, 4, deadline, watch)
     except TimeoutError:
         raise
     except OSError as e:
@@ -370,11 +382,71 @@ def _exit_status(leash: socket.socket, deadline: float) -> int:
     return int(struct.unpack("i", status)[0])
 
 
+def _receive(source: socket.socket, n: int, deadline: float, watch: _Watch | None) -> bytes:
+    """Return up to `n` bytes, none at the end; raises TimeoutError, OSError or, from `watch`, _TooMuchError."""
+    while (left := deadline - time.monotonic()) > 0:
+        if watch is not None:
+            watch.check()
+        source.settimeout(left if watch is None else min(left, CHECK_S))
+        with contextlib.suppress(TimeoutError):
+            return source.recv(n)
+    raise TimeoutError
+
+
+class _Watch:
+    """What a child has of what the kernel does not bound for it: files of its folder, together, and threads."""
+
+    def __init__(self, folder: str, limits: Limits) -> None:
+        """Begin with what is in the folder already, which does not count."""
+        self._folder = folder
+        self._max_bytes = FULL_FILES * limits.file_mib * 2**20
+        self._due = 0.0
+        self.pid: int | None = None
+        """None as long as the child runs nothing."""
+        self._before = _usage(folder)
+
+    def check(self) -> None:
+        """Raise _TooMuchError if it has too much; looks every `CHECK_S` and no more often."""
+        if self.pid is None or time.monotonic() < self._due:
+            return
+        if excess := self.excess() or self._excess_of_threads(self.pid):
+            raise _TooMuchError(excess)
+        self._due = time.monotonic() + CHECK_S
+
+    def excess(self) -> str:
+        """Return what its folder has too much of; nothing if it has not."""
+        n_files, n_bytes = (now - before for now, before in zip(_usage(self._folder), self._before, strict=True))
+        if n_files > MAX_FILES:
+            return f"over {MAX_FILES} files"
+        return f"files are over {self._max_bytes >> 20} MiB together" if n_bytes > self._max_bytes else ""
+
+    def _excess_of_threads(self, pid: int) -> str:
+        try:
+            n_threads = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[17])
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+        return f"over {confinement.MAX_TASKS} threads" if n_threads > confinement.MAX_TASKS else ""
+
+
+def _usage(folder: str) -> tuple[int, int]:
+    """Return the number of files in `folder` and the bytes they take on the disk; no more than are too many."""
+    n_files = n_bytes = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # the child is at work in there
+                n_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
+            n_files += 1
+            if n_files > 2 * MAX_FILES:
+                break
+    return n_files, n_bytes
+
+
 class _Reader:
     """Lines from a socket that hostile text writes to."""
 
-    def __init__(self, channel: socket.socket, deadline: float, max_bytes: int) -> None:
-        self._channel, self.deadline, self._max_bytes = channel, deadline, max_bytes
+    def __init__(self, channel: socket.socket, deadline: float, limits: Limits, watch: _Watch) -> None:
+        self._channel, self.deadline, self._output_kib, self.watch = channel, deadline, limits.output_kib, watch
+        self._max_bytes = limits.output_kib * 1024 + OVERHEAD_BYTES
         self._pending = b""
 
     def line(self) -> bytes:
@@ -383,8 +455,7 @@ class _Reader:
             if not self._read():
                 raise EOFError
         line, self._pending = self._pending[:end], self._pending[end + 1 :]
-        if len(line) > self._max_bytes:
-            raise _TooMuchError
+        self._check_length(line)
         return line
 
     def rest(self) -> bytes:
@@ -395,15 +466,14 @@ class _Reader:
 
     def _read(self) -> bool:
         """Take in what there is; False at the end."""
-        if len(self._pending) > self._max_bytes:
-            raise _TooMuchError
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._channel.settimeout(left)
-        chunk = self._channel.recv(65536)
+        self._check_length(self._pending)
+        chunk = _receive(self._channel, 65536, self.deadline, self.watch)
         self._pending += chunk
         return bool(chunk)
+
+    def _check_length(self, data: bytes) -> None:
+        if len(data) > self._max_bytes:
+            raise _TooMuchError(f"output is over {self._output_kib} KiB")
 
 
 def _parse(line: bytes) -> Outcome:
@@ -587,7 +657,7 @@ def _be_child(channel: int) -> NoReturn:
         except OSError as e:
             _say({"unavailable": f"sandbox cannot confine its child: {e}"})
         else:
-            _say({"isolation": isolation})
+            _say({"isolation": isolation, "pid": os.getpid()})
             if "argv" in request:
                 _become(request["argv"])
             _answer(request)

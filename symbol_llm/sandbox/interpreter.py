@@ -25,7 +25,8 @@ def execute(args: dict[str, Any]) -> Any:
     random.seed(0)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     namespace |= {name: importlib.import_module(name) for name in args["imports"]}
-    exec(compile(args["program"], "<program>", "exec"), namespace)  # noqa: S102 - this is the sandbox
+    code = compile(args["program"], "<program>", "exec", dont_inherit=True)  # not our own __future__ imports
+    exec(code, namespace)  # noqa: S102 - this is the sandbox
     if "function" in args:
         function = namespace.get(args["function"])
         if not callable(function):

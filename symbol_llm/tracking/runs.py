@@ -7,6 +7,7 @@ and never travel through the server. The registry's rules are `registry.py`'s.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from symbol_llm.ground import files, life, outputs, provenance
+from symbol_llm.ground.errors import Unavailable
 from symbol_llm.ground.progress import event
 
 logger = logging.getLogger(__name__)
@@ -54,17 +56,45 @@ class MetricsArtifact(Protocol):
 
 
 def client() -> Any:
-    """Return an MLflow client; pickle is refused, telemetry is off."""
+    """Return an MLflow client whose calls raise Unavailable where no server answers; pickle is refused, telemetry is off."""
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{outputs.state_dir() / 'mlflow.db'}")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
-    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    return _Answered(MlflowClient(os.environ["MLFLOW_TRACKING_URI"]))
+
+
+class _Answered:
+    """An MLflow client, of which a call that gets no answer raises Unavailable."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return functools.partial(_answered, getattr(self._client, name))
+
+
+def _answered(call: Callable[..., Any], *args: Any, **more: Any) -> Any:
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        return call(*args, **more)
+    except MlflowException as e:
+        if not isinstance(e.__context__, RequestException):  # then the server did answer
+            raise
+        uri, timeout_s = os.environ["MLFLOW_TRACKING_URI"], os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+        tries = 1 + int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+        raise Unavailable(
+            f"no MLflow server answers at {uri} within {timeout_s} s (MLFLOW_HTTP_REQUEST_TIMEOUT), tried {tries} times"
+        ) from e
 
 
 def experiment(mlflow: Any) -> str:
@@ -196,7 +226,7 @@ def download(uri: str) -> Path:
     """Return the local folder of an artifact `uri`, fetched if it is remote."""
     from mlflow.artifacts import download_artifacts
 
-    return Path(download_artifacts(artifact_uri=uri))
+    return Path(_answered(download_artifacts, artifact_uri=uri))
 
 
 def _tags(mlflow: Any, stage: str) -> dict[str, str]:

@@ -109,7 +109,8 @@ def _sample(
         if n % CHECKED == 0:
             verify.check_unscored(found.verdicts.values(), params.max_unscored)
     left = [(p, c) for g in groups for p in g for c in found.of(p, origin, params.k) if c.id not in found.verdicts]
-    for (_, candidate), verdict in zip(left, verify.judge_all(left, params.limits), strict=True):
+    items = [verify.Item(p, c.reply) for p, c in left]
+    for (_, candidate), verdict in zip(left, verify.judge_all(items, params.limits), strict=True):
         found.note(candidate, verdict)
     verify.check_unscored(found.verdicts.values(), params.max_unscored)
 

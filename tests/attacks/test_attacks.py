@@ -9,6 +9,7 @@ Programs are written so that to be accepted is to have done the harm: what they 
 """
 
 import functools
+import pkgutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,11 +24,12 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.judging.verify import judge
 from symbol_llm.sandbox import executor
-from tests.problems import problem
+from tests.problems import family, problem
 
 CORPUS = Path(__file__).parent / "corpus"
 KINDS = ("escape", "forge", "exhaust", "cheat")
-FAMILIES = {name for name in families.names() if families.get(name).__name__.startswith("symbol_llm.")}  # type: ignore[attr-defined]
+FAMILIES = {module.name for module in pkgutil.iter_modules(families.__path__)}
+"""Of this package; other packages may add theirs."""
 ENTRIES = [(kind, entry) for kind in KINDS for entry in yaml.safe_load((CORPUS / f"{kind}.yaml").read_text())]
 TIMEOUT_S = {"exhaust": 1.0}
 PATIENCE = Limits(timeout_s=20)
@@ -42,7 +44,7 @@ def attack(kind: str, entry: dict[str, Any]) -> Any:
 
 def problem_of(entry: dict[str, Any]) -> Problem:
     if not entry.keys() & {"answer", "gold", "environment"}:
-        return families.get(entry["family"]).EXAMPLES[0].problem
+        return family(entry["family"]).EXAMPLES[0].problem
     fields = {"answer": entry.get("answer"), "program": entry.get("gold"), "environment": entry.get("environment", {})}
     return problem(entry["family"], **fields)
 
@@ -71,18 +73,18 @@ def test_attack_is_contained_and_the_next_sample_is_judged_right(kind: str, entr
 
 
 @functools.cache
-def skip_or_warm_up(family: str, test: str) -> None:
+def skip_or_warm_up(name: str, test: str) -> None:
     """Skip where the tests cannot be run; else have it worked out what they want, which happens once."""
-    other = next(example for example in families.get(family).EXAMPLES if example.score == 0)
-    verdict = judge(problem(family, environment={"test": test}), other.program, PATIENCE)
+    other = next(example for example in family(name).EXAMPLES if example.score == 0)
+    verdict = judge(problem(name, environment={"test": test}), other.program, PATIENCE)
     if verdict.status == "unscored":
         pytest.skip(verdict.detail)
     assert verdict.status == "rejected"
 
 
-def judge_next(family: str) -> None:
-    """Assert that a right and a wrong program of `family` get their verdicts."""
-    examples = families.get(family).EXAMPLES
+def judge_next(name: str) -> None:
+    """Assert that a right and a wrong program of the family `name` get their verdicts."""
+    examples = family(name).EXAMPLES
     wrong = next(e for e in examples if e.score is not None and e.score < 1)
     assert judge(examples[0].problem, examples[0].program, PATIENCE).status == "accepted"
     assert judge(wrong.problem, wrong.program, PATIENCE).status == "rejected"

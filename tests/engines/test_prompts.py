@@ -15,6 +15,7 @@ import pytest
 from symbol_llm import families, tasks
 from symbol_llm.engines import prompts
 from symbol_llm.ground.records import Messages, Problem
+from tests import problems
 from tests.problems import problem
 
 SNAPSHOTS = Path(__file__).with_name("prompts")
@@ -30,7 +31,7 @@ def asked(family: str) -> tuple[Problem, list[prompts.Shot]]:
     """
     task = next((task for task in tasks.all_tasks().values() if task.family == family), None)
     if task is None:
-        own = families.get(family).EXAMPLES[0]
+        own = problems.family(family).EXAMPLES[0]
         return own.problem, [(own.problem.context, own.problem.question, own.program)]
     context, question, _ = task.shots[-1]
     fields = {"instruction": task.instruction, "context": context, "question": question}

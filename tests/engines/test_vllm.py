@@ -20,7 +20,8 @@ FRANCE: Messages = [{"role": "user", "content": "What is the capital of France? 
 
 @pytest.fixture(scope="module")
 def engine(smollm: Path) -> Engine:
-    return engines.start("vllm", smollm, batch=8)
+    """Give the engine that `auto` takes here."""
+    return engines.start("auto", smollm, batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,6 @@ def greedy(engine: Engine) -> str:
 
 def test_auto_takes_vllm_where_it_is_installed(engine: Engine) -> None:
     assert engine.name == "vllm"
-    assert importlib.util.find_spec("vllm") is not None
 
 
 def test_greedy_reply_knows_the_capital_of_france(engine: Engine) -> None:

@@ -7,6 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.problems import EXTRA
+
+pytest.importorskip("tree_sitter_bash", reason=EXTRA)
+
 from symbol_llm.families.bash import canonical, mutants, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits

@@ -1,6 +1,7 @@
 """Families are found by file name: one file adds a notation, one missing library takes away only its own."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def test_missing_library_disables_its_family_alone_and_names_the_extra(monkeypat
     verdict = judge(problem("amr", program="(d / dog)"), "(d / dog)", Limits())
     assert (verdict.status, verdict.score) == ("unscored", None)
     assert judge(problem("commands", answer="I_RUN"), "I_RUN", Limits()).status == "accepted"
+
+
+def test_tests_of_a_family_that_lacks_its_library_are_skipped_and_name_the_extra(in_root: Path) -> None:
+    """In a session of its own, where penman cannot be imported."""
+    files = ["tests/families/test_contract.py", "tests/families/test_amr.py"]
+    options = ["-k", "says_what_it_is", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    code = f"import sys, pytest; sys.modules['penman'] = None; sys.exit(pytest.main({[*files, *options]}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=in_root)
+    skips = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert done.returncode == 0, done.stdout
+    assert len(skips) == 2, done.stdout
+    assert all("pip install 'symbol-llm[families]'" in line for line in skips)
+    assert f"{len(families.names()) - 1} passed, 2 skipped" in done.stdout
 
 
 def test_unknown_family_is_told_which_there_are() -> None:

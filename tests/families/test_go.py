@@ -8,15 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.problems import EXTRA
+
+pytest.importorskip("tree_sitter_go", reason=EXTRA)
+
 from symbol_llm.families.go import _HEAD, canonical, mutants, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.judging.verify import judge
 from symbol_llm.sandbox import toolchain
+from tests.problems import ISOLATION
 from tests.problems import problem as make
 
-LIMITS = Limits(timeout_s=10)
+LIMITS = Limits(timeout_s=60)
+"""Ample: nothing that these tests judge by it runs long, however slow the machine is."""
 
 
 def problem(gold: str | None, **environment: Any) -> Problem:
@@ -149,7 +155,7 @@ def importing(name: str, body: str, more: str = "") -> str:
     ],
 )
 def test_another_form_is_accepted_where_its_tests_pass(program: str) -> None:
-    assert score(program, SQUARES, LIMITS)[:3] == (1.0, "[9,16]", "landlock+seccomp+rlimits")
+    assert score(program, SQUARES, LIMITS)[:3] == (1.0, "[9,16]", ISOLATION)
 
 
 @with_go
@@ -205,7 +211,7 @@ def test_a_claim_is_worth_what_it_says() -> None:
     ("imported", "body", "status"),
     [
         ("os", "_ = os.Args; for { }", "timeout"),
-        ("os", "for { go func() { for { _ = os.Args } }() }", "timeout"),
+        ("os", "for { go func() { for { _ = os.Args } }() }", "timeout or resource"),
         ("os", "return make([]int, len(os.Args)<<28)[0]", "resource"),
         ("os", "for { os.Stderr.Write(make([]byte, 1 << 16)) }", "resource"),
         (
@@ -223,7 +229,9 @@ def test_a_claim_is_worth_what_it_says() -> None:
     ],
 )
 def test_a_hostile_program_is_contained_and_the_next_is_judged_right(imported: str, body: str, status: str) -> None:
-    assert judge(SQUARES, importing(imported, body), Limits(timeout_s=2)).status == status
+    """Only what never ends is given little time: the others end by themselves, however slow the machine is."""
+    limits = Limits(timeout_s=2) if "timeout" in status else LIMITS
+    assert judge(SQUARES, importing(imported, body), limits).status in status.split(" or ")
     assert not Path("/tmp/symbol-llm-escaped-go").exists()
     assert judge(SQUARES, RIGHT, LIMITS).status == "accepted"
 

@@ -8,15 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.problems import EXTRA
+
+pytest.importorskip("tree_sitter_java", reason=EXTRA)
+
 from symbol_llm.families.java import _HEAD, _wanted, canonical, mutants, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.judging.verify import judge
 from symbol_llm.sandbox import toolchain
+from tests.problems import ISOLATION
 from tests.problems import problem as make
 
-LIMITS = Limits(timeout_s=10)
+LIMITS = Limits(timeout_s=60)
+"""Ample: nothing that these tests judge by it runs long, however slow the machine is."""
 
 
 def problem(gold: str | None, **environment: Any) -> Problem:
@@ -145,7 +151,7 @@ RIGHT = method("return n * n;")
     ],
 )  # fmt: skip
 def test_another_form_is_accepted_where_its_tests_pass(program: str) -> None:
-    assert score(program, SQUARES, LIMITS)[:3] == (1.0, "[9, 16]", "landlock+seccomp+rlimits")
+    assert score(program, SQUARES, LIMITS)[:3] == (1.0, "[9, 16]", ISOLATION)
 
 
 @with_jdk
@@ -191,7 +197,7 @@ def test_a_claim_is_worth_what_it_says() -> None:
     ("body", "status"),
     [
         ("for (;;);", "timeout"),
-        ("for (;;) new Thread(() -> { for (;;); }).start();", "timeout"),
+        ("for (;;) new Thread(() -> { for (;;); }).start();", "timeout or resource"),
         ("var all = new java.util.ArrayList<byte[]>(); for (;;) all.add(new byte[1 << 20]);", "resource"),
         ("var all = new java.util.ArrayList<Object>(); for (;;) all.add(java.nio.ByteBuffer.allocateDirect(1 << 20));", "resource"),
         ("var out = new java.io.FileOutputStream(java.io.FileDescriptor.out); for (;;) out.write(new byte[1 << 16]);", "resource"),
@@ -206,8 +212,13 @@ def test_a_claim_is_worth_what_it_says() -> None:
     ],
 )  # fmt: skip
 def test_a_hostile_program_is_contained_and_the_next_is_judged_right(body: str, status: str) -> None:
+    """Only what never ends is given little time: the others end by themselves, however slow the machine is.
+
+    Threads without number run out of time or out of threads, whichever comes first with so many cores.
+    """
     hostile = method(body, "int f(int n) throws Exception")
-    assert judge(SQUARES, hostile, Limits(timeout_s=2)).status == status
+    limits = Limits(timeout_s=2) if "timeout" in status else LIMITS
+    assert judge(SQUARES, hostile, limits).status in status.split(" or ")
     assert not Path("/tmp/symbol-llm-escaped-java").exists()
     assert judge(SQUARES, RIGHT, LIMITS).status == "accepted"
 

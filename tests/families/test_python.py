@@ -10,6 +10,7 @@ from symbol_llm.families.python import canonical, run, score
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from tests.problems import ISOLATION
 from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=10)
@@ -147,7 +148,7 @@ def test_a_forged_value_nested_beyond_reason_is_rejected() -> None:
 def test_equal_values_run_to_equal_text() -> None:
     texts = {run(f"answer = {value}", problem(None), LIMITS).value for value in ("17", "17.0", "34 / 2", "170 * 0.1")}
     assert texts == {"17"}
-    assert run("answer = None", problem(None), LIMITS) == (None, "the answer is None", "landlock+seccomp+rlimits")
+    assert run("answer = None", problem(None), LIMITS) == (None, "the answer is None", ISOLATION)
 
 
 @pytest.mark.parametrize(

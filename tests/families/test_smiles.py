@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("rdkit")
+from tests.problems import EXTRA
+
+pytest.importorskip("rdkit", reason=EXTRA)
 
 from symbol_llm.families.smiles import canonical, mutants, run, score
 from symbol_llm.ground.errors import InvalidInput, Unparsable

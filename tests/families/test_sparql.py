@@ -7,6 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.problems import EXTRA
+
+pytest.importorskip("rdflib", reason=EXTRA)
+
 from symbol_llm.families.sparql import canonical, mutants, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits

@@ -53,7 +53,7 @@ def test_row_may_hold_a_whole_problem_whose_database_lies_beside_the_file(tmp_pa
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        (SUM, "rows.jsonl:2: reply: field required"),
+        (SUM, "rows.jsonl:2: row: expected `reply`, or `program`, not both"),
         (SUM | {"reply": "x", "anwser": 4}, "rows.jsonl:2: anwser: extra inputs are not permitted"),
         ({"task": "gsm8k", "reply": "x"}, "rows.jsonl, row 2: nothing to judge by"),
         ({"answer": 4, "reply": "x"}, "rows.jsonl, row 2: expected either a task or a family"),
@@ -144,3 +144,9 @@ def test_gold_and_answer_may_stand_in_files(tmp_path: Path) -> None:
 def test_what_a_problem_itself_says_wins_over_its_task() -> None:
     asked = Asked(task="nl2rx", gold="a", environment={"dialect": "python"})
     assert asked.as_problem().environment == {"dialect": "python"}
+
+
+def test_a_program_is_judged_from_its_first_character_to_its_last_and_a_reply_is_searched(tmp_path: Path) -> None:
+    text = "answer = 4\n\nThis is right."
+    rows = rows_file(tmp_path, SUM | {"reply": text}, SUM | {"program": text}, SUM | {"program": "answer = 4"})
+    assert [v.status for _, v in judge_rows(rows, Limits())] == ["accepted", "unparsable", "accepted"]

@@ -9,9 +9,10 @@ import pytest
 from symbol_llm import families
 from symbol_llm.ground.errors import Unavailable
 from symbol_llm.ground.params import Limits
-from symbol_llm.ground.records import Candidate, Problem
-from symbol_llm.judging.verify import AHEAD, execute, judge, judge_all
+from symbol_llm.ground.records import Problem
+from symbol_llm.judging.verify import AHEAD, Item, execute, judge, judge_all
 from symbol_llm.sandbox import executor
+from tests.problems import ISOLATION
 
 LIMITS = Limits(timeout_s=2, memory_mib=128)
 
@@ -41,13 +42,13 @@ def problem(answer: Any, family: str = "python", **more: Any) -> Problem:
         ("<|im_end|>", "unparsable", 0.0, "the reply holds no program"),
         ("The answer is 42.", "unparsable", 0.0, "line 1, column 5: invalid syntax"),
         ("print('x' * 10**6)", "resource", 0.0, "output is over the limit"),
-        ("a = 1\n" * 20_000, "resource", 0.0, "the program has 119999 characters; at most 65536 are judged"),
+        ("a = 1\n" * 20_000, "resource", 0.0, "the reply has 120000 characters; at most 32768 are judged"),
     ],
 )
 def test_each_reply_gets_its_verdict(reply: str, status: str, score: float, detail: str) -> None:
-    verdict = judge(problem(42), reply, LIMITS, "c1")
+    verdict = judge(problem(42), reply, LIMITS)
     assert (verdict.status, verdict.score, verdict.detail) == (status, score, detail)
-    assert (verdict.candidate, verdict.verifier) == ("c1", "python@3")
+    assert verdict.verifier == f"python@{families.get('python').VERSION}"
 
 
 def test_a_program_that_never_ends_times_out() -> None:
@@ -103,14 +104,10 @@ def test_an_unexpected_exception_of_ours_leaves_the_reply_unscored(monkeypatch: 
 def test_verdicts_come_in_the_order_of_the_items_and_items_are_taken_as_needed() -> None:
     taken = []
 
-    def items() -> Iterator[tuple[Problem, Candidate]]:
+    def items() -> Iterator[Item]:
         for n in range(90):
             taken.append(n)
-            reply = f"answer = {n}"
-            yield (
-                problem(n),
-                Candidate(id=str(n), problem="p", origin="explore", index=0, reply=reply, n_tokens=3, logprob=0),
-            )
+            yield Item(problem(n), f"answer = {n}", str(n))
 
     verdicts = judge_all(items(), LIMITS, n_workers=3)
     first = next(verdicts)

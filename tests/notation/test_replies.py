@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm import families
+from tests import problems
 
 
 def program(reply: str, family: str) -> str:
-    return families.get(family).program_of(reply)
+    return problems.family(family).program_of(reply)
 
 
 @pytest.mark.parametrize(

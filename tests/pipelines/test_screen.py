@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from pipelines import local
-from pipelines.local import _cause, following, redirected
+from pipelines.local import _cause, redirected
 from pipelines.screen import Screen, _fitting, closing_tables
 from symbol_llm.ground.params import Parameters
 from symbol_llm.ground.records import General, Interval, Report, Scores, Summary
@@ -230,30 +229,6 @@ def test_redirected_takes_what_children_print_and_gives_the_streams_back(tmp_pat
         raise KeyError("x")
     assert (tmp_path / "log").read_text() == "own line\nchild\ntrouble\n"
     assert [os.fstat(fd).st_ino for fd in (1, 2)] == before
-
-
-def test_cache_hits_reach_the_screen_while_the_block_runs(
-    console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    screen, root = Screen(console, tmp_path / "none"), logging.getLogger()
-    before = root.level, list(root.filters)
-    monkeypatch.setattr(root, "handlers", list(root.handlers))
-    with following(screen, {"evaluate-2": "evaluate round 1"}):
-        root.handlers.clear()  # as Kubeflow's runner does
-        logging.info("Task evaluate-2 cache hit (key=0123456789ab); skipping execution.")
-        logging.info("Task evaluate-2 finished")
-    logging.info("Task explore cache hit (key=0123456789ab); skipping execution.")
-    assert screen.n_cached == 1
-    assert lines(console) == ["↺ evaluate round 1       cached"]
-    assert (root.level, list(root.filters)) == before
-
-
-def test_task_that_begins_has_a_bar_under_its_name_before_its_process_speaks(console: Console, tmp_path: Path) -> None:
-    screen = Screen(console, tmp_path / "none")
-    with following(screen, {"evaluate-2": "evaluate round 1"}):
-        logging.info("Executing task \x1b[96m'evaluate-2'\x1b[0m")
-    (bar,) = screen._bars.tasks
-    assert (bar.description, bar.fields["note"]) == ("[bold]evaluate round 1      [/]", "starting")
 
 
 def test_promotion_of_this_run_is_found_where_the_rounds_stopped_early(

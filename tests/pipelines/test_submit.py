@@ -26,7 +26,9 @@ def test_no_kubeflow_at_the_address_is_one_clear_line_and_exit_3(tmp_path: Path)
     assert done.returncode == 3
     said = [line for line in done.stderr.splitlines() if line.startswith("pipelines.submit: ")]
     assert len(said) == 1
-    assert said[0].startswith("pipelines.submit: no Kubeflow Pipelines answers at http://127.0.0.1:1 (MaxRetryError)")
+    assert said[0].startswith(
+        "pipelines.submit: no Kubeflow Pipelines answers at http://127.0.0.1:1 within 60 s (NewConnectionError)"
+    )
     assert "kubectl port-forward -n kubeflow svc/ml-pipeline 8888" in said[0]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

@@ -3,8 +3,13 @@
 import random
 import re
 
-import penman
 import pytest
+
+from tests.problems import EXTRA
+
+pytest.importorskip("penman", reason=EXTRA)
+
+import penman
 
 from symbol_llm.families import amr as family
 from symbol_llm.ground.errors import InvalidInput

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from symbol_llm import families
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Limits
 from symbol_llm.judging.verify import judge
 from symbol_llm.tasks import get, in_domain
 from symbol_llm.tasks.api import KINDS
+from tests.problems import family
 
 LEVELS = (1, 2, 3)
 
@@ -261,4 +261,4 @@ def test_changed_argument_is_rejected():
 def test_worked_examples_are_programs_of_their_notation(task):
     assert len(task.shots) >= 3
     for _, _, program in task.shots:
-        assert families.get(task.family).canonical(program)
+        assert family(task.family).canonical(program)

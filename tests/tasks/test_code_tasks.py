@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from symbol_llm import families
 from symbol_llm.families.python import mutants
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Limits
 from symbol_llm.judging.verify import judge
 from symbol_llm.tasks import get, in_domain
 from symbol_llm.tasks.code import CLASSES
+from tests.problems import family
 
 LEVELS = (1, 2, 3)
 LIMITS = Limits(timeout_s=10)
@@ -371,4 +371,4 @@ def test_another_option_is_rejected_and_bundled_options_are_accepted():
 def test_worked_examples_are_programs_of_their_notation(task):
     assert len(task.shots) >= 3
     for _, _, program in task.shots:
-        assert families.get(task.family).canonical(program)
+        assert family(task.family).canonical(program)

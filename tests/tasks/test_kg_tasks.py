@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from symbol_llm import families
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Limits
 from symbol_llm.judging import verify
 from symbol_llm.tasks import LEVELS, get
+from tests.problems import family
 
 SPARQL_PREFIX = "PREFIX ns: <http://rdf.freebase.com/ns/>\n"
 
@@ -174,13 +174,13 @@ def drawn(name, n=25):
 @pytest.mark.parametrize("name", ["webqsp", "grailqa"])
 def test_the_verifier_finds_the_answer_that_going_through_sets_gave(name):
     for problem in drawn(name):
-        run = families.get("sexpr").run(problem.program, problem, Limits())
+        run = family("sexpr").run(problem.program, problem, Limits())
         assert json.loads(run.value) == problem.answer, problem.program
 
 
 def test_rdflib_finds_the_answer_that_going_through_sets_gave():
     for problem in drawn("compwebq", 3):
-        found = families.get("sparql").run(problem.program, problem, Limits()).value
+        found = family("sparql").run(problem.program, problem, Limits()).value
         assert sorted(re.findall(r"m\.0[a-z0-9_]+", found)) == problem.answer, problem.program
 
 
@@ -200,6 +200,6 @@ def test_questions_name_just_the_entities_and_numbers_that_the_program_has(name)
 def test_near_misses_of_a_generated_gold_are_refused_but_for_a_few_that_few_answers_cannot_tell(name):
     tried = []
     for problem in drawn(name, 6):
-        mutants = families.get(problem.family).mutants(problem.program, random.Random(0))
+        mutants = family(problem.family).mutants(problem.program, random.Random(0))
         tried += [status(problem, mutant) for _, mutant in zip(range(3), mutants, strict=False)]
     assert tried.count("rejected") >= 0.9 * len(tried)

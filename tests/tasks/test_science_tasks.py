@@ -7,8 +7,9 @@ import pytest
 
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.tasks import get
+from tests.problems import EXTRA
 
-pytest.importorskip("rdkit")
+pytest.importorskip("rdkit", reason=EXTRA)
 from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 

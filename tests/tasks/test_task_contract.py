@@ -1,4 +1,7 @@
-"""What every task promises: its generator makes true, varied problems; its reader reads every row of the real slices."""
+"""What every task promises: its generator makes true, varied problems; its reader reads every row of the real slices.
+
+What its reader makes of single rows is in `test_small_rows.py`.
+"""
 
 import random
 import re
@@ -9,7 +12,6 @@ import pytest
 from symbol_llm import families
 from symbol_llm.engines.prompts import messages
 from symbol_llm.ground.params import Limits
-from symbol_llm.ground.records import Candidate
 from symbol_llm.judging import verify
 from symbol_llm.tasks import LEVELS, all_tasks
 
@@ -28,11 +30,8 @@ def problems(task, level, n=PER_LEVEL):
 @pytest.mark.parametrize("task", GENERATED, ids=lambda task: task.name)
 def test_generated_gold_is_accepted_by_its_own_verifier(task):
     rows = [row for level in LEVELS for row in problems(task, level, JUDGED)]
-    golds = [
-        (row, Candidate(id=str(i), problem=row.id, origin="explore", index=0, reply=row.program, n_tokens=0, logprob=0))
-        for i, row in enumerate(rows)
-    ]
-    for (row, _), verdict in zip(golds, verify.judge_all(golds, Limits()), strict=True):
+    golds = [verify.Item(row, row.program, is_program=True) for row in rows]
+    for row, verdict in zip(rows, verify.judge_all(golds, Limits()), strict=True):
         assert verdict.status == "accepted", (row.question, row.program, verdict)
 
 
@@ -65,10 +64,13 @@ def test_generated_problems_vary_and_grow_with_the_level(task):
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS.values() if task.shots], ids=lambda task: task.name)
-def test_worked_examples_are_not_among_the_generated(task):
+def test_worked_examples_are_asked_nowhere_else(small, task):
+    """As they would be answered by copying: neither what is generated nor what is read repeats one."""
     shown = {(context, question) for context, question, _ in task.shots}
-    made = problems(task, 1) if task.generate else []
-    assert not shown & {(row.context, row.question) for row in made}
+    asked = problems(task, 1) if task.generate else []
+    asked += task.read(small / task.folder) if task.read else []
+    assert asked
+    assert not shown & {(row.context, row.question) for row in asked}
 
 
 @pytest.mark.parametrize("task", READ, ids=lambda task: task.name)

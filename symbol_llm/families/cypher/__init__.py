@@ -41,12 +41,12 @@ class Environment(Needs):
     """What judging needs besides program and gold: nothing."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the query in its normal form, which is a query that does the same."""
     return _form(program).text
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -50,8 +50,6 @@ REFLECTION = {
     "__annotations__", "__class__", "__globals__",
 }  # fmt: skip
 """A program that uses one of these may depend on its own names; it is compared as written."""
-_SETS_ANSWER = re.compile(r"^answer[ \t]*=[^=].*$", re.MULTILINE)
-_USES_ANSWER = re.compile(r"\banswer[ \t]*(?:[-+*/%]|//|\*\*)=|=.*\banswer\b|[(\[{,].*\banswer\b|\bdef[ \t]+solution\b")
 
 
 class Environment(Needs):
@@ -71,15 +69,16 @@ class Environment(Needs):
         return self.function is None and self.compare is None
 
 
-def program_of(reply: str) -> str:
-    """Return the program in `reply`; one without a fence ends with the line that sets `answer`, if it goes on without it."""
-    text = replies.program(reply, label_alone=True)
-    if text.fenced:
-        return text.program
-    end = _SETS_ANSWER.search(text.program)
-    if end is None or _USES_ANSWER.search(text.program, end.end()):
-        return text.program
-    return text.program[: end.end()].strip()
+def _parse(program: str) -> ast.Module:
+    try:
+        return ast.parse(program, "<program>")
+    except SyntaxError as e:
+        raise Unparsable(f"line {e.lineno}, column {e.offset}: {e.msg}") from e
+    except (ValueError, RecursionError, MemoryError, OverflowError) as e:
+        raise Unparsable(f"not Python: {str(e) or type(e).__name__}") from e
+
+
+program_of = replies.that_parses(_parse, label_alone=True)
 
 
 def canonical(program: str) -> str:
@@ -168,15 +167,6 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
 
 
 # --- parsing and the canonical form -----------------------------------------------------------------------------------
-
-
-def _parse(program: str) -> ast.Module:
-    try:
-        return ast.parse(program, "<program>")
-    except SyntaxError as e:
-        raise Unparsable(f"line {e.lineno}, column {e.offset}: {e.msg}") from e
-    except (ValueError, RecursionError, MemoryError, OverflowError) as e:
-        raise Unparsable(f"not Python: {str(e) or type(e).__name__}") from e
 
 
 def _mentioned(tree: ast.AST) -> Iterator[str]:

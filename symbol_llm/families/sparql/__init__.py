@@ -47,12 +47,12 @@ class Environment(Needs):
     """Turtle, or triples of three terms as Turtle writes them; None: normal forms are compared."""
 
 
-program_of = replies.up_to_a_blank_line
-
-
 def canonical(program: str) -> str:
     """Return the query in its normal form, which is a query of the same answers."""
     return _form(parse(program)).text
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

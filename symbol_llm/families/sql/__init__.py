@@ -8,7 +8,7 @@ Gold is any of `environment["gold"]` or else `problem.program`, each run in a ch
 
 The databases made are fillings of the schema or, without one, copies of the given database with changed rows
 (`fillings.py`; test-suite accuracy, Zhong et al. 2020). They hold what gold and the program
-compare columns with, one below and one above, texts with more or less to them, keys that match and that do not,
+compare columns with (`hints.py`), one below and one above, texts with more or less to them, keys that match and that do not,
 doubles and ties; one filling has a row a table. One where gold fails, is costly, hangs on how ties are broken, or gives
 but NULL, zero or nothing does not count; hence none is empty, nor is it asked whether MAX of nothing is NULL or no row.
 
@@ -29,7 +29,7 @@ import random
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
@@ -37,24 +37,15 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
-from symbol_llm.families.sql.fillings import (
-    MOST_CONSTANTS,
-    SIZES,
-    Constant,
-    Filling,
-    Hints,
-    copies,
-    fill,
-    fillings,
-    read,
-)
+from symbol_llm.families.sql.fillings import SIZES, Filling, Hints, copies, fill, fillings, read
+from symbol_llm.families.sql.hints import hints_of
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 4
+VERSION = 5
 METRIC = "execution accuracy"
 
 GOLD_STEPS = 3_000_000
@@ -107,7 +98,7 @@ def canonical(program: str) -> str:
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the rows as text."""
     first = range(len(SIZES) if _given(problem) is None else 1)
-    found, isolation = _run(program, problem, _hints(_gold_queries(problem), None), limits, list(first))
+    found, isolation = _run(program, problem, hints_of(_gold_queries(problem), None), limits, list(first))
     fault = _fault(found)
     return Ran(None, fault, isolation) if fault else Ran(_show(found), "", isolation)
 
@@ -115,7 +106,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if `program` returns the gold rows on each database that counts, else 0.0."""
     _query(program)
-    hints = _hints(_gold_queries(problem), program)
+    hints = hints_of(_gold_queries(problem), program)
     golds = list(_gold(problem, hints, limits))
     wanted = sorted({n for gold in golds for n in gold})
     may_tie = not {"order", "limit", "group_concat"}.isdisjoint(_query(program))
@@ -230,69 +221,6 @@ def _is_ordered(query: str) -> bool:
         if depth == 0 and (word, following) == ("order", "by"):
             return True
     return False
-
-
-# --- what queries say of rows -----------------------------------------------------------------------------------------
-
-_EQUATED = re.compile(r"\b(?:\w+\s*\.\s*)?([^\W\d]\w*)\s*=\s*(?:\w+\s*\.\s*)?([^\W\d]\w*)\b(?!\s*[.(])")
-_ASKED_FOR_NULL = re.compile(
-    r"([^\W\d]\w*)[\"`\]]?\s+(?:IS\s+(?:NOT\s+)?NULL|ISNULL|NOTNULL)\b|\b(?:IFNULL|COALESCE)\s*\(\s*(?:\w+\s*\.\s*)?(\w+)",
-    re.IGNORECASE,
-)
-_SUMMED = re.compile(r"\b(?:AVG|SUM|TOTAL)\s*\(\s*(?:DISTINCT\s+)?(?:\w+\s*\.\s*)?(\w+)", re.IGNORECASE)
-_ALIAS = re.compile(r"(?:\bFROM\s|\bJOIN\s|,)\s*(\w+)\s+(?:AS\s+)?(\w+)", re.IGNORECASE)
-_DERIVED = re.compile(r"\)\s*(?:AS\s+)?(\w+)", re.IGNORECASE)
-_LIMIT = re.compile(r"\bLIMIT\s+(\d{1,2})\b", re.IGNORECASE)
-
-
-def _hints(golds: Sequence[str], program: str | None) -> Hints:
-    """Return what `golds` say, and what `program` adds to it."""
-    constants = [constant for gold in golds for constant in _constants(gold)]
-    texts = golds if program is None else [*golds, program]
-    known = {(one.column, one.value) for one in constants}
-    others = [one for one in _constants(program or "") if (one.column, one.value) not in known]
-    return Hints(
-        constants,
-        others[:MOST_CONSTANTS],
-        [(one.lower(), two.lower()) for gold in golds for one, two in _EQUATED.findall(gold)],
-        sorted({(one or two).lower() for gold in golds for one, two in _ASKED_FOR_NULL.findall(gold)}),
-        sorted({name.lower() for gold in golds for name in _SUMMED.findall(gold)}),
-        None if program is None else sorted({name for text in texts for name in _names(text)}),
-        max((int(n) for text in texts for n in _LIMIT.findall(text)), default=0),
-    )
-
-
-def _constants(query: str) -> Iterator[Constant]:
-    """Yield each constant of `query` with the last name before it and the last comparison; not those of THEN and ELSE."""
-    tables = {alias.lower(): "" for alias in _DERIVED.findall(query)}
-    tables |= {alias.lower(): table.lower() for table, alias in _ALIAS.findall(query)}
-    table, column, sign, counts = "", "", "=", True
-    tokens = [(token.lastgroup, token[0]) for token in _TOKEN.finditer(query) if token.lastgroup != "space"]
-    around = zip(["", *(text for _, text in tokens)], tokens, [*(text for _, text in tokens[1:]), ""], strict=False)
-    for before, (kind, token), after in around:
-        text = token.lower()
-        match kind:
-            case "word" if text not in _KEYWORDS:
-                if after == ".":
-                    table = tables.get(text, text)
-                elif after != "(" or text == "count":
-                    column, sign, table = text, "=", table if before == "." else ""
-            case "word" if text in ("then", "else", "when", "end"):
-                counts = text in ("when", "end")
-            case "word" | "sign" if text in ("like", "=", "<", ">", "<=", ">=", "<>", "!="):
-                sign = text
-            case "number" if counts and not text.startswith("0x"):
-                yield Constant(table, column, float(text) if re.search("[.e]", text) else int(text), sign)
-            case "text" | "name" if counts and text[0] in "'\"":
-                yield Constant(table, column, token[1:-1].replace(text[0] * 2, text[0]), sign)
-            case "name":
-                column, sign, table = text[1:-1], "=", ""
-
-
-def _names(query: str) -> Iterator[str]:
-    for token in _TOKEN.finditer(query):
-        if token.lastgroup in ("word", "name"):
-            yield (token[0] if token.lastgroup == "word" else token[0][1:-1]).lower()
 
 
 # --- running ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,245 @@
+"""What queries say of the rows that would tell them apart, read off their syntax trees. It makes no rows and runs nothing.
+
+>>> hints_of(["SELECT name FROM city AS c WHERE 330 < c.people"], None).constants
+[Constant(table='city', column='people', value=330, sign='>')]
+
+A query that sqlglot cannot read, or that is longer or nested deeper than the bounds, says nothing: the databases that are
+made then hold nothing of its constants.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from symbol_llm.families.sql.fillings import MOST_CONSTANTS, Constant, Hints
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+MAX_CHARACTERS = 10_000
+MAX_DEPTH = 32
+"""Brackets within brackets; sqlglot, which calls itself for each, is at the end of Python's stack at some 70."""
+
+
+class Said(NamedTuple):
+    """What one query says. All names are in lower case."""
+
+    constants: tuple[Constant, ...] = ()
+    equated: tuple[tuple[str, str], ...] = ()
+    nulls: tuple[str, ...] = ()
+    summed: tuple[str, ...] = ()
+    tables: tuple[str, ...] | None = None
+    """None: not known, so any."""
+    limit: int = 0
+
+
+def hints_of(golds: Sequence[str], program: str | None) -> Hints:
+    """Return what `golds` say, and what `program` adds to it."""
+    said = [_said(gold) for gold in golds]
+    added = _said(program) if program is not None else Said(tables=())
+    constants = [constant for one in said for constant in one.constants]
+    known = {(one.column, one.value) for one in constants}
+    others = [one for one in added.constants if (one.column, one.value) not in known]
+    tables = [one.tables for one in (*said, added)]
+    return Hints(
+        constants,
+        others[:MOST_CONSTANTS],
+        [pair for one in said for pair in one.equated],
+        sorted({name for one in said for name in one.nulls}),
+        sorted({name for one in said for name in one.summed}),
+        None if program is None or None in tables else sorted({name for some in tables for name in some or ()}),
+        max((one.limit for one in (*said, added)), default=0),
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _said(query: str) -> Said:
+    from sqlglot import exp
+
+    tree = _parse(query)
+    if tree is None:
+        return Said()
+    tables = _tables(tree)
+    pairs = [(one.this, one.expression) for one in tree.find_all(exp.EQ)]
+    return Said(
+        tuple(_constants(tree, tables, query)),
+        tuple(_equated(tree, pairs, query)),
+        tuple(_columns_of(one.this for one in _asking_for_null(tree))),
+        tuple(_columns_of(one for one in tree.find_all(exp.Sum, exp.Avg, exp.Anonymous) if _adds_up(one))),
+        tuple(one.name.lower() for one in tree.find_all(exp.Table)),
+        max((int(one.name) for one in _limits(tree) if len(one.name) <= 2), default=0),  # noqa: PLR2004 - digits
+    )
+
+
+def _parse(query: str) -> exp.Expr | None:
+    """Return the syntax tree of `query`, None where it is out of bounds or not one that sqlglot can read."""
+    from sqlglot import TokenType, errors
+    from sqlglot.dialects import SQLite
+
+    if len(query) > MAX_CHARACTERS:
+        return None
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # what is odd about a model's text is no news
+    dialect = SQLite()
+    depth = 0
+    try:
+        tokens = dialect.tokenize(query)
+        for token in tokens:
+            depth += (token.token_type == TokenType.L_PAREN) - (token.token_type == TokenType.R_PAREN)
+            if depth > MAX_DEPTH:
+                return None
+        trees: list[exp.Expr | None] = dialect.parser().parse(tokens, query)
+    except (errors.SqlglotError, RecursionError):
+        return None
+    return trees[0] if trees else None
+
+
+def _tables(tree: exp.Expr) -> dict[str, str]:
+    """Return tables by the names that columns may have before them; empty for what is made by a query."""
+    from sqlglot import exp
+
+    tables = {one.alias_or_name.lower(): one.name.lower() for one in tree.find_all(exp.Table)}
+    return tables | {one.alias.lower(): "" for one in tree.find_all(exp.Subquery, exp.CTE)}
+
+
+def _is_text(node: exp.Expr, query: str) -> bool:
+    """Say whether a name stands in double quotes, which SQLite takes for a text where no column is called so."""
+    from sqlglot import exp
+
+    start = node.this.meta.get("start") if isinstance(node, exp.Column) and not node.table else None
+    return start is not None and query[start] == '"'
+
+
+def _columns_of(nodes: Iterator[exp.Expr]) -> Iterator[str]:
+    from sqlglot import exp
+
+    for node in nodes:
+        for column in node.find_all(exp.Column) if isinstance(node, exp.Expr) else ():
+            yield column.name.lower()
+
+
+def _asking_for_null(tree: exp.Expr) -> Iterator[exp.Expr]:
+    from sqlglot import exp
+
+    yield from tree.find_all(exp.Coalesce)
+    yield from (one for one in tree.find_all(exp.Is) if isinstance(one.expression, exp.Null))
+
+
+def _adds_up(node: exp.Expr) -> bool:
+    from sqlglot import exp
+
+    return not isinstance(node, exp.Anonymous) or node.name.lower() == "total"
+
+
+def _limits(tree: exp.Expr) -> Iterator[exp.Expr]:
+    from sqlglot import exp
+
+    for limit in tree.find_all(exp.Limit):
+        if isinstance(limit.expression, exp.Literal) and limit.expression.name.isdecimal():
+            yield limit.expression
+
+
+def _equated(tree: exp.Expr, pairs: list[tuple[exp.Expr, exp.Expr]], query: str) -> Iterator[tuple[str, str]]:
+    from sqlglot import exp
+
+    for one, two in pairs:
+        if all(isinstance(side, exp.Column) and not _is_text(side, query) for side in (one, two)):
+            yield one.name.lower(), two.name.lower()
+    for join in tree.find_all(exp.Join):
+        for name in join.args.get("using") or ():
+            yield name.name.lower(), name.name.lower()
+
+
+# --- constants --------------------------------------------------------------------------------------------------------
+
+_DIGITS = 18
+"""Of whole numbers that SQLite keeps whole, with their neighbours."""
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _constants(tree: exp.Expr, tables: dict[str, str], query: str) -> Iterator[Constant]:
+    """Yield each constant with the column that it is compared with; none that are only returned, skipped or counted to."""
+    from sqlglot import exp
+
+    for node in tree.walk(bfs=False):
+        if not (isinstance(node, exp.Literal) or _is_text(node, query)):
+            continue
+        if (value := _value(node)) is None:
+            continue
+        comparison, side = _comparison(node)
+        if comparison is None:
+            continue
+        sign, other = _against(comparison, side)
+        if isinstance(node, exp.Column) and not isinstance(other, exp.Column | exp.Func):
+            continue  # "people" > 330 is about a column
+        if isinstance(other, exp.Column) and _is_text(other, query):
+            other = exp.column(other.name)
+        yield Constant(*_column(other, tables), value, sign)
+
+
+def _value(node: exp.Expr) -> str | int | float | None:
+    """Return a text or number as Python has it; None where that is no finite number."""
+    from sqlglot import exp
+
+    if not isinstance(node, exp.Literal) or node.is_string:
+        return node.name
+    text, sign = node.name, -1 if isinstance(node.parent, exp.Neg) else 1
+    try:
+        if text.isdecimal() and len(text) <= _DIGITS:
+            return sign * int(text)
+        value = sign * float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _comparison(node: exp.Expr) -> tuple[exp.Expr | None, exp.Expr]:
+    """Return the comparison that `node` is part of and the side of it that it is on; None where it is in none."""
+    from sqlglot import exp
+
+    side, parent = node, node.parent
+    kinds = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.Glob, exp.Is, exp.Between, exp.In)
+    while parent is not None and not isinstance(parent, kinds):
+        returned = isinstance(parent, exp.If | exp.Case) and side.arg_key in ("true", "default")
+        if returned or isinstance(parent, exp.Query | exp.Limit | exp.Offset | exp.Order):
+            return None, side
+        side, parent = parent, parent.parent
+    return parent, side
+
+
+def _against(comparison: exp.Expr, side: exp.Expr) -> tuple[str, exp.Expr]:
+    """Return the sign by which what stands across from `side` is compared with it, and that."""
+    from sqlglot import exp
+
+    if isinstance(comparison, exp.Between):
+        signs = {"low": ">=", "high": "<="}
+        return signs.get(str(side.arg_key), "="), comparison.this
+    if isinstance(comparison, exp.In):
+        return "=", comparison.this
+    signs_by_kind: dict[type[exp.Expr], str] = {
+        exp.NEQ: "!=",
+        exp.GT: ">",
+        exp.GTE: ">=",
+        exp.LT: "<",
+        exp.LTE: "<=",
+        exp.Like: "like",
+    }
+    sign = signs_by_kind.get(type(comparison), "=")
+    if side.arg_key == "this":
+        return _MIRRORED.get(sign, sign), comparison.expression
+    return sign, comparison.this
+
+
+def _column(node: exp.Expr, tables: dict[str, str]) -> tuple[str, str]:
+    """Return table and name of the first column in `node`, each empty where there is none; `count` of what is counted."""
+    from sqlglot import exp
+
+    if node.find(exp.Count):
+        return "", "count"
+    column = node.find(exp.Column)
+    if column is None:
+        return "", ""
+    return tables.get(column.table.lower(), column.table.lower()), column.name.lower()

@@ -1,0 +1,87 @@
+"""What is read off a query, and that a query which cannot be read costs neither an error nor much time."""
+
+import time
+
+import pytest
+
+from symbol_llm.families.sql import score
+from symbol_llm.families.sql.fillings import Constant
+from symbol_llm.families.sql.hints import MAX_CHARACTERS, hints_of
+from symbol_llm.ground.params import Limits
+from tests.problems import problem
+
+
+def constants(condition: str) -> list[tuple[str, str, str | int | float, str]]:
+    query = f"SELECT name FROM city AS T1 JOIN lake ON T1.id = lake.city_id WHERE {condition}"
+    return [tuple(one) for one in hints_of([query], None).constants]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("people > 330", [("", "people", 330, ">")]),
+        ("330 < people", [("", "people", 330, ">")]),
+        ("T1.people >= 1.5", [("city", "people", 1.5, ">=")]),
+        ("people > -5", [("", "people", -5, ">")]),
+        ("people BETWEEN 2 AND 9", [("", "people", 2, ">="), ("", "people", 9, "<=")]),
+        ("kind IN ('a', 'b')", [("", "kind", "a", "="), ("", "kind", "b", "=")]),
+        ("lower(T1.name) = 'bonn'", [("city", "name", "bonn", "=")]),
+        ("name LIKE '%o''n%'", [("", "name", "%o'n%", "like")]),
+        ('T1.name = "Bonn"', [("city", "name", "Bonn", "=")]),
+        ('"people" > 7', [("", "people", 7, ">")]),
+        ("`the name` <> 'x' AND [an area] < 2", [("", "the name", "x", "!="), ("", "an area", 2, "<")]),
+        ("substr(T1.name, 1, 2) = 'Bo'", [("city", "name", "Bo", "=")]),
+        ("name IN (SELECT name FROM lake WHERE depth > 4) ORDER BY 1 LIMIT 3", [("", "depth", 4, ">")]),
+        ("CASE WHEN people = 3 THEN 4 ELSE 5 END = 4", [("", "people", 3, "="), ("", "people", 4, "=")]),
+        ("1 GROUP BY name HAVING count(DISTINCT kind) >= 2", [("", "count", 2, ">=")]),
+        (f"people > {10**30} AND area < 1e999", [("", "people", 1e30, ">")]),
+    ],
+)
+def test_a_constant_comes_with_the_column_it_is_compared_with(
+    condition: str, expected: list[tuple[str, str, str | int | float, str]]
+) -> None:
+    assert [one for one in constants(condition) if one[1]] == expected
+
+
+def test_what_is_joined_added_up_asked_for_null_and_limited_is_told() -> None:
+    gold = "SELECT sum(a), total(b) FROM t JOIN u USING (k) JOIN v ON t.x = v.y WHERE c IS NOT NULL AND ifnull(d, 0) > 1 LIMIT 7"
+    hints = hints_of([gold], "SELECT avg(e) FROM w LIMIT 12")
+    assert sorted(hints.equated) == [("k", "k"), ("x", "y")]
+    assert (hints.summed, hints.nulls, hints.limit) == (["a", "b"], ["c", "d"], 12)
+    assert hints.tables == ["t", "u", "v", "w"]
+
+
+def test_constants_of_the_program_that_gold_has_are_not_told_twice() -> None:
+    hints = hints_of(["SELECT a FROM t WHERE a > 3"], "SELECT a FROM t WHERE a > 3 AND b < 4")
+    assert hints.others == [Constant("", "b", 4, "<")]
+
+
+HOSTILE = [
+    "SELECT " + "(" * 33 + "1" + ")" * 33,
+    "SELECT " + "(" * 4000,
+    "SELECT " + "- " * 4000 + "1",
+    "SELECT 1 WHERE " + "NOT " * 2000 + "1",
+    "SELECT " + "CASE WHEN " * 900,
+    "SELECT * FROM a " + "JOIN b " * 1200,
+    "SELECT " + "1 + " * MAX_CHARACTERS + "1",
+    "SELECT 'open",
+    "SELECT FROM WHERE",
+    "",
+]
+
+
+@pytest.mark.parametrize("query", HOSTILE, ids=range(len(HOSTILE)))
+def test_what_cannot_be_read_says_nothing_and_soon(query: str) -> None:
+    start = time.monotonic()
+    hints = hints_of(["SELECT a FROM t WHERE a > 3"], query)
+    assert time.monotonic() - start < 2
+    assert hints.constants == [Constant("", "a", 3, ">")]
+    assert (hints.others, hints.tables) == ([], None)
+
+
+def test_a_query_that_only_sqlite_can_read_is_judged() -> None:
+    deep = f"SELECT name FROM city WHERE people > {'(' * 40}330{')' * 40}"
+    schema = {"schema": "CREATE TABLE city (name TEXT, people INTEGER)"}
+    sql = problem("sql", program="SELECT name FROM city WHERE people > 330", environment=schema)
+    assert score(deep, sql, Limits()).score == 1.0
+    assert score(deep.replace("330", "331"), sql, Limits()).score == 0.0
