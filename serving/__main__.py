@@ -47,6 +47,13 @@ from symbol_llm.ground.errors import SymbolLLMError
     type=click.IntRange(min=1),
     help="Requests that may wait; further ones get status 503.",
 )
+@click.option(
+    "--deadline-s",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds after which a request is given up with status 504.",
+)
 def main(model: str, port: int, engine: str, **settings: object) -> None:
     """Serve a model with KServe's v1 protocol.
 

@@ -9,7 +9,10 @@ One thread generates, so that the event loop stays free for probes; programs run
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,9 +21,12 @@ from typing import Any, NamedTuple
 
 import kserve
 from kserve import errors as http
+from kserve.model_server import app
 from prometheus_client import Counter, Gauge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving.guard import Guard
+from serving.lanes import Lane, Lanes
 from serving.vote import Answer, vote
 from symbol_llm import families, tasks
 from symbol_llm.engines import Engine, Request, Sampling
@@ -40,7 +46,7 @@ PROBE: Messages = [{"role": "user", "content": "1 + 1 ="}]
 
 VERDICTS = Counter("symbol_llm_verdicts", "Programs run, by verdict", ["status"])
 ANSWERS = Counter("symbol_llm_answers", "Questions answered, by status", ["status"])
-WAITING = Gauge("symbol_llm_waiting", "Requests that wait for the model or are being generated")
+WAITING = Gauge("symbol_llm_waiting", "Requests that are held: waiting, being generated, or with programs running")
 
 
 class Instance(BaseModel):
@@ -67,7 +73,11 @@ class Body(BaseModel):
 
 
 class Settings(BaseModel):
-    """What holds for every question. `n_waiting`: requests held at once before more are refused with 503."""
+    """What holds for every question.
+
+    `n_waiting`: requests held at once, those whose programs are running included, before more are refused with 503.
+    `deadline_s`: seconds after which a request is given up and answered with 504.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,6 +87,7 @@ class Settings(BaseModel):
     shots: int = Field(default=0, ge=0)
     max_tokens: int = Field(default=96, ge=1)
     n_waiting: int = Field(default=16, ge=1)
+    deadline_s: float = Field(default=120.0, gt=0)
     seed: int = 0
     limits: Limits = Limits()
 
@@ -107,7 +118,7 @@ class Solver(kserve.Model):  # type: ignore[misc]
         self.settings = settings
         self._start = start
         self._generating = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
-        self._running = ThreadPoolExecutor(verify.workers(), thread_name_prefix="run")
+        self._running = Lanes(verify.workers())
         self._n_waiting = 0
 
     def load(self) -> bool:
@@ -121,15 +132,19 @@ class Solver(kserve.Model):  # type: ignore[misc]
     async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> dict[str, Any]:
         """Return an answer an instance, in order; HTTP 400 on bad input, 503 if too many wait or the engine is down."""
         asks = self._read(payload)
+        lane, gone = self._running.lane(), threading.Event()
         with self._place():
             loop = asyncio.get_running_loop()
             try:
-                runs = await loop.run_in_executor(self._generating, self._sample, asks)
+                runs = await loop.run_in_executor(self._generating, self._sample, asks, lane, gone)
+                answers = await asyncio.gather(*(self._answer(runs[ask.problem.id][: ask.k]) for ask in asks))
             except InvalidInput as e:
                 raise http.InvalidInput(str(e)) from e
             except SymbolLLMError as e:
                 raise Overloaded(str(e)) from e
-        answers = await asyncio.gather(*(self._answer(runs[ask.problem.id][: ask.k]) for ask in asks))
+            finally:  # answered, failed or cancelled: nothing more is done for this request
+                gone.set()
+                lane.close()
         return {"predictions": [answer.model_dump() for answer in answers]}
 
     def _read(self, payload: Any) -> list[Ask]:
@@ -175,8 +190,11 @@ class Solver(kserve.Model):  # type: ignore[misc]
         finally:
             self._n_waiting -= 1
 
-    def _sample(self, asks: Sequence[Ask]) -> dict[str, list[Future[Execution]]]:
-        """Return the runs of each problem's replies, under way: the greedy reply's first, then k - 1 sampled ones'."""
+    def _sample(self, asks: Sequence[Ask], lane: Lane, gone: threading.Event) -> dict[str, list[Future[Execution]]]:
+        """Return the runs of each problem's replies, under way: the greedy reply's first, then k - 1 sampled ones'.
+
+        Nothing more is sampled once the request is `gone`.
+        """
         largest = {ask.problem.id: ask for ask in sorted(asks, key=lambda ask: ask.k)}
         asked = [self._asked(list(largest.values()), 1, 0.0)]
         for k in sorted({ask.k for ask in largest.values()} - {1}):
@@ -184,8 +202,9 @@ class Solver(kserve.Model):  # type: ignore[misc]
         execute = partial(verify.execute, limits=self.settings.limits)
         runs: dict[str, list[tuple[int, Future[Execution]]]] = {name: [] for name in largest}
         try:
-            for reply in submit(asked, self._engine, execute, self._running):
-                runs[reply.problem.id].append((reply.index, reply.verdict))
+            with contextlib.closing(submit(asked, self._engine, execute, lane)) as replies:
+                for reply in itertools.takewhile(lambda _: not gone.is_set(), replies):
+                    runs[reply.problem.id].append((reply.index, reply.verdict))
         except SymbolLLMError:
             raise
         except Exception:
@@ -223,4 +242,5 @@ class Solver(kserve.Model):  # type: ignore[misc]
 def serve(solver: Solver, port: int) -> None:
     """Load `solver`, then answer on `port` until SIGTERM; requests under way are finished first."""
     solver.load()
+    app.add_middleware(Guard, deadline_s=solver.settings.deadline_s)
     kserve.ModelServer(http_port=port, enable_grpc=False, workers=1, grace_period=30).start([solver])

@@ -8,8 +8,8 @@ The only place where a model writes and its programs are run: exploring, evaluat
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -72,8 +72,8 @@ def rollout(asked: Sequence[Asked], engine: Engine, judge: Callable[[Problem, st
 
 
 def submit(
-    asked: Sequence[Asked], engine: Engine, judge: Callable[[Problem, str], V], pool: ThreadPoolExecutor
-) -> Iterator[Pending[V]]:
+    asked: Sequence[Asked], engine: Engine, judge: Callable[[Problem, str], V], pool: Executor
+) -> Generator[Pending[V], None, None]:
     """Yield every reply as it ends, already on its way to `judge` in `pool`."""
     verdicts: dict[tuple[str, str], Future[V]] = {}
     for number, place, completions in engine.stream([a.request for a in asked]):

@@ -29,13 +29,14 @@ from symbol_llm.judging.verify import Execution
 
 HERE = Path(ask.__file__).parent
 APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
-BREAK, WAIT = "Break the engine.", "Wait for the gate."
+BREAK, WAIT, SLEEP = "Break the engine.", "Wait for the gate.", "Write programs that never end."
 REPLIES = {
     APPLES: ["answer = 5", "answer = 7", "answer = 3 + 4", "answer = 9 - 2", "answer = ("],
     "Which city has the most people?": ["SELECT name FROM cities ORDER BY people DESC LIMIT 1"],
     "Run for ever.": ["while True:\n    pass"],
     "Delete my files.": ["import os\nos.mkdir('/tmp/escaped-from-the-solver')\nanswer = 1"],
     "Say nothing.": [""],
+    SLEEP: [f"while True:\n    pass  # {n}" for n in range(32)],
     WAIT: ["answer = 1"],
     BREAK: [],
 }
@@ -65,25 +66,25 @@ class Scripted(FakeEngine):
         return [Completion(text, 1, 0.0) for text in some[:n]]
 
 
-def run_server(port: int, gate: Any) -> None:
+def run_server(port: int, gate: Any, deadline_s: float) -> None:
     sys.argv[1:] = []
     from serving.solver import Settings, Solver, serve
     from symbol_llm.ground.params import Limits
 
-    settings = Settings(n_waiting=2, limits=Limits(timeout_s=1))
+    settings = Settings(n_waiting=2, deadline_s=deadline_s, limits=Limits(timeout_s=1))
     serve(Solver(settings, lambda: Scripted(gate)), port)
 
 
 class Server:
     """A solver in a process of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float = 120) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         spawn = multiprocessing.get_context("spawn")
         self.gate = spawn.Event()
-        self.process = spawn.Process(target=run_server, args=(int(self.url.rsplit(":", 1)[1]), self.gate))
+        self.process = spawn.Process(target=run_server, args=(int(self.url.rsplit(":", 1)[1]), self.gate, deadline_s))
         self.process.start()
         until(lambda: self.get("/v1/models/symbol-llm")[0] == 200 or not self.process.is_alive())
 
@@ -236,6 +237,55 @@ def test_more_than_can_wait_are_turned_away_while_probes_are_answered(server: Se
         assert [reply.result()[0] for reply in held] == [200, 200]
     assert (status, ready) == (503, 200)
     assert body["error"] == "2 requests wait already, the most this server holds; try again in a moment"
+
+
+@pytest.mark.parametrize("path", ["/v2/repository/models/symbol-llm/unload", "/v2/repository/models/symbol-llm/load"])
+def test_nobody_takes_the_model_down_over_the_network(server: Server, path: str) -> None:
+    status, body = server.get(path, b"{}")
+    assert (status, json.loads(body)) == (403, {"error": "models are neither loaded nor unloaded over the network"})
+    assert server.answer(question=APPLES, k=1)["status"] == "answered"
+
+
+def test_a_body_that_is_too_large_is_refused(server: Server) -> None:
+    assert server.get("/v1/models/symbol-llm:predict", b"x" * 2**21)[0] == 413
+
+
+def waiting(server: Server) -> float:
+    return float(re.findall(r"^symbol_llm_waiting (\S+)$", server.get("/metrics")[1], re.MULTILINE)[0])
+
+
+def test_one_request_with_endless_programs_does_not_hold_up_the_next_and_keeps_its_place(own_server: Server) -> None:
+    own_server.answer(question=APPLES, k=1)  # the sandbox is warm
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(own_server.predict, {"question": SLEEP, "k": 32})
+        until(lambda: waiting(own_server) == 1)
+        assert own_server.answer(question=APPLES, k=5)["answer"] == "7"
+        assert not slow.done()
+        assert waiting(own_server) == 1
+        status, body = slow.result()
+    assert (status, body["predictions"][0]["status"]) == (200, "unsolved")
+    assert waiting(own_server) == 0
+
+
+def test_a_request_whose_client_has_left_is_given_up(own_server: Server) -> None:
+    body = json.dumps({"instances": [{"question": SLEEP, "k": 32}]}).encode()
+    head = f"POST /v1/models/symbol-llm:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(own_server.url.rsplit(":", 1)[1]))) as client:
+        client.sendall(head.encode() + body)
+        until(lambda: waiting(own_server) == 1)
+    until(lambda: waiting(own_server) == 0)
+    assert not re.search(r'^symbol_llm_verdicts_total\{status="timeout"\}', own_server.get("/metrics")[1], re.MULTILINE)
+
+
+def test_a_request_that_takes_too_long_is_answered_with_504() -> None:
+    own_server = Server(deadline_s=1.5)
+    try:
+        status, body = own_server.predict({"question": WAIT, "k": 1})
+        assert (status, body) == (504, {"error": "no answer within 1.5 s, the most a request may take here"})
+        own_server.gate.set()
+        until(lambda: own_server.predict({"question": "What is 0?", "k": 1})[0] == 200)
+    finally:
+        own_server.stop()
 
 
 def test_sigterm_finishes_what_is_under_way(own_server: Server) -> None:
