@@ -92,6 +92,7 @@ def _measured(
         families=grouped(problems, verdicts, samples, lambda p: p.family),
         domains=grouped(problems, verdicts, samples, lambda p: domain[p.task]),
         general=general(items, engine, params.n_general),
+        isolation=tuple(sorted({v.isolation for v in verdicts.values()} - {"none"})),
         round=files.read_json(selected / files.MANIFEST)["metrics"] if selected else {},
     )
     earlier = read_report(previous) if previous else None

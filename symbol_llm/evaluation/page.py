@@ -200,6 +200,7 @@ TEMPLATE = """<!doctype html>
  <td>{{ s.value or "" }}</td><td><span class="status" style="background:{{ colours[s.status] }}">{{ s.status }}</span>
  <div class="muted">{{ s.detail }}</div></td></tr>{% endfor %}</table>
 <p class="muted">symbol-llm {{ version }}. Accuracy is what the verifier proved, greedy, unscored left out; intervals are Wilson's.
+ {% if report.summary.isolation %}Programs ran under {{ report.summary.isolation | join(", ") }}.{% endif %}
  Multiple choice is by length-normalised log-probability.</p>
 </body></html>
 """

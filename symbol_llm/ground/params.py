@@ -259,6 +259,8 @@ class Promote(Section):
     """How far multiple-choice accuracy may fall below that of the base model."""
     perplexity_margin: float = Field(default=0.25, ge=0)
     """How far perplexity on general text may rise, as a fraction of that of the base model."""
+    weak_isolation: bool = False
+    """Whether verdicts count for which programs ran with less than Landlock and seccomp around them."""
 
 
 class Parameters(Section):

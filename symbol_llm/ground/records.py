@@ -215,6 +215,8 @@ class Summary(Record):
     families: dict[str, Scores]
     domains: dict[str, Scores]
     general: General
+    isolation: tuple[str, ...] = ()
+    """Levels at which the sandbox ran its programs, one where all ran alike; empty where none had to run."""
     round: dict[str, float] = Field(default_factory=dict)
     """Figures of the round that led here; see `select.metrics`."""
 

@@ -1,7 +1,8 @@
 """The registered model: versions by reference, the aliases champion, challenger and previous, the gate, the promotion log.
 
 A challenger becomes champion when its score on the test problems beats the champion's by more than chance (paired bootstrap over the
-problems both were asked) and its general ability has not fallen past the margins. Each decision is a line in the log.
+problems both were asked), its general ability has not fallen past the margins, and its programs ran in a whole sandbox.
+Each decision is a line in the log.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def register(name: str, source: str, report: Report, run: str) -> Version:
         version = same[0]
     else:
         tags = {"sha256": digest, "accuracy": f"{report.summary.overall.mean:.4f}", "stage": report.summary.stage}
+        tags["isolation"] = ", ".join(report.summary.isolation) or "none"
         if run:
             mlflow.log_text(run, report.model_dump_json(), "report.json")
         version = mlflow.create_model_version(name, source, run, tags=tags)
@@ -149,6 +151,9 @@ def n_tested(name: str) -> int:
 
 def gate(report: Report, rival: Report, original: Report, params: Promote) -> Decision:
     """Return whether `report` beats `rival` and keeps the general ability of `original`, and why."""
+    if not params.weak_isolation and (weak := [level for level in report.summary.isolation if not _is_full(level)]):
+        why = f"programs ran under {', '.join(weak)} alone; promote.weak_isolation=true lets such verdicts count"
+        return Decision(False, why, None)
     shared = sorted(set(report.outcomes) & set(rival.outcomes))
     if not report.outcomes:
         return Decision(False, "no test problem has a verdict", None)
@@ -166,6 +171,10 @@ def gate(report: Report, rival: Report, original: Report, params: Promote) -> De
     if why := _generality_lost(report, rival, original, params):
         return Decision(False, why, difference)
     return Decision(True, f"better than the {rival.summary.stage!r} checkpoint: {said}", difference)
+
+
+def _is_full(isolation: str) -> bool:
+    return "landlock" in isolation and "seccomp" in isolation
 
 
 def _generality_lost(report: Report, rival: Report, original: Report, params: Promote) -> str:

@@ -143,7 +143,7 @@ def test_gate_leaves_its_sentence_on_the_version(tracked_home: Path) -> None:
     contend(tracked_home, report("1111111111", digest="a"), report("0000000000", stage="original"))
     tags = runs.client().get_model_version(NAME, "1").tags
     said = "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 10 test problems"
-    assert tags == {"sha256": "a", "accuracy": "1.0000", "stage": "round 1", "gate": said}
+    assert tags == {"sha256": "a", "accuracy": "1.0000", "stage": "round 1", "isolation": "none", "gate": said}
 
 
 def test_champion_keeps_its_report_when_the_stage_that_registered_it_died(tracked_home: Path) -> None:
@@ -196,6 +196,26 @@ def test_all_gained_is_promoted() -> None:
     decision = gate(report("1111111111"), report("0000000000"), report("0000000000"), PARAMS)
     assert decision.promoted
     assert decision.difference == Interval(n=10, mean=1.0, low=1.0, high=1.0)
+
+
+@pytest.mark.parametrize(
+    ("isolation", "allowed", "promoted"),
+    [
+        (("landlock6+seccomp+rlimits",), False, True),
+        (("landlock6+seccomp+rlimits", "rlimits"), False, False),
+        (("seccomp+rlimits",), False, False),
+        (("rlimits",), True, True),
+        ((), False, True),
+    ],
+)
+def test_verdicts_from_a_weak_sandbox_count_only_if_told_to(
+    isolation: tuple[str, ...], allowed: bool, promoted: bool
+) -> None:
+    found, original = report("1" * 20), report("0" * 20, stage="original")
+    found = found.model_copy(update={"summary": found.summary.model_copy(update={"isolation": isolation})})
+    decision = gate(found, original, original, PARAMS.model_copy(update={"weak_isolation": allowed}))
+    assert decision.promoted == promoted
+    assert promoted or "programs ran under" in decision.reason
 
 
 @pytest.mark.parametrize("outcomes", ["1000000000", "0000000000", "1100000000"])
