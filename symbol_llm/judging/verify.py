@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,8 @@ from symbol_llm import families
 from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem, Verdict, content_id
+from symbol_llm.sandbox.confinement import N_CORES
+from symbol_llm.sandbox.executor import PLACES
 
 MAX_CHARS = 32768
 """Of a reply that is looked at."""
@@ -67,8 +68,8 @@ def judge(problem: Problem, reply: str, limits: Limits, *, is_program: bool = Fa
 
 
 def workers() -> int:
-    """Return how many threads judge at once: two a processor, since a thread mostly waits for its child."""
-    return 2 * (os.cpu_count() or 1)
+    """Return how many threads judge at once: some more than children may run, since parsing comes before and after."""
+    return PLACES + 2 * N_CORES
 
 
 def judge_all(items: Iterable[Item], limits: Limits, n_workers: int | None = None) -> Iterator[Verdict]:

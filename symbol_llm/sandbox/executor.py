@@ -64,6 +64,10 @@ START_TIMEOUT_S = 120.0
 """How long a zygote may take to import, or a child to confine itself, on a loaded machine."""
 MAX_DETAIL = 300
 _COMMANDS = f"{confinement.__name__}:allow_commands"
+PLACES = 4 * N_CORES
+"""Children at once. A sleeping one keeps a place and no core, and one that waits for a core is not charged for it."""
+MAX_WAITED = 9
+"""Times its timeout that a child may wait for a core without being charged; its CPU time is bounded anyway."""
 CHECK_S = 0.05
 """How often a child's folder and threads are counted."""
 MAX_FILES = 256
@@ -258,7 +262,7 @@ class _Zygote:
 
 _zygotes: dict[tuple[str, ...], _Zygote] = {}
 _starting = threading.Lock()
-_running = threading.BoundedSemaphore(N_CORES)
+_running = threading.BoundedSemaphore(PLACES)
 
 
 def _zygote(modules: tuple[str, ...]) -> _Zygote:
@@ -279,7 +283,7 @@ def _forget() -> None:
     """Let go, in a forked copy of the caller, of zygotes that belong to the original."""
     global _starting, _running  # noqa: PLW0603 - locks may be held by threads that a fork does not copy
     _starting = threading.Lock()
-    _running = threading.BoundedSemaphore(N_CORES)
+    _running = threading.BoundedSemaphore(PLACES)
     for zygote in _zygotes.values():
         zygote.close(wait=False)
     _zygotes.clear()
@@ -383,8 +387,11 @@ def _exit_status(leash: socket.socket, deadline: float, watch: _Watch | None = N
 
 
 def _receive(source: socket.socket, n: int, deadline: float, watch: _Watch | None) -> bytes:
-    """Return up to `n` bytes, none at the end; raises TimeoutError, OSError or, from `watch`, _TooMuchError."""
-    while (left := deadline - time.monotonic()) > 0:
+    """Return up to `n` bytes, none at the end; raises TimeoutError, OSError or, from `watch`, _TooMuchError.
+
+    The deadline is put off by what the watched child has waited for a core.
+    """
+    while (left := deadline - time.monotonic()) > 0 or (watch is not None and (left := left + watch.waited()) > 0):
         if watch is not None:
             watch.check()
         source.settimeout(left if watch is None else min(left, CHECK_S))
@@ -400,6 +407,7 @@ class _Watch:
         """Begin with what is in the folder already, which does not count."""
         self._folder = folder
         self._max_bytes = FULL_FILES * limits.file_mib * 2**20
+        self._timeout_s = limits.timeout_s
         self._due = 0.0
         self.pid: int | None = None
         """None as long as the child runs nothing."""
@@ -419,6 +427,14 @@ class _Watch:
         if n_files > MAX_FILES:
             return f"over {MAX_FILES} files"
         return f"files are over {self._max_bytes >> 20} MiB together" if n_bytes > self._max_bytes else ""
+
+    def waited(self) -> float:
+        """Return the seconds for which its most starved thread could have run and had no core; 0 where that is not told."""
+        waited_ns = 0
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                waited_ns = max(waited_ns, int((thread / "schedstat").read_text().split()[1]))
+        return min(waited_ns / 1e9, MAX_WAITED * self._timeout_s)
 
     def _excess_of_threads(self, pid: int) -> str:
         try:

@@ -64,6 +64,24 @@ def test_a_loop_without_end_times_out() -> None:
     assert (outcome.status, outcome.detail) == ("timeout", "ran past 0.5 s")
 
 
+def test_waiting_for_a_core_is_not_charged() -> None:
+    """As many programs as may run at once each need 0.6 s of a core: by the wall clock all of them would be late."""
+    program = "import time\nwhile time.process_time() < 0.6:\n    pass\nanswer = 1"
+    with ThreadPoolExecutor(executor.PLACES) as pool:
+        found = list(pool.map(lambda _: run(program, Limits(timeout_s=1.0)), range(executor.PLACES)))
+    assert {outcome.status for outcome in found} == {"ok"}
+    assert executor.PLACES == 1 or max(outcome.seconds for outcome in found) > 1.0
+
+
+def test_sleeping_is_charged_and_keeps_no_core_from_others() -> None:
+    with ThreadPoolExecutor(confinement.N_CORES + 1) as pool:
+        run("answer = 1")
+        asleep = [pool.submit(run, "import time\ntime.sleep(8)", PATIENT) for _ in range(confinement.N_CORES)]
+        assert run("answer = 1").value == ["int", "1"]
+        assert not any(sleeper.done() for sleeper in asleep)
+    assert run("import time\ntime.sleep(600)", QUICK).status == "timeout"
+
+
 def test_a_program_that_closes_its_channel_and_lives_on_times_out() -> None:
     assert run("import os\nos.closerange(0, 64)\nwhile True: pass", QUICK).status == "timeout"
 
