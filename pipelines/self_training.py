@@ -26,6 +26,9 @@ GPU = "nvidia.com/gpu"
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 STATE = "/state"
+USER = 65532
+"""The user of the images, said again in the pod: Pod Security does not look into images."""
+DAY_S = 24 * 60 * 60
 
 
 class Place(NamedTuple):
@@ -39,6 +42,7 @@ class Place(NamedTuple):
         """Return `made` under `name` with its resources; `large` tasks sample or tune, and take the GPUs."""
         gpus = self.gpus if large else 0
         made.set_display_name(name).set_cpu_limit("8" if gpus else "2").set_memory_limit("16Gi" if large else "8Gi")
+        made.set_cpu_request("1" if large else "250m").set_memory_request("4Gi" if large else "1Gi")
         if gpus:
             made.set_accelerator_type(GPU).set_accelerator_limit(gpus)
         for key, value in self.environment.items():
@@ -167,21 +171,30 @@ class Rounds(NamedTuple):
         return selected
 
     def close(self, last: Point, before: Point) -> None:
-        """End with the gate, for the better of the last two points."""
+        """End with the gate, for the better of the last two points; the original is the gate's rival and no candidate.
+
+        Kubeflow cannot take one artifact for two inputs either.
+        """
+        earlier = {} if before is self.original else {"checkpoint": before.checkpoint, "report": before.report}
         made = promote(
             checkpoint=last.checkpoint,
             report=last.report,
-            earlier_checkpoint=before.checkpoint,
-            earlier_report=before.report,
             original=self.original.report,
             params=self.promoting,
+            **{f"earlier_{name}": artifact for name, artifact in earlier.items()},
         )
         task = self.loop.place.task(made, "promote")
         task.set_caching_options(False)  # it moves an alias, which a cached result would not
 
 
 def provide(task: Any) -> None:
-    """Give `task` the addresses, keys and state volume that `manifests/base` defines."""
+    """Give `task` what `manifests/base` defines: addresses, keys, the state volume; and what its namespace asks of a pod.
+
+    A task that fails, or whose node goes away, is started again: what it had found lies in the state volume.
+    """
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    kubernetes.set_timeout(task, DAY_S)
+    task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2, backoff_max_duration="10m")
     kubernetes.use_config_map_as_env(task, "storage", {key: key for key in ADDRESSES})
     kubernetes.use_secret_as_env(task, "credentials", {key: key for key in KEYS})
     kubernetes.mount_pvc(task, "state", STATE)

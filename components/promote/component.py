@@ -10,15 +10,15 @@ from components import CPU_IMAGE
 def promote(
     checkpoint: Input[Model],
     report: Input[Artifact],
-    earlier_checkpoint: Input[Model],
-    earlier_report: Input[Artifact],
     original: Input[Artifact],
     params: dict,
     promotion: Output[Artifact],
     page: Output[HTML],
     metrics: Output[Metrics],
+    earlier_checkpoint: Input[Model] = None,
+    earlier_report: Input[Artifact] = None,
 ) -> None:
-    """Put the better of the last two checkpoints to the gate against the champion."""
+    """Put the better of the last two checkpoints, if there are two, to the gate against the champion."""
     import shutil
     from pathlib import Path
 
@@ -26,9 +26,11 @@ def promote(
     from symbol_llm.ground.params import Promote
     from symbol_llm.tracking import runs
 
-    named = {"checkpoint": checkpoint, "earlier_checkpoint": earlier_checkpoint, "report": report}
-    named |= {"earlier_report": earlier_report, "original": original, "out": promotion}
+    named = {"checkpoint": checkpoint, "report": report, "original": original, "out": promotion}
+    sources = {"source": checkpoint.uri}
+    if earlier_checkpoint and earlier_report:
+        named |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
+        sources["earlier_source"] = earlier_checkpoint.uri
     paths = {name: Path(artifact.path) for name, artifact in named.items()}
-    chosen = {"params": Promote(**params), "source": checkpoint.uri, "earlier_source": earlier_checkpoint.uri}
-    runs.tracked(stages.promote, label="promote", metrics=metrics, **chosen, **paths)
+    runs.tracked(stages.promote, label="promote", metrics=metrics, params=Promote(**params), **sources, **paths)
     shutil.copyfile(paths["out"] / "report.html", page.path)

@@ -54,20 +54,37 @@ def resolve(reference: str) -> Path:
             raise InvalidInput(
                 f"{reference}: model {name!r} has no alias {alias!r} yet; `make run` promotes a first champion"
             )
-        return fetch(version.source)
+        return fetch(version.source, version.digest)
     name, _, number = name.partition("/")
     if not number:
         raise InvalidInput(f"{reference}: expected models:/name@alias or models:/name/version")
     found = runs.absent_is_none(runs.client().get_model_version, name, number)
     if found is None:
         raise InvalidInput(f"{reference}: model {name!r} has no version {number!r}")
-    return fetch(str(found.source))
+    version = _version(found)
+    return fetch(version.source, version.digest)
 
 
-def fetch(source: str) -> Path:
-    """Return the local folder of a version's source; Kubeflow's `minio://` is S3 by another name."""
+def fetch(source: str, digest: str) -> Path:
+    """Return the local folder of a version's source, downloaded once if it is remote; Kubeflow's `minio://` is S3.
+
+    It lies beside the other state, which has the room, under its digest. InvalidInput if what was downloaded has another:
+    it is not what was registered.
+    """
     path = source.removeprefix("file://").replace("minio://", "s3://", 1)
-    return Path(path) if "://" not in path else runs.download(path)
+    if "://" not in path:
+        return Path(path)
+    place = outputs.state_dir() / "weights" / f"registry-{digest[:16]}"
+    whole = place / "checkpoint"
+    if whole.is_dir() and files.hash_path(whole) == digest:
+        return whole
+    with outputs.building(place, "download", {"source": source}, {}) as draft:
+        found = runs.download(path, draft.folder / "checkpoint")
+        if files.hash_path(found) != digest:
+            raise InvalidInput(
+                f"{source}: its files have the digest {files.hash_path(found)}, the registered version {digest}; it was altered"
+            )
+    return whole
 
 
 def by_alias(name: str, alias: str) -> Version | None:

@@ -222,11 +222,13 @@ def artifact(run: str, name: str) -> Path:
     return Path(client().download_artifacts(run, name))
 
 
-def download(uri: str) -> Path:
-    """Return the local folder of an artifact `uri`, fetched if it is remote."""
-    from mlflow.artifacts import download_artifacts
+def download(uri: str, folder: Path) -> Path:
+    """Fetch the files of the artifact `uri` into `folder`, and return it."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    return Path(_answered(download_artifacts, artifact_uri=uri))
+    folder.mkdir(parents=True)
+    _answered(get_artifact_repository(uri).download_artifacts, artifact_path="", dst_path=str(folder))
+    return folder
 
 
 def _tags(mlflow: Any, stage: str) -> dict[str, str]:

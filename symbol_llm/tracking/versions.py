@@ -7,6 +7,7 @@ one tag a set; the same content twice is one commit.
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import re
@@ -34,6 +35,7 @@ class Versioned(NamedTuple):
 
 def record(name: str, folder: Path) -> Versioned:
     """Put `folder`, which a stage wrote, under version as `data/<name>` and push it; return hash, commit and tag."""
+    _name_the_user()
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name):
         raise InvalidInput(f"name {name!r}: expected words joined by '/', such as 'round-1/selected'")
     outputs.stage_of(folder)
@@ -44,6 +46,14 @@ def record(name: str, folder: Path) -> Versioned:
         pointer = _add(repo, target)
         tag = _commit(repo, pointer, name)
         return Versioned(_md5(pointer), _git(repo, "rev-parse", "HEAD"), tag)
+
+
+def _name_the_user() -> None:
+    """Have a name for a user whom the machine does not know, as on clusters that choose the number: DVC asks for one."""
+    try:
+        getpass.getuser()
+    except (OSError, KeyError):
+        os.environ["LOGNAME"] = "symbol-llm"
 
 
 def repository() -> Path:

@@ -40,6 +40,8 @@ class Task(NamedTuple):
     caching: dict[str, Any]
     container: dict[str, Any]
     parameters: dict[str, Any]
+    artifacts: dict[str, Any]
+    retry: dict[str, Any]
 
 
 class Compiled(NamedTuple):
@@ -79,7 +81,9 @@ def read(path: Path) -> Compiled:
             container = executors[component["executorLabel"]]["container"]
             function = container["args"][container["args"].index("--function_to_execute") + 1]
             given = task["inputs"]["parameters"]
-            tasks.append(Task(task["taskInfo"]["name"], function, task["cachingOptions"], container, given))
+            artifacts, retry = task["inputs"].get("artifacts", {}), task.get("retryPolicy", {})
+            made = Task(task["taskInfo"]["name"], function, task["cachingOptions"], container, given, artifacts, retry)
+            tasks.append(made)
     assert len(tasks) == len(executors)
     return Compiled(tasks, sorted(conditions), spec["root"]["inputDefinitions"]["parameters"])
 
@@ -190,6 +194,42 @@ def test_compiled_tasks_take_addresses_keys_and_the_state_volume_from_the_manife
         assert executor["secretAsEnv"][0]["secretName"] == "credentials"
 
 
+def executors(path: Path, **variant: Any) -> dict[str, Any]:
+    """Return what Kubernetes is told of each task of the pipeline compiled to `path`."""
+    settings.compile_to(load(profile=variant.get("profile", "")), path, variant.get("gpus", 0))
+    platform = list(yaml.safe_load_all(path.read_text()))[1]
+    found: dict[str, Any] = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return found
+
+
+@VARIANTS
+def test_pod_security_of_the_namespace_admits_every_task(tmp_path: Path, variant: dict[str, Any]) -> None:
+    """`restricted` asks each container for a user that is not root; the launcher brings the rest of what it asks."""
+    enforced = (ROOT / "manifests" / "base" / "namespace.yaml").read_text()
+    assert "pod-security.kubernetes.io/enforce: restricted" in enforced
+    for name, executor in executors(tmp_path / "p.yaml", **variant).items():
+        found = {key: int(value) for key, value in executor["securityContext"].items()}
+        assert found == {"runAsUser": 65532, "runAsGroup": 65532, "runAsNonRoot": 1}, name
+
+
+@VARIANTS
+def test_a_task_is_started_again_and_ends_at_last(tmp_path: Path, compiled: Compile, variant: dict[str, Any]) -> None:
+    assert all(
+        int(e["activeDeadlineSeconds"]) == 24 * 60 * 60 for e in executors(tmp_path / "p.yaml", **variant).values()
+    )
+    for task in compiled(**variant).tasks:
+        assert task.retry["maxRetryCount"] == 2, task.title
+
+
+@pytest.mark.parametrize(
+    "overrides", [("rounds.start=original", "rounds.n=1"), ("rounds.start=original", "rounds.n=2"), ()]
+)
+def test_no_task_takes_one_artifact_twice(compiled: Compile, overrides: tuple[str, ...]) -> None:
+    for task in compiled(*overrides).tasks:
+        given = [str(sorted(source.items())) for source in task.artifacts.values()]
+        assert len(given) == len(set(given)), (task.title, task.artifacts)
+
+
 def test_hash_of_the_source_follows_its_content(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("{}\n")
     chosen = settings.load(ROOT / "params.yaml", "", tmp_path, ())
@@ -221,11 +261,15 @@ def test_gpus_go_to_the_tasks_that_sample_or_tune_and_only_if_asked_for(compiled
             assert accelerator is None, task.title
 
 
-def test_every_task_has_a_limit_of_cores_and_memory(compiled: Compile) -> None:
+def test_every_task_asks_for_less_than_it_may_take(compiled: Compile) -> None:
     for task in compiled().tasks:
-        limits = {key: task.container["resources"][key] for key in ("resourceCpuLimit", "resourceMemoryLimit")}
-        memory = "16Gi" if task.function in ON_GPU else "8Gi"
-        assert limits == {"resourceCpuLimit": "2", "resourceMemoryLimit": memory}, task.title
+        found = {
+            key: task.container["resources"][f"resource{key}"]
+            for key in ("CpuLimit", "MemoryLimit", "CpuRequest", "MemoryRequest")
+        }
+        large = {"CpuLimit": "2", "MemoryLimit": "16Gi", "CpuRequest": "1", "MemoryRequest": "4Gi"}
+        small = {"CpuLimit": "2", "MemoryLimit": "8Gi", "CpuRequest": "250m", "MemoryRequest": "1Gi"}
+        assert found == (large if task.function in ON_GPU else small), task.title
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Champion, challenger and previous on a real MLflow registry; the gate by hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from symbol_llm.ground import files
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Promote
 from symbol_llm.ground.records import General, Interval, Report, Summary
@@ -169,7 +171,53 @@ def test_alias_and_number_both_resolve_to_the_folder(tracked_home: Path) -> None
     version = registry.register(NAME, "/checkpoints/a", report("1"), "")
     assert registry.resolve(f"models:/{NAME}@challenger") == Path("/checkpoints/a")
     assert registry.resolve(f"models:/{NAME}/{version.number}") == Path("/checkpoints/a")
-    assert registry.fetch("file:///checkpoints/a") == Path("/checkpoints/a")
+    assert registry.fetch("file:///checkpoints/a", "") == Path("/checkpoints/a")
+
+
+class Store:
+    """A remote store, as MLflow has them; counts what is fetched."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.n = folder, 0
+
+    def download_artifacts(self, artifact_path: str, dst_path: str) -> str:
+        self.n += 1
+        shutil.copytree(self.folder / artifact_path, dst_path, dirs_exist_ok=True)
+        return dst_path
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Give a store that every remote address leads to, with a checkpoint in it."""
+    folder = tmp_path / "store"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "sub" / "tokenizer.json").write_text("{}")
+    made = Store(folder)
+    monkeypatch.setattr(
+        "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository", lambda uri, **_: made
+    )
+    return made
+
+
+def test_remote_checkpoint_is_downloaded_once_and_beside_the_other_state(tracked_home: Path, store: Store) -> None:
+    digest = files.hash_path(store.folder)
+    registry.register(NAME, "minio://bucket/a", report("1", digest=digest), "")
+    first, again = (registry.resolve(f"models:/{NAME}@challenger") for _ in range(2))
+    assert (first, store.n) == (again, 1)
+    assert first.is_relative_to(tracked_home)
+    assert (first / "model.safetensors").read_bytes() == b"weights"
+    (first / "model.safetensors").write_bytes(b"changed on this disk")
+    assert files.hash_path(registry.resolve(f"models:/{NAME}@challenger")) == digest
+    assert store.n == 2
+
+
+def test_remote_checkpoint_that_was_altered_is_refused_and_not_kept(tracked_home: Path, store: Store) -> None:
+    registry.register(NAME, "s3://bucket/a", report("1", digest=files.hash_path(store.folder)), "")
+    (store.folder / "model.safetensors").write_bytes(b"weight5")
+    with pytest.raises(InvalidInput, match="it was altered"):
+        registry.resolve(f"models:/{NAME}@challenger")
+    assert not list((tracked_home / "weights").glob("registry-*"))
 
 
 @pytest.mark.parametrize(
