@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from manifests import check
@@ -193,13 +194,12 @@ def test_our_images_carry_the_version_of_the_package() -> None:
 
 
 @needs_kubectl
-def test_the_runner_may_follow_its_jobs_and_read_two_settings_and_nothing_more() -> None:
+def test_pods_that_run_programs_of_models_may_do_little_with_their_token() -> None:
     role = next(r for r in check.render(ROOT / "overlays" / "prod") if r["kind"] == "Role")
     rights = {(rule["resources"][0], *rule["verbs"], *rule.get("resourceNames", ())) for rule in role["rules"]}
     assert rights == {
-        ("trainjobs", "create", "get", "list", "watch", "delete"),
         ("configmaps", "get", "storage", "kfp-launcher"),
-        ("secrets", "get", "mlpipeline-minio-artifact"),
+        ("pods", "get"),
         ("workflowtaskresults", "create", "patch"),
     }
 
@@ -234,3 +234,18 @@ def test_the_readme_names_what_there_is() -> None:
     named = re.findall(r"--namespace symbol-llm .*?\b(deployment|service|inferenceservice)[/ ]([a-z-]+)", text)
     assert len(named) == 5
     assert {f"{kind}/{name}" for kind, name in named} <= there
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubeflow_keeps_what_stages_hand_on_in_the_store_that_all_others_use(overlay: str) -> None:
+    found = {
+        r["metadata"]["name"]: r["data"] for r in check.render(ROOT / "overlays" / overlay) if r["kind"] == "ConfigMap"
+    }
+    launcher, storage = found["kfp-launcher"], found["storage"]
+    provider = yaml.safe_load(launcher["providers"])["s3"]["default"]
+    scheme, _, host = storage["AWS_ENDPOINT_URL"].partition("://")
+    assert (provider["endpoint"], provider.get("disableSSL", False)) == (host, scheme == "http")
+    assert provider["region"] == storage["AWS_DEFAULT_REGION"]
+    assert provider["credentials"] == {"fromEnv": True}
+    assert launcher["defaultPipelineRoot"].startswith(f"s3://{storage['SYMBOL_LLM_BUCKET']}/")
