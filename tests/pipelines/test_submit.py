@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -32,6 +36,50 @@ def test_no_kubeflow_at_the_address_is_one_clear_line_and_exit_3(tmp_path: Path)
     assert "kubectl port-forward -n kubeflow svc/ml-pipeline 8888" in said[0]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """An API behind a login: it notes who asks, and refuses everybody."""
+
+    asked: ClassVar[list[Mapping[str, str]]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append({name.title(): value for name, value in self.headers.items()})
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b'{"error": "who are you?"}')
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ((), {}),
+        (("--token", "t0ken"), {"Authorization": "Bearer t0ken"}),
+        (("--cookie", "authservice_session=abc"), {"Cookie": "authservice_session=abc"}),
+    ],
+)
+def test_a_kubeflow_that_asks_who_it_is_is_told_and_its_refusal_is_one_line(
+    tmp_path: Path, options: tuple[str, ...], shown: dict[str, str]
+) -> None:
+    Guarded.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        done = run("pipelines.submit", "--host", host, *options, home=tmp_path)
+        server.shutdown()
+    assert done.returncode == 2, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("pipelines.submit: ")]
+    assert said == [
+        f"pipelines.submit: {host} answers 401 Unauthorized: is a token or a cookie needed (--token, --cookie), "
+        'or another --namespace? {"error": "who are you?"}'
+    ]
+    assert "Traceback" not in done.stderr
+    assert all(shown.items() <= headers.items() for headers in Guarded.asked), Guarded.asked
 
 
 def test_neither_host_nor_output_is_a_usage_error(tmp_path: Path) -> None:
