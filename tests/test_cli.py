@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,6 @@ def answer(*arguments: str, program: str | bytes = "") -> Any:
     ("program", "status", "exit_code"),
     [
         ("answer = 2 + 2", "accepted", 0),
-        ("Sure:\n```python\nanswer = 8 / 2\n```", "accepted", 0),
         ("answer = 5", "rejected", 1),
         ("answer = 1 / 0", "rejected", 1),
         ("answer = (", "unparsable", 1),
@@ -43,7 +43,14 @@ def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code:
     done = call(*JUDGE, "--json", program=program)
     verdict = json.loads(done.stdout)
     assert (verdict["status"], done.exit_code) == (status, exit_code)
-    assert (verdict["score"], verdict["verifier"]) == (1.0 if status == "accepted" else 0.0, "python@3")
+    assert verdict["score"] == (1.0 if status == "accepted" else 0.0)
+    assert re.fullmatch(r"python@\d+", verdict["verifier"])
+
+
+def test_judge_takes_its_input_as_a_program_unless_told_that_it_is_a_reply() -> None:
+    text = "Sure:\n```python\nanswer = 8 / 2\n```"
+    assert json.loads(call(*JUDGE, "--json", program=text).stdout)["status"] == "unparsable"
+    assert json.loads(call(*JUDGE, "--json", "--reply", program=text).stdout)["status"] == "accepted"
 
 
 @pytest.mark.parametrize(("program", "exit_code"), [("a(c, b)", 1), ("R(B, C); r(a, b)", 0), ("r(a b)", 1)])
@@ -148,7 +155,7 @@ def test_collect_refuses_a_source_or_licence_that_it_does_not_know(
 def test_families_are_listed_with_version_and_metric() -> None:
     rows = answer("families")
     assert [row["family"] for row in rows] == families.names()
-    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (3, None)
+    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (families.get("python").VERSION, None)
     assert all(row["metric"] for row in rows if row["missing"] is None)
     lines = call("families").stdout.splitlines()
     assert lines[0].split() == ["family", "version", "metric", "missing"]

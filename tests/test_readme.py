@@ -165,7 +165,7 @@ def paths(file: Path) -> set[str]:
     """Return words of commands and spans of a document that name a file or folder of the tree."""
     found = set()
     for word in {word for command in BY_DOCUMENT[file] for word in command}:
-        if not re.fullmatch(r"[\w.@-]+(/[\w.@-]+)*/?", word):
+        if not re.fullmatch(r"[\w.@-]+(/[\w.@-]+)*/?", word) or re.fullmatch(r"[\d/]+", word):
             continue
         first, suffix = word.split("/")[0], word.rsplit(".", 1)[-1]
         if "NAME" not in word and first not in (*MADE_BY_RUNS, *NOT_OURS) and ("/" in word or suffix in SUFFIXES):

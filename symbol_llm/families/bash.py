@@ -3,8 +3,10 @@ r"""One-line shell commands in Bash. Equal means: the same normal form of what t
     find . -name "*.c" | xargs grep -n -i `cat word`   =   find . -name '*.c' | xargs grep -in $(cat word)
 
 Not counted: white space, comments, how a text is quoted (`"a b"`, `'a b'`, `a\ b`; `"$X"` and `$X` do differ), braces
-around a plain variable, `$(...)` or backticks, a newline or a semicolon between commands, and, for the commands in
-`COMMUTING`, the order, doubling and bundling of options that stand together, take no argument and do not undo each other.
+around a plain variable, `$(...)` or backticks, a newline or a semicolon between commands, the order of plain tests of find,
+and, for the commands in `OPTIONS`, the order, doubling and bundling of options that stand together and do not undo each other,
+their long names (`--ignore-case` is `-i`), and whether an option's argument stands apart (`-n5` is `-n 5`, `-5` for head).
+What is quoted on the right of `=~` is literal, hence another than the same without quotes if it has signs of a pattern.
 Gold is `problem.program`, or any of `environment["gold"]`, as NL2Bash (Lin et al. 2018) has several commands a question.
 
 Nothing is run: the sandbox lets no child start a process, which is what a shell does. Hence two commands that do the same
@@ -17,29 +19,127 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tree_sitter_bash
 from tree_sitter import Language, Node
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
-from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form
 
-VERSION = 2
+VERSION = 3
 METRIC = "normal form"
 
-COMMUTING = {
-    "ls": "adFhilrRst", "grep": "cEinoqrsvwx", "egrep": "cinoqrsvwx", "fgrep": "cinoqrsvwx", "sort": "bdfinruz",
-    "wc": "clmwL", "cat": "AbeEnstTv", "uniq": "cdiuz", "rm": "rRdv", "cp": "aprRvu", "mv": "vu", "mkdir": "pv",
-    "ln": "sv", "du": "acsxh", "df": "aiTl", "ps": "efA", "chmod": "Rvf", "chown": "Rvf", "diff": "qrNbBiw",
-    "cut": "s", "tr": "cds", "tee": "ai", "touch": "acm", "uname": "asnrvmpio", "netstat": "alntupre",
-    "rsync": "avzruht", "comm": "123", "id": "urn", "file": "bikLz", "rmdir": "pv", "tail": "fqv", "xargs": "0rtp",
+
+class Options(NamedTuple):
+    """The options of a command that are known, as GNU has them."""
+
+    flags: str
+    """Letters of those without an argument."""
+    takes: str = ""
+    """Letters of those with one."""
+    undo: Sequence[str] = ()
+    """Letters of which the last one counts: where two are there, all stay in order."""
+    long: Mapping[str, str] = {}
+    """Letters by long name."""
+    digits: str = ""
+    """What letter `-5` is short for."""
+
+
+_GREP = Options(
+    "cEFGPHhilnoqrRsvwxaz", "mABCef", ("EFGP", "Hh", "rR", "ef"),
+    {
+        "ignore-case": "i", "count": "c", "recursive": "r", "dereference-recursive": "R", "invert-match": "v",
+        "line-number": "n", "files-with-matches": "l", "word-regexp": "w", "line-regexp": "x", "extended-regexp": "E",
+        "fixed-strings": "F", "basic-regexp": "G", "perl-regexp": "P", "only-matching": "o", "quiet": "q", "silent": "q",
+        "no-messages": "s", "no-filename": "h", "with-filename": "H", "text": "a", "null-data": "z", "max-count": "m",
+        "after-context": "A", "before-context": "B", "context": "C", "regexp": "e", "file": "f",
+    },
+    "C",
+)  # fmt: skip
+_LISTED = {"lines": "n", "bytes": "c", "quiet": "q", "silent": "q", "verbose": "v", "zero-terminated": "z"}
+OPTIONS = {
+    "ls": Options("aAdFhilrRstSU1gGnop", "wI", ("aA", "tSU", "lgnop1"), {
+        "all": "a", "almost-all": "A", "directory": "d", "human-readable": "h", "inode": "i", "reverse": "r",
+        "recursive": "R", "size": "s", "no-group": "G", "numeric-uid-gid": "n", "ignore": "I", "width": "w",
+    }),
+    "grep": _GREP, "egrep": _GREP, "fgrep": _GREP,
+    "sort": Options("bdfghinMruzVsc", "kto", ("ghMnVd", "k"), {
+        "reverse": "r", "numeric-sort": "n", "unique": "u", "ignore-case": "f", "ignore-leading-blanks": "b",
+        "dictionary-order": "d", "general-numeric-sort": "g", "human-numeric-sort": "h", "month-sort": "M",
+        "version-sort": "V", "stable": "s", "check": "c", "zero-terminated": "z", "key": "k", "field-separator": "t",
+        "output": "o",
+    }),
+    "head": Options("qvz", "nc", ("nc", "qv"), _LISTED, "n"),
+    "tail": Options("fqvz", "nc", ("nc", "qv"), _LISTED, "n"),
+    "wc": Options("clmwL", "", (), {
+        "bytes": "c", "chars": "m", "lines": "l", "words": "w", "max-line-length": "L",
+    }),
+    "cat": Options("AbeEnstTv", "", ("bn",), {
+        "show-all": "A", "number": "n", "number-nonblank": "b", "squeeze-blank": "s", "show-ends": "E", "show-tabs": "T",
+    }),
+    "uniq": Options("cdiuz", "fsw", (), {
+        "count": "c", "repeated": "d", "unique": "u", "ignore-case": "i", "zero-terminated": "z", "skip-fields": "f",
+        "skip-chars": "s", "check-chars": "w",
+    }),
+    "rm": Options("rRdvfiI", "", ("fiI",), {
+        "recursive": "r", "force": "f", "dir": "d", "verbose": "v",
+    }),
+    "cp": Options("aprRvuflnid", "t", ("fni", "alrR"), {
+        "archive": "a", "recursive": "r", "verbose": "v", "update": "u", "force": "f", "no-clobber": "n",
+        "interactive": "i", "link": "l", "target-directory": "t",
+    }),
+    "mv": Options("vufni", "t", ("fni",), {
+        "verbose": "v", "update": "u", "force": "f", "no-clobber": "n", "interactive": "i", "target-directory": "t",
+    }),
+    "mkdir": Options("pv", "m", (), {"parents": "p", "verbose": "v", "mode": "m"}),
+    "rmdir": Options("pv", "", (), {"parents": "p", "verbose": "v"}),
+    "ln": Options("svfin", "t", ("fi",), {
+        "symbolic": "s", "verbose": "v", "force": "f", "no-dereference": "n", "target-directory": "t",
+    }),
+    "du": Options("acsxhkm", "d", ("hkm",), {
+        "all": "a", "total": "c", "summarize": "s", "one-file-system": "x", "human-readable": "h", "max-depth": "d",
+    }),
+    "df": Options("aiTlhkH", "t", ("hkH",), {
+        "all": "a", "inodes": "i", "print-type": "T", "local": "l", "human-readable": "h", "type": "t",
+    }),
+    "cut": Options("sz", "dfbc", ("fbc",), {
+        "only-delimited": "s", "delimiter": "d", "fields": "f", "bytes": "b", "characters": "c", "zero-terminated": "z",
+    }),
+    "tr": Options("cCds", "", (), {"complement": "c", "delete": "d", "squeeze-repeats": "s"}),
+    "tee": Options("ai", "", (), {"append": "a", "ignore-interrupts": "i"}),
+    "touch": Options("acm", "drt", ("drt",), {"no-create": "c", "date": "d", "reference": "r"}),
+    "chmod": Options("Rvf", "", (), {"recursive": "R", "verbose": "v", "silent": "f", "quiet": "f"}),
+    "chown": Options("Rvf", "", (), {"recursive": "R", "verbose": "v", "silent": "f", "quiet": "f"}),
+    "diff": Options("qrNbBiw", "", (), {
+        "brief": "q", "recursive": "r", "new-file": "N", "ignore-space-change": "b", "ignore-blank-lines": "B",
+        "ignore-case": "i", "ignore-all-space": "w",
+    }),
+    "xargs": Options("0rtpx", "InPLds", ("InL", "0d"), {
+        "null": "0", "no-run-if-empty": "r", "verbose": "t", "interactive": "p", "max-args": "n", "max-procs": "P",
+        "delimiter": "d", "max-chars": "s",
+    }),
+    "ps": Options("efA"), "uname": Options("asnrvmpio"), "netstat": Options("alntupre"), "comm": Options("123z"),
+    "rsync": Options("avzruht"), "id": Options("urn"), "file": Options("bikLz"),
+    "awk": Options("", "Fvf", ("vf",)), "fold": Options("bs", "w", (), {"bytes": "b", "spaces": "s", "width": "w"}),
+    "split": Options("d", "lbna", ("lbn",), {
+        "numeric-suffixes": "d", "lines": "l", "bytes": "b", "number": "n", "suffix-length": "a",
+    }),
 }  # fmt: skip
+_FIND_TESTS = frozenset((
+    "-name -iname -path -ipath -wholename -iwholename -regex -iregex -type -xtype -size -mtime -atime -ctime -mmin -amin -cmin"
+    " -newer -anewer -cnewer -perm -user -group -uid -gid -links -inum -samefile -fstype -lname -ilname -maxdepth -mindepth"
+).split())  # fmt: skip
+"""Of one argument, that change nothing and look at nothing but the file, and the depth, which holds wherever it stands."""
+_FIND_BARE_TESTS = frozenset("-empty -readable -writable -executable -nouser -nogroup".split())
+
+MAX_CHARS = 8192
+"""Of a command. To find out what is wrong with four times as many takes the grammar seconds."""
 
 
 class Environment(Needs):
@@ -49,7 +149,18 @@ class Environment(Needs):
     """Right commands; none: the problem's program alone."""
 
 
-program_of = replies.up_to_a_blank_line
+def program_of(reply: str) -> str:
+    """Return the command in `reply`, one without a fence up to the first blank line that no quote or bracket stands open at.
+
+    Nor a here-document, a loop or an `if`, nor a pipe or `&&` before it. Where one is never closed, up to the first at all.
+    """
+    found = replies.program(reply)
+    if found.fenced:
+        return found.program
+    first = replies.BLANK_LINE.search(found.program)
+    if first is None:
+        return found.program
+    return found.program[: _end(found.program) or first.start()].strip()
 
 
 def canonical(program: str) -> str:
@@ -74,7 +185,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a word left out or changed, a number raised by 1, or a sign exchanged, of another form."""
+    """Yield `program` with a word left out, changed or unquoted, a number raised by 1, or a sign exchanged, of another form."""
     form = canonical(program)
     tokens = [match[0] for match in _TOKEN.finditer(program)]
     changes = [(n, new) for n, token in enumerate(tokens) for new in _changes(token)]
@@ -98,18 +209,71 @@ def _changes(token: str) -> list[str]:
     if re.fullmatch(r"-[A-Za-z]+", token):
         return ["", f"{token}q"]
     if token[0] in "'\"" and len(token) > 2:
-        return [f"{token[:-1]}~{token[-1]}"]
+        bare = (
+            [token[1:-1]] if re.fullmatch(r"\S*[*?.^$[\]]\S*", token[1:-1]) else []
+        )  # whose signs then mean something
+        return [f"{token[:-1]}~{token[-1]}", *bare]
     if re.fullmatch(r"[\w./-]+", token):
         return ["", f"{token}2"]
     return [_SWAPS[token]] if token in _SWAPS else []
 
 
 def _forms(texts: list[str], limits: Limits) -> tuple[list[Form], str]:
-    """Return the form of each text; Unparsable if the first, which is the program, has none."""
+    """Return the form of each text; Unparsable if the first, which is the program, has none, LimitExceeded if it is long."""
+    if len(texts[0]) > MAX_CHARS:
+        raise LimitExceeded(f"the command has {len(texts[0])} characters; at most {MAX_CHARS} are compared")
     forms, isolation = grammar.normal_forms(f"{__name__}:read", texts, limits)
     if forms[0].fault:
         raise Unparsable(forms[0].fault)
     return forms, isolation
+
+
+# --- where a command ends ---------------------------------------------------------------------------------------------
+
+_PIECE = re.compile(
+    r"""(?P<skip>\\.|\$?'(?:[^'])*'|"(?:[^"\\]|\\.)*"|\$\{[^{}\n]*\}|\{\}|[ \t]+|(?<![^\s;&|(])\#[^\n]*)
+    |<<-?[ \t]*(?P<quote>['"\\]?)(?P<document>\w+)(?P=quote)?
+    |(?P<open>\$?\(|\{)
+    |(?P<close>[)}])
+    |(?P<blank>\n[ \t]*(?=\n))
+    |(?P<sign>\|\||&&|[|;&\n])
+    |(?P<stray>['"])
+    |(?P<word>[^\s;&|(){}'"\\$]+|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_OPENS, _CLOSES = frozenset(("if", "for", "while", "until", "case", "select")), frozenset(("fi", "done", "esac"))
+_BEFORE_COMMAND = _OPENS - {"for", "case", "select"} | {"do", "then", "else", "elif", "!", "time"}
+
+
+def _end(text: str) -> int:
+    """Return where the first blank line begins at which nothing stands open, or all of `text` ends; 0 if something does."""
+    at, n_brackets, n_blocks, begins, last = 0, 0, 0, True, ""
+    documents: list[str] = []
+    while at < len(text) and (piece := _PIECE.match(text, at)):
+        kind, at = piece.lastgroup, piece.end()
+        if kind == "stray":
+            return 0
+        if kind == "document":
+            documents.append(piece["document"])
+        if documents and kind in ("sign", "blank") and piece[0].startswith("\n"):
+            after = re.compile(rf"^\t*{re.escape(documents.pop(0))}[ \t]*$", re.MULTILINE).search(
+                text, piece.start() + 1
+            )
+            if after is None:
+                return 0
+            at = after.end()
+        elif kind == "blank" and not (n_brackets or n_blocks) and last not in ("|", "&&", "||"):
+            return piece.start()
+        if kind in ("open", "close"):
+            n_brackets = max(0, n_brackets + (1 if kind == "open" else -1))
+        elif kind == "word" and begins:
+            n_blocks = max(0, n_blocks + (piece[0] in _OPENS) - (piece[0] in _CLOSES))
+        if kind != "skip":
+            begins = kind in ("open", "sign", "blank") or (kind == "word" and piece[0] in _BEFORE_COMMAND)
+            last = last if piece[0].isspace() else piece[0]
+        elif not piece[0].isspace():
+            begins = False
+    return 0 if n_brackets or n_blocks or documents else at
 
 
 # --- in the child: commands -------------------------------------------------------------------------------------------
@@ -185,7 +349,17 @@ def _show(node: Node) -> str:  # noqa: PLR0911 - one return a kind of node
         return _group(node)
     if not node.child_count:
         return grammar.text_of(node)
+    if kind == "binary_expression" and "=~" in (grammar.text_of(child) for child in node.children[1:-1]):
+        return _match(node)
     return " ".join(_show(child) for child in node.children if child.type != "comment")
+
+
+def _match(node: Node) -> str:
+    """Show `left =~ right`; of what is quoted on the right no sign is one of a pattern, elsewhere a quote means nothing."""
+    *left, right = node.children
+    text = grammar.text_of(right)
+    literal = right.type in ("raw_string", "string") and re.fullmatch(r"[\w /:@%,=-]+", text[1:-1], re.ASCII)
+    return " ".join([*map(_show, left), _show(right) if literal else text])
 
 
 def _group(node: Node) -> str:
@@ -217,7 +391,7 @@ def _redirect(node: Node) -> str:
 def _command(node: Node) -> str:
     before: list[str] = []
     name = ""
-    arguments: list[str] = []
+    arguments: list[_Argument] = []
     for child in node.children:
         if child.type == "command_name":
             name = _word(_pieces(child))
@@ -225,32 +399,124 @@ def _command(node: Node) -> str:
         elif not name:
             before.append(_show(child))
         else:
-            arguments.append(_show(child))
-    return " ".join([*before, *_bundled(name, arguments)])
+            arguments.append(_Argument(_show(child), _pieces(child) if child.type in _WORDS else []))
+    shown = _find(arguments) if name == "find" else list(_optioned(name, arguments))
+    return " ".join([*before, *shown])
 
 
-def _bundled(name: str, arguments: list[str]) -> Iterator[str]:
-    """Yield the arguments, neighbouring options that commute as one; `xargs grep` has options of both."""
-    flags = COMMUTING.get(name, "")
-    bundle: set[str] = set()
+class _Argument(NamedTuple):
+    shown: str
+    pieces: list[_Piece]
+
+
+def _optioned(name: str, arguments: list[_Argument]) -> Iterator[str]:
+    """Yield the arguments, options that stand together in one form; `xargs grep` has options of both."""
+    known = OPTIONS.get(name)
+    run: list[tuple[str, str | None]] = []
     takes_next = ended = False
     previous = ""
-    for argument in arguments:
-        letters = argument[1:] if argument.startswith("-") else ""
-        if letters and not takes_next and not ended and set(letters) <= set(flags):
-            bundle |= set(letters)
+    at = 0
+    while at < len(arguments):
+        options = None if known is None or takes_next or ended else _options(known, arguments, at)
+        if options:
+            run += options[0]
+            at += options[1]
             continue
-        if bundle:
-            yield f"-{''.join(sorted(bundle))}"
-            bundle = set()
-        if argument in COMMUTING and ((name in _RUN_OTHERS and not takes_next) or previous in _FIND_RUNS):
-            flags = COMMUTING[argument]
+        if known is not None:
+            yield from _run(known, run)
+            run = []
+        argument = arguments[at].shown
+        if argument in OPTIONS and ((name in _RUN_OTHERS and not takes_next) or previous in _FIND_RUNS):
+            known = OPTIONS[argument]
         # Another option may take the next argument, whatever it looks like.
         takes_next, ended = argument.startswith("-"), ended or argument == "--"
         previous = argument
         yield argument
-    if bundle:
-        yield f"-{''.join(sorted(bundle))}"
+        at += 1
+    if known is not None:
+        yield from _run(known, run)
+
+
+def _options(known: Options, arguments: list[_Argument], at: int) -> tuple[list[tuple[str, str | None]], int] | None:
+    """Return the options that the argument at `at` holds, each with its own argument, and how many arguments they take up.
+
+    None where it holds none, or one that is not known.
+    """
+    pieces = _merged(arguments[at].pieces)
+    if not pieces or pieces[0][0] != "text" or not re.match(r"-[^-]|--[a-z]", pieces[0][1]):
+        return None
+    letters, joined = _letters(known, pieces[0][1], pieces[1:])
+    if not letters:
+        return None
+    flags: list[tuple[str, str | None]] = [(letter, None) for letter in letters if letter not in known.takes]
+    if len(flags) == len(letters):
+        return None if joined else (flags, 1)
+    if joined:
+        return [*flags, (letters[-1], _word(joined))], 1
+    return ([*flags, (letters[-1], arguments[at + 1].shown)], 2) if at + 1 < len(arguments) else None
+
+
+def _letters(known: Options, text: str, rest: list[_Piece]) -> tuple[str, list[_Piece]]:
+    """Return the letters of the options that begin with `text`, and what of it and `rest` is the argument of the last one.
+
+    No letter where one is not known.
+    """
+    if known.digits and text[1:].isdecimal() and not rest:
+        return known.digits, [("text", text[1:])]
+    if text.startswith("--"):
+        long, sign, value = text[2:].partition("=")
+        letter = known.long.get(long, "")
+        return (letter if sign or not rest else ""), [("text", value), *rest] if sign else []
+    first = next((n for n, letter in enumerate(text) if letter in known.takes), len(text))
+    argument = text[first + 1 :]
+    is_known = set(text[1:first]) <= set(known.flags)
+    return (text[1 : first + 1] if is_known else ""), [*([("text", argument)] if argument else []), *rest]
+
+
+def _run(known: Options, run: list[tuple[str, str | None]]) -> Iterator[str]:
+    """Yield options that stand together: those without an argument as one, then the others, each kind in order."""
+    letters = [letter for letter, _ in run]
+    undone = any(len({*letters} & {*group}) > 1 for group in known.undo)
+    flags = [letter for letter, value in run if value is None]
+    if flags:
+        yield f"-{''.join(dict.fromkeys(flags) if undone else sorted(set(flags)))}"
+    with_value = [(letter, value) for letter, value in run if value is not None]
+    for letter, value in with_value if undone else sorted(with_value, key=lambda one: one[0]):
+        yield f"-{letter}"
+        yield value
+
+
+_NOT = ("'!'", "-not")
+
+
+def _find(arguments: list[_Argument]) -> list[str]:
+    """Return the arguments of find, plain tests that stand together in the order of their texts."""
+    shown = [argument.shown for argument in arguments]
+    found: list[str] = []
+    tests: list[list[str]] = []
+    at = 0
+    while at < len(shown):
+        start = at + (shown[at] in _NOT)
+        word = shown[start] if start < len(shown) else ""
+        size = 2 if word in _FIND_TESTS and start + 1 < len(shown) else 1 if word in _FIND_BARE_TESTS else 0
+        if size:
+            tests.append([_NOT[0]] * (start - at) + shown[start : start + size])
+            at = start + size
+        elif word in ("-a", "-and") and start == at and tests:
+            at += 1  # as if it were not there
+        else:
+            found += (
+                [*_sorted_tests(tests), *_optioned("find", arguments[at:])]
+                if word in _FIND_RUNS
+                else [*_sorted_tests(tests), shown[at]]
+            )
+            tests = []
+            at = len(shown) if word in _FIND_RUNS else at + 1
+    return [*found, *_sorted_tests(tests)]
+
+
+def _sorted_tests(tests: list[list[str]]) -> Iterator[str]:
+    return (word for test in sorted(tests) for word in test)
 
 
 # --- in the child: words ----------------------------------------------------------------------------------------------
@@ -338,7 +604,8 @@ def _group_inside(node: Node) -> str:
     return shown[1].rsplit(" ", 1)[0].removesuffix(" ;") if len(shown) > 1 else ""
 
 
-def _word(pieces: list[_Piece]) -> str:
+def _merged(pieces: list[_Piece]) -> list[_Piece]:
+    """Return the pieces with neighbouring texts as one."""
     merged: list[_Piece] = []
     for piece in pieces:
         kind, text = piece
@@ -348,8 +615,12 @@ def _word(pieces: list[_Piece]) -> str:
         if kind == "text" and merged and merged[-1][0] == "text":
             text = merged.pop()[1] + text
         merged.append((kind, text))
+    return merged
+
+
+def _word(pieces: list[_Piece]) -> str:
     shown = "".join(
-        _quoted(text) if kind == "text" else f'"{text}"' if kind == "quoted" else text for kind, text in merged
+        _quoted(text) if kind == "text" else f'"{text}"' if kind == "quoted" else text for kind, text in _merged(pieces)
     )
     return shown or "''"
 

@@ -1,23 +1,27 @@
-"""Function calls, as JSON or in Python's call syntax. Equal means: the same calls, in any order, by BFCL's rules.
+r"""Function calls, as JSON or in Python's call syntax. Equal means: the same calls, in any order, with allowed values.
 
     [{"name": "weather.get", "arguments": {"city": "Kiel", "days": 3}}]
     [weather.get(city="Kiel", days=3), weather.get(city="Bonn", days=3)]
+    <tool_call>{"name": "weather.get", "arguments": {"city": "Kiel", "days": 3}}</tool_call>
+    {"tool_calls": [{"type": "function", "function": {"name": "weather.get", "arguments": "{\"city\": \"Kiel\"}"}}]}
 
-Arguments are named and hold literals; one call may stand without the list. `environment["functions"]` holds the
-descriptions of functions in BFCL's shape ({"name", "parameters": {"properties", "required"}}). Where it is given, an
-unknown function or argument is unparsable and a call without a required argument is wrong.
+Arguments are named and hold literals, Python's or JSON's; one call may stand without the list, and several each on its own.
+`environment["functions"]` holds the descriptions of functions in BFCL's shape ({"name", "parameters": {"properties",
+"required"}}). Where it is given, an unknown function or argument is unparsable and a call without a required argument is
+wrong.
 
 Gold is `problem.answer` in the shape of BFCL's possible answers, [{function: {argument: [allowed value, ...]}}, ...],
 where "" among the values means that the argument may be left out, and so for each key of an allowed dict; or else
 `problem.program`, calls. Each gold call must be met by one call of the program, and none may be left over:
 
 - int and float are equal by value, a bool only to a bool, None to None, lists and tuples in order, dicts by key.
-- Texts are equal as in BFCL, without regard to case and to the signs space , . / - _ * ^ and with ' for ". Stricter
-  than BFCL: numbers in quotes differ where sign or point does, texts that are nothing but such signs are compared as
-  they are.
+- Texts are equal if their words, numbers and signs are, without regard to case, with ' for ". What only separates does not
+  count: spaces, underscores, commas, a dot behind a word, a hyphen between words; nor do the signs of a date. Every other
+  sign does: `x**3` is not `x/3`, 1.5 kg not 15 kg, -5C not 5C, 1-10 not 110.
 
-Missed: values that are no literals (BFCL's variables), texts that differ only in those signs ("x/2" for "x-2"). Nothing
-is run. BFCL: Patil et al., Berkeley Function Calling Leaderboard.
+The measure is BFCL's own rule, which drops the signs space , . / - _ * ^ from texts wherever they stand; it accepts no program.
+
+Missed: values that are no literals (BFCL's variables). Nothing is run. BFCL: Patil et al., Berkeley Function Calling Leaderboard.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ import math
 import random
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
@@ -37,8 +41,8 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 1
-METRIC = "all calls as allowed, by BFCL's rules"
+VERSION = 2
+METRIC = "all calls as allowed"
 
 MAX_DEPTH = 50
 
@@ -62,6 +66,7 @@ class Allowed(NamedTuple):
 
 
 Options = Mapping[str, Allowed]
+SameText = Callable[[str, str], bool]
 
 
 class Function(NamedTuple):
@@ -83,7 +88,13 @@ def canonical(program: str) -> str:
     return _print(_parse(program))
 
 
-program_of = replies.that_parses(canonical)
+_find = replies.that_parses(canonical)
+
+
+def program_of(reply: str) -> str:
+    """Return what stands in the tags of calls, else the program in `reply`."""
+    tagged = _TAGGED.findall(replies.THOUGHT.sub("", reply))
+    return "\n".join(text.strip() for text in tagged) if tagged else _find(reply)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
@@ -104,9 +115,12 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     calls = _parse(program)
     _check_known([(call.name, call.arguments) for call in calls], functions)
     if len(calls) != len(gold):
-        return Result(0.0, _print(calls))
-    met = [[_is_allowed(call, name, options, functions) for name, options in gold] for call in calls]
-    return Result(float(_can_be_paired(met)), _print(calls))
+        return Result(0.0, _print(calls), measure=0.0)
+    score, measure = (
+        float(_can_be_paired([[_is_allowed(call, *one, functions, same) for one in gold] for call in calls]))
+        for same in (_same_text, _same_by_bfcl)
+    )
+    return Result(score, _print(calls), measure=measure)
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
@@ -134,7 +148,7 @@ def _changes(calls: list[Call], rng: random.Random) -> Iterator[list[Call]]:
 
 
 def _near(value: Any) -> Iterator[Any]:
-    """Yield values that differ from `value` by BFCL's rules too."""
+    """Yield values that differ from `value`, also in a sign alone."""
     match value:
         case bool():
             yield not value
@@ -143,6 +157,10 @@ def _near(value: Any) -> Iterator[Any]:
         case str():
             number = re.search(r"[0-9]{1,9}", value)
             yield f"{value[: number.start()]}{int(number[0]) + 1}{value[number.end() :]}" if number else f"{value}x"
+            if number and len(number[0]) > 1:
+                yield f"{value[: number.start() + 1]}.{value[number.start() + 1 :]}"
+            if number:
+                yield f"{value[: number.start()]}-{value[number.start() :]}"
         case list():
             yield value[:-1]
             if not any(isinstance(item, str) for item in value):  # lists of names are often allowed in any order
@@ -220,44 +238,68 @@ def _check_known(calls: Sequence[tuple[str, Mapping[str, Any]]], functions: dict
             raise Unparsable(f"call {n}: unknown argument {strange[0][:60]!r} of {name}; have {known}"[:300])
 
 
-def _is_allowed(call: Call, name: str, options: Options, functions: dict[str, Function] | None) -> bool:
+def _is_allowed(
+    call: Call, name: str, options: Options, functions: dict[str, Function] | None, same_text: SameText
+) -> bool:
     if call.name != name or (functions is not None and not functions[name].required <= call.arguments.keys()):
         return False
-    return _fits(call.arguments, options)
+    return _fits(call.arguments, options, same_text)
 
 
-def _fits(found: Mapping[str, Any], options: Options) -> bool:
+def _fits(found: Mapping[str, Any], options: Options, same_text: SameText) -> bool:
     """Return whether each value of `found` is allowed and nothing is left out that may not be."""
     return found.keys() <= options.keys() and all(
-        any(_same(found[key], value) for value in allowed.values) if key in found else allowed.optional
+        any(_same(found[key], value, same_text) for value in allowed.values) if key in found else allowed.optional
         for key, allowed in options.items()
     )
 
 
-def _same(found: Any, gold: Any) -> bool:
+def _same(found: Any, gold: Any, same_text: SameText) -> bool:
     match found, gold:
         case (bool(), _) | (_, bool()):
             return found is gold
         case (int() | float(), int() | float()):
             return bool(found == gold)
         case (str(), str()):
-            return _same_text(found, gold)
+            return same_text(found, gold)
         case (list(), list()):
-            return len(found) == len(gold) and all(map(_same, found, gold))
+            pairs = zip(found, gold, strict=False)
+            return len(found) == len(gold) and all(_same(one, two, same_text) for one, two in pairs)
         case (dict(), dict()):
-            return _fits(found, gold)
+            return _fits(found, gold, same_text)
     return found is None and gold is None
 
 
 _IGNORED = re.compile(r"[ ,./\-_*^]")
-_NUMBER = re.compile(r"[+-]?[0-9][0-9,]*(\.[0-9]+)?")
+_DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})")
+_TOKEN = re.compile(r"(?<![\w.)\]])[+-]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?|\d+(?:,\d{3}(?!\d))*(?:\.\d+)?|[^\W\d_]+|\S")
+_DASHES = str.maketrans("−–—‐‑'‘’“”", '-----"""""')
 
 
 def _same_text(found: str, gold: str) -> bool:
-    if _NUMBER.fullmatch(found) and _NUMBER.fullmatch(gold):
-        return found.replace(",", "").lstrip("+") == gold.replace(",", "").lstrip("+")
+    return found.strip() == gold.strip() or _words(found) == _words(gold)
+
+
+def _same_by_bfcl(found: str, gold: str) -> bool:
     one, two = (_IGNORED.sub("", text).lower().replace("'", '"') for text in (found, gold))
-    return one == two if one and two else found.strip() == gold.strip()
+    return one == two
+
+
+def _words(text: str) -> list[str]:
+    """Return words, numbers and the signs that are more than separators."""
+    text = text.strip().translate(_DASHES).casefold()
+    if date := _DATE.fullmatch(text):
+        return ["date", *date.groups()]
+    words = []
+    for match in _TOKEN.finditer(text):
+        sign, before, after = match[0], text[: match.start()][-1:], text[match.end() :][:1]
+        if sign[-1].isdigit():
+            words.append(sign.replace(",", "").removeprefix("+"))
+        elif sign in "_," or (sign == "." and before.isalnum() and after in ("", " ")):
+            continue
+        elif not (sign == "-" and before.isalpha() and after.isalpha()):
+            words.append(sign)
+    return words
 
 
 def _can_be_paired(met: list[list[bool]]) -> bool:
@@ -278,11 +320,17 @@ def _can_be_paired(met: list[list[bool]]) -> bool:
 
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
+_TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _JSON = re.compile(r"[\s\[]*[{\]]|\s*\[\s*\Z")
+_BETWEEN = re.compile(r"[\s,;]*")
+_MARKS = {"id", "type", "index", "call_id"}
+"""Keys beside a call that say nothing of it."""
 
 
 def _parse(program: str) -> list[Call]:
     text = program.strip()
+    if "<tool_call>" in text and not _TAGGED.sub("", text).strip():
+        text = "\n".join(_TAGGED.findall(text)).strip()
     if not text:
         raise Unparsable("no call")
     calls = _parse_json(text) if _JSON.match(text) else _parse_python(text)
@@ -290,27 +338,53 @@ def _parse(program: str) -> list[Call]:
         raise Unparsable("no call")
     try:
         _print(calls).encode()
-    except UnicodeEncodeError as e:
-        raise Unparsable("a text holds half of a surrogate pair") from e
+    except (UnicodeEncodeError, ValueError) as e:
+        raise Unparsable(f"a value that cannot be written: {str(e)[:100]}") from e
     return calls
 
 
 def _parse_json(text: str) -> list[Call]:
+    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+    values, at = [], 0
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        while at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            values += value if isinstance(value, list) else [value]
+            at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
     except json.JSONDecodeError as e:
         raise Unparsable(f"line {e.lineno}, column {e.colno}: {e.msg}") from e
     except (ValueError, RecursionError) as e:  # an integer of thousands of digits
         raise Unparsable(f"not JSON that can be read: {str(e)[:100] or type(e).__name__}") from e
-    calls = []
-    for n, call in enumerate(value if isinstance(value, list) else [value], 1):
-        name = call.get("name") if isinstance(call, dict) else None
-        arguments = call.get("arguments", {}) if isinstance(call, dict) else None
-        if not isinstance(name, str) or not isinstance(arguments, dict) or not call.keys() <= {"name", "arguments"}:
-            raise Unparsable(f'call {n}: expected {{"name": ..., "arguments": {{...}}}}, got {json.dumps(call)[:60]}')
-        _check_values(arguments, n)
-        calls.append(Call(name, arguments))
-    return calls
+    bare = [call for value in values for call in _unwrapped(value)]
+    return [_json_call(call, n) for n, call in enumerate(bare, 1)]
+
+
+def _unwrapped(value: Any) -> Iterator[Any]:
+    """Yield the calls in what OpenAI's interface wraps around them."""
+    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
+        yield from (call for inner in value["tool_calls"] for call in _unwrapped_once(inner))
+    else:
+        yield from _unwrapped_once(value)
+
+
+def _unwrapped_once(value: Any) -> Iterator[Any]:
+    is_wrapper = isinstance(value, dict) and isinstance(value.get("function"), dict)
+    yield value["function"] if is_wrapper and value.keys() <= _MARKS | {"function"} else value
+
+
+def _json_call(call: Any, n: int) -> Call:
+    named = {key: value for key, value in call.items() if key not in _MARKS} if isinstance(call, dict) else {}
+    arguments = named.get("arguments", named.get("parameters", {}))
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as e:
+            raise Unparsable(f"call {n}: arguments in a text that is no JSON: {str(e)[:100]}") from e
+    is_call = isinstance(named.get("name"), str) and isinstance(arguments, dict)
+    if not is_call or not (named.keys() <= {"name", "arguments"} or named.keys() <= {"name", "parameters"}):
+        raise Unparsable(f'call {n}: expected {{"name": ..., "arguments": {{...}}}}, got {json.dumps(call)[:60]}')
+    _check_values(arguments, n)
+    return Call(named["name"], arguments)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -335,13 +409,15 @@ def _check_values(value: Any, call: int, depth: int = 0) -> None:
 
 def _parse_python(text: str) -> list[Call]:
     try:
-        tree = ast.parse(text, "<calls>", mode="eval").body
+        lines = ast.parse(text, "<calls>").body
     except SyntaxError as e:
         raise Unparsable(f"line {e.lineno}, column {e.offset}: {e.msg}") from e
     except (ValueError, RecursionError, MemoryError, OverflowError) as e:
         raise Unparsable(f"neither JSON nor Python: {str(e)[:100] or type(e).__name__}") from e
+    trees = [line.value if isinstance(line, ast.Expr) else line for line in lines]
+    nodes = [node for tree in trees for node in (tree.elts if isinstance(tree, ast.List | ast.Tuple) else [tree])]
     calls = []
-    for n, node in enumerate(tree.elts if isinstance(tree, ast.List | ast.Tuple) else [tree], 1):
+    for n, node in enumerate(nodes, 1):
         if not isinstance(node, ast.Call):
             raise _error(node, "a call, function(argument=value)")
         if node.args:
@@ -370,6 +446,8 @@ def _literal(node: ast.expr | None, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise Unparsable(f"nested more than {MAX_DEPTH} levels")
     match node:
+        case ast.Name(id="true" | "false" | "null" as name):
+            return {"true": True, "false": False, "null": None}[name]
         case ast.Constant(value=str() | bool() | int() | float() | None as value):
             return value
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as number)) if (
@@ -386,7 +464,7 @@ def _literal(node: ast.expr | None, depth: int = 0) -> Any:
     raise _error(node, "a literal")
 
 
-def _error(node: ast.expr | None, expected: str) -> Unparsable:
+def _error(node: ast.expr | ast.stmt | None, expected: str) -> Unparsable:
     place = f"line {node.lineno}, column {node.col_offset + 1}: " if node else ""
     return Unparsable(f"{place}expected {expected}, got {type(node).__name__}")
 

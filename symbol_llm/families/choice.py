@@ -1,6 +1,8 @@
-"""Short answers in words: an option, a number, a few words. Equal means: the same option, or the same normal text.
+r"""Short answers in words: an option, a number, a few words. Equal means: the same option, or the same normal text.
 
-    B      (b)      B.      Answer: (B)      (B) Paris      Paris      I think it is (B)
+    B      (b)      B.      Answer: (B)      (B) Paris      Paris      I think it is (B)      **B**      \boxed{B}
+
+What only marks an answer does not count: **B**, $B$, \boxed{B}, <answer>B</answer>.
 
 With `environment["options"]` the program must choose one: by its letter, by its text, or by both. The options are texts
 (lettered A, B, C in their order), texts with their letters (["A) Rome", "B) Paris"] or {"A": "Rome"}), or letters alone.
@@ -10,7 +12,7 @@ Gold is `problem.answer` (or else `problem.program`), a letter or a text of an o
 Without options gold is a text, a number, a truth value, or a list of which any will do, and texts are compared as SQuAD
 does (Rajpurkar et al. 2016): case, articles, punctuation and white space do not count. Other than there, signs that carry
 meaning do: + * / ^ < > = % $ and the like, and, where the text has a digit or such a sign, minus, brackets and `!` too.
-Numbers count by value (1,200.0 is 1200). `Answer:` and its like in front do not count. Brackets must pair, unless the
+Numbers count by value (1,200.0 is 1200); a dash of any length before one is its sign. `Answer:` and its like in front do not count. Brackets must pair, unless the
 answer is closing brackets alone, as completions of Dyck words are.
 
 Missed: synonyms, number words, units, 50 % for 0.5; an answer inside a longer text is no answer.
@@ -29,7 +31,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 2
+VERSION = 3
 METRIC = "exact match"
 
 MAX_CHARS = 10_000
@@ -45,7 +47,20 @@ class Environment(Needs):
     """Texts, letters, or texts by letter; None: any answer."""
 
 
-program_of = replies.up_to_a_blank_line
+_TAGGED = re.compile(r"<answer>([^<]*)</answer>", re.IGNORECASE)
+_WRAPPED = re.compile(
+    r"\\boxed\{(?:\\(?:text|mathrm|textbf)\{)?(?P<boxed>[^{}]*)\}{1,2}|\\(?:text|mathrm|textbf)\{(?P<text>[^{}]*)\}"
+    r"|\\\((?P<inline>[^\\]*)\\\)|(?<!\w)(?P<stars>\*{1,3}|__)(?=\S)(?P<bold>[^*]*[^*\s])(?P=stars)(?!\w)|\$(?P<letter>[A-Za-z])\$"
+)
+_PARTS = ("boxed", "text", "inline", "bold", "letter")
+_DOLLARS = re.compile(r"\$([^$]*[^$\s])\$\.?")
+_SIGN = re.compile(r"[–—](?=\.?\d)")
+
+
+def program_of(reply: str) -> str:
+    """Return what the one pair of answer tags holds, else the program in `reply`."""
+    tagged = {text.strip() for text in _TAGGED.findall(replies.THOUGHT.sub("", reply))}
+    return tagged.pop() if len(tagged) == 1 else replies.up_to_a_blank_line(reply)
 
 
 def canonical(program: str) -> str:
@@ -131,9 +146,23 @@ _PAIRS = {")": "([", "]": "([", "}": "{"}
 
 def _one_line(program: str) -> str:
     """Return the text with single spaces; a letter alone on the first line gets brackets, which part it from the rest."""
-    lines = [" ".join(line.split()) for line in program.splitlines() if line.strip()]
+    lines = [" ".join(line.split()) for line in _unwrapped(program).splitlines() if line.strip()]
     alone = _LETTER_ALONE.fullmatch(_without_lead_in(lines[0])) if len(lines) > 1 else None
     return " ".join([f"({_letter(alone)})", *lines[1:]] if alone else lines)
+
+
+def _unwrapped(text: str) -> str:
+    """Return `text` without what only shows that it is the answer: stars, dollars, a box, tags."""
+    for _ in range(MAX_PASSES):
+        before = text
+        tagged = _TAGGED.findall(text)
+        text = tagged[0] if len(tagged) == 1 else text
+        text = _WRAPPED.sub(lambda found: next(found[name] for name in _PARTS if found[name] is not None), text).strip()
+        dollars = _DOLLARS.fullmatch(text)
+        text = dollars[1] if dollars else text
+        if text == before:
+            break
+    return text
 
 
 def _without_lead_in(text: str) -> str:
@@ -145,7 +174,7 @@ def _without_lead_in(text: str) -> str:
 
 def _normal(text: str) -> str:
     """Return `text` with what does not count dropped once."""
-    text = _without_lead_in(text.translate(_MINUS))
+    text = _without_lead_in(_SIGN.sub("-", text.translate(_MINUS)))
     alone = _LETTER_ALONE.fullmatch(text)
     if alone:
         return _letter(alone).lower()

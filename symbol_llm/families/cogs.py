@@ -24,7 +24,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import refinement, replies
 
-VERSION = 1
+VERSION = 2
 METRIC = "exact match up to variable names"
 
 MAX_VARIABLES = 100
@@ -230,7 +230,7 @@ class _Parser:
         if self._peek() != "x":
             raise self._error("x _ and a number")
         self._take("x", "_")
-        if not self._peek().isdigit():
+        if not (self._peek().isascii() and self._peek().isdigit()):
             raise self._error("a number")
         self._at += 1
         return str(int(self._tokens[self._at - 1][0]))

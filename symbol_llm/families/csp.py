@@ -35,13 +35,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
-from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 1
+VERSION = 2
 METRIC = "answer accuracy by exhaustive enumeration"
 
 MAX_NESTING = 60
@@ -51,6 +51,8 @@ MAX_DEPTH = 25
 MAX_VALUES = 1000
 """Of a variable."""
 MAX_NUMBER = 10**6
+MAX_SIZE = 20_000
+"""Values of all variables together."""
 
 Formula = list[Any]
 """A JSON tree: [operator, part ...], ["name", name], ["number", n]. A difference is a sum with a part ["-", part]."""
@@ -96,7 +98,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
     if environment.program is not None:
         try:
             args["gold"] = _parse(environment.program)._asdict()
-        except Unparsable as e:  # gold is ours
+        except (Unparsable, LimitExceeded) as e:  # gold is ours
             raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
     outcome = executor.run(f"{__name__}:decide", args, limits)
     outcome.check_limits()
@@ -320,7 +322,7 @@ class _Reader:
             place += len(part) + 1
 
     def program(self) -> Program:
-        """Return the whole; Unparsable where a section is missing."""
+        """Return the whole; Unparsable where a section is missing, LimitExceeded where there are too many values."""
         if not self._constraints:
             raise Unparsable("no constraint")
         if len(self._options) < 2:
@@ -330,6 +332,8 @@ class _Reader:
             domains[name] = values or sorted(self._values)
             if not domains[name]:
                 raise Unparsable(f"variable {name!r} has no domain; expected `{name} in 1..5` or a section Domain")
+        if sum(map(len, domains.values())) > MAX_SIZE:
+            raise LimitExceeded(f"the variables have more than {MAX_SIZE} values together")
         return Program(domains, self._constraints, dict(sorted(self._options.items())))
 
 
@@ -509,9 +513,9 @@ def _normal(formula: Formula) -> Formula:
     if operator in ("name", "number"):
         return formula
     parts: list[Formula] = [_normal(part) for part in formula[1:]]
-    if operator == "-" and parts[0][0] == "+":
-        return _normal(["+", *(["-", part] for part in parts[0][1:])])
-    if operator in ("not", "-") and parts[0][0] == operator:
+    if operator == "-":
+        return _negative(parts[0])
+    if operator == "not" and parts[0][0] == "not":
         return list(parts[0][1])
     if operator in ("and", "or", "+", "*"):
         parts = [inner for part in parts for inner in (part[1:] if part[0] == operator else [part])]
@@ -520,8 +524,15 @@ def _normal(formula: Formula) -> Formula:
     if operator in ("and", "or") and len(parts) == 1:
         return parts[0]
     if operator == "abs":
-        return ["abs", min(parts[0], _normal(["-", parts[0]]), key=_show)]
+        return ["abs", min(parts[0], _negative(parts[0]), key=_show)]
     return [operator, *(sorted(parts, key=_show) if operator in _COMMUTATIVE else parts)]
+
+
+def _negative(formula: Formula) -> Formula:
+    """Return minus a normal `formula`, normal too, without walking into the terms of a sum."""
+    if formula[0] == "+":
+        return ["+", *sorted(map(_negative, formula[1:]), key=_show)]
+    return list(formula[1]) if formula[0] == "-" else ["-", formula]
 
 
 _COMMUTATIVE = ("and", "or", "+", "*", "==", "!=", "all_different")

@@ -312,7 +312,7 @@ def _normal(tree: Tree) -> Tree:
     if tree[0] in ("name", "number"):
         return tree
     if tree[0] == "call" and tree[1] in ("Congruent", "Similar"):
-        return ("call", tree[1], *min(_turned_together(*map(_with_corners, tree[2:])), key=_key))
+        return ("call", tree[1], *_turned_together(*map(_with_corners, tree[2:])))
     if tree[0] == "call":
         return _normal_call(tree[1], [_normal(part) for part in tree[2:]])
     operator, *parts = (tree[0], *map(_normal, tree[1:]))
@@ -331,8 +331,9 @@ def _normal_call(name: str, parts: list[Tree]) -> Tree:
         parts = sorted(parts, key=_show)
     elif name in _REVERSIBLE:
         parts = min(parts, parts[::-1], key=_key)
-    elif name in _POLYGONS:
-        parts = min(_turned(parts), key=_key)
+    elif name in _POLYGONS:  # what is shown of a corner is shown once, not once a turn
+        shown = min(_turned([(_show(part), n) for n, part in enumerate(parts)]))
+        parts = [parts[n] for _, n in shown]
     elif name == "IntersectAt":
         parts = [*sorted(parts[:-1], key=_show), parts[-1]]
     return ("call", name, *parts)
@@ -355,15 +356,16 @@ def _with_corners(tree: Tree) -> Tree:
     return _normal(tree)
 
 
-def _turned_together(left: Tree, right: Tree) -> Iterator[list[Tree]]:
-    """Yield both orders of two shapes, whose corners correspond, turned alike."""
+def _turned_together(left: Tree, right: Tree) -> tuple[Tree, Tree]:
+    """Return two shapes, whose corners correspond, in the first of all orders in which both are turned alike."""
     same = left[0] == right[0] == "call" and left[1] == right[1] and left[1] in _POLYGONS and len(left) == len(right)
-    pairs = _turned(list(zip(left[2:], right[2:], strict=True))) if same else iter([])
-    for pair in pairs:
-        one, other = (("call", left[1], *(corners[n] for corners in pair)) for n in (0, 1))
-        yield from ([one, other], [other, one])
     if not same:
-        yield from ([left, right], [right, left])
+        return min((left, right), (right, left), key=_key)
+    corners = [[(_show(corner), corner) for corner in shape[2:]] for shape in (left, right)]
+    ways = [way for pair in (corners, corners[::-1]) for way in _turned(list(zip(*pair, strict=True)))]
+    least = min(ways, key=lambda way: [[one for one, _ in shape] for shape in zip(*way, strict=True)])
+    one, other = (("call", left[1], *(corner for _, corner in shape)) for shape in zip(*least, strict=True))
+    return one, other
 
 
 def _show(tree: Tree) -> str:

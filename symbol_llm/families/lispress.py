@@ -9,11 +9,11 @@ call ...). An argument is a call, a variable, true or another symbol, a "string"
 long (12L), or one of these with its type, ^Type argument.
 
 In the normal form vanish: white space, how numbers and escapes are written, names of variables, where a `let` stands,
-variables that are used once, the order of named arguments, and order and grouping of the constraints that `&` joins two
-by two. What is evaluated once stays so: (f x0 x0) is not (f (Now) (Now)). Gold is `problem.program`. Nothing is run: the
+variables that are used once, the order of bindings as far as none stands in another, the order of named arguments, and
+order and grouping of the constraints that `&` joins two by two. What is evaluated once stays so: (f x0 x0) is not (f (Now) (Now)). Gold is `problem.program`. Nothing is run: the
 library that the calls belong to was never published.
 
-Missed: programs that are equal by what the functions mean, such as `orConstraint` the other way round, or a named
+Missed: two variables of one value, evaluated each, that stand in constraints joined by `&`; programs that are equal by what the functions mean, such as `orConstraint` the other way round, or a named
 argument for one in its place. The macros of Lispress 1.0, #(Number 1) and (:field x), are refused. The published exact
 match drops white space at the ends of strings and all decimals but one; here both count. Andreas et al. 2020; Platanios
 et al. 2021.
@@ -21,6 +21,7 @@ et al. 2021.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -35,7 +36,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 1
+VERSION = 2
 METRIC = "exact match"
 
 MAX_DEPTH = 100
@@ -322,7 +323,7 @@ def _constraints(expr: Expr) -> tuple[Expr, ...]:
 
 
 def _normal(program: Program) -> Program:
-    """Put variables that are used once in their places, and number the others through."""
+    """Put variables that are used once in their places, and number the others by where they first stand."""
     uses = Counter(_uses([program.root, *program.values]))
     kept: list[Expr] = []
     places: list[Expr] = []
@@ -334,7 +335,50 @@ def _normal(program: Program) -> Program:
     root = _placed(program.root, places)
     if not isinstance(root, Call):
         raise Unparsable("expected a call, got a variable or a literal alone")
-    return Program(root, kept)
+    return _in_order(root, kept)
+
+
+def _in_order(root: Expr, values: list[Expr]) -> Program:
+    """Return the program with its variables numbered by where they first stand, those in their values before them.
+
+    Constraints are put in order by what their variables stand for, so that it is no matter how these were numbered.
+    """
+    digests: list[Expr] = []
+    for value in values:
+        digests.append(f"x{hashlib.sha256(_text(_placed(value, digests)).encode()).hexdigest()[:16]}")
+    names: list[Expr] = [f"{digest}#{n:05}" for n, digest in enumerate(digests)]  # no word of a program has a #
+    places = {str(name): n for n, name in enumerate(names)}
+    root, *values = (_placed(expr, names) for expr in (root, *values))
+    inside = [[places[leaf] for leaf in _leaves(value) if leaf in places] for value in values]
+    first = [places[leaf] for leaf in _leaves(root) if leaf in places]
+    order: dict[int, int] = {}
+    waiting = [*sorted(range(len(values)), key=lambda n: str(names[n]), reverse=True), *reversed(first)]
+    while waiting:
+        n = waiting[-1]
+        missing = [] if n in order else [other for other in inside[n] if other not in order]
+        if missing:
+            waiting += reversed(missing)
+            continue
+        order.setdefault(waiting.pop(), len(order))
+    numbers = {str(names[n]): place for n, place in order.items()}
+    return Program(_numbered(root, numbers), [_numbered(values[n], numbers) for n in order])
+
+
+def _leaves(expr: Expr) -> Iterator[str]:
+    """Yield what stands in `expr` that is no call, from left to right."""
+    if isinstance(expr, Call):
+        for part in (*expr.arguments, *(value for _, value in expr.named)):
+            yield from _leaves(part)
+    else:
+        yield str(expr)
+
+
+def _numbered(expr: Expr, numbers: Mapping[str, int]) -> Expr:
+    """Return `expr` with numbers for the names of variables, nothing put in another order."""
+    if not isinstance(expr, Call):
+        return numbers.get(str(expr), expr)
+    named = tuple((name, _numbered(value, numbers)) for name, value in expr.named)
+    return expr._replace(arguments=tuple(_numbered(part, numbers) for part in expr.arguments), named=named)
 
 
 def _uses(exprs: list[Expr]) -> Iterator[int]:

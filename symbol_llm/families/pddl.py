@@ -13,7 +13,8 @@ checked, and `fixed_names`: true where the question names the objects, so that t
 `problem.program`.
 
 Missed: goals that only logic shows to be equal; objects of a supertype declared by its name instead of by `either`;
-problems so symmetric that the search gives up (unscored). As in Planetarium (Zuo et al. 2024), which also compares by
+problems so symmetric that the search gives up (a limit the program exceeds, unless gold alone exceeds it); domains with
+derived predicates, durative actions or other sections that `notation/strips.py` does not know (unscored). As in Planetarium (Zuo et al. 2024), which also compares by
 isomorphism, but without its saturation of facts that a goal implies.
 """
 
@@ -26,13 +27,13 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs, read_gold
-from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies, strips
 from symbol_llm.notation.strips import Domain, Formula, Instance, show, show_types
 
-VERSION = 1
+VERSION = 2
 METRIC = "same problem up to renaming"
 
 MAX_WORK = 3_000_000
@@ -182,9 +183,21 @@ def _difference(found: Instance, gold: Instance, *, fixed_names: bool) -> str:
     ):
         if one != other:
             return f"another {what}"
-    if fixed_names or not _Matching(_graph(found), _graph(gold)).exists():
+    if fixed_names or not _is_renamed(found, gold):
         return "facts or goal hold of other objects"
     return ""
+
+
+def _is_renamed(found: Instance, gold: Instance) -> bool:
+    """Return whether the two differ in names alone; LimitExceeded where that can not be told, Unavailable if gold is why."""
+    try:
+        return _Matching(_graph(found), _graph(gold)).exists()
+    except LimitExceeded:
+        try:
+            _Matching(_graph(gold), _graph(gold)).exists()
+        except LimitExceeded as e:
+            raise Unavailable(f"gold: {e}") from e
+        raise
 
 
 class _Graph(NamedTuple):
@@ -245,7 +258,7 @@ class _Matching:
         self._work = 0
 
     def exists(self) -> bool:
-        """Return whether there is one; Unavailable where that takes too long to tell."""
+        """Return whether there is one; LimitExceeded where that takes too long to tell."""
         numbers = {label: n for n, label in enumerate(sorted(set(self._labels)))}
         colours = [numbers[label] for label in self._labels]
         if any(self._is_uneven(group) for group in _grouped(range(len(colours)), colours).values()):
@@ -301,7 +314,7 @@ class _Matching:
     def _around(self, node: int, colours: list[int]) -> tuple[tuple[str, int], ...]:
         self._work += len(self._edges[node])
         if self._work > MAX_WORK:
-            raise Unavailable("the problem is too symmetric to tell whether names alone differ")
+            raise LimitExceeded("the problem is too symmetric to tell whether names alone differ")
         return tuple(sorted((how, colours[other]) for how, other in self._edges[node]))
 
     def _is_uneven(self, group: list[int]) -> bool:

@@ -31,7 +31,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies, strips
 from symbol_llm.notation.strips import Domain, Formula, Instance, Names, Node, Types, expected, show
 
-VERSION = 1
+VERSION = 2
 METRIC = "plan validity"
 
 MAX_CHECKS = 500_000

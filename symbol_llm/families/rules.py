@@ -7,13 +7,22 @@
 
 What acceptance means. The label is "True" if the premises entail the query, "False" if they entail its negation, else
 "Unknown". Premises that contradict each other prove everything and are never accepted, nor is a query that needs no
-premise, nor an "Unknown" about predicates of which the program says nothing. Beyond that the label alone cannot show
-that the program is about the question: it may invent its premises. The problem's environment says how far that goes:
+premise, nor an "Unknown" about predicates of which the program says nothing. "Uncertain" is another word for "Unknown".
+
+Where the problem has a context, words tie the program to it. The query must have a predicate of the question, and a
+constant if it has any (with a quantifier, one of both); three quarters of the names must have a word of the context, half
+of those of any premise a word of one sentence; and a premise that decides the query on its own must be said by a sentence
+that has all of its names, and "if" or "or" only where the premise has. So `Nice(bob)` with `query: Nice(bob)` is right
+just where the text says that Bob is nice. Words are compared as `notation/names.py` tells their forms; FOLIO's gold
+theories, whose names are seldom quite those of the sentences, set the shares.
+
+Beyond that the label alone cannot show that the program is about the question: a rule may join two words of a sentence
+in another way. The problem's environment says how far that goes:
 
 - `symbols`, the names the theory declares: others are refused, and an "Unknown" about declared ones counts;
 - `n_premises`, the sentences of the theory: a program with fewer distinct premises is not accepted;
 - `theory`, a formal gold program over the same names: every premise must follow from it and the query must be
-  equivalent to its query, which leaves nothing to invent.
+  equivalent to its query, which leaves nothing to invent; and none may decide the query on its own if none of gold's does.
 
 Missed: functions, arithmetic, sorts, theories on which Z3 gives up (those are unscored).
 """
@@ -22,18 +31,23 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.notation import names as spelling
 from symbol_llm.notation import replies
 from symbol_llm.notation.logic import (
     Formula,
     Names,
+    after_number,
+    conjuncts,
+    names_in,
     normal,
+    operators,
     parse,
     predicates,
     printed,
@@ -43,10 +57,16 @@ from symbol_llm.notation.logic import (
 )
 from symbol_llm.sandbox import executor
 
-VERSION = 1
+VERSION = 2
 METRIC = "label by entailment"
 
 LABELS = ("True", "False", "Unknown")
+_SYNONYMS = {"Uncertain": "Unknown"}
+"""Labels of FOLIO."""
+MAX_PREMISES = 200
+MAX_NAMES = 300
+MIN_NAMES, MIN_PREMISE = 0.75, 0.5
+"""Least shares of names that the context says: of all, and of a premise's in one sentence."""
 _QUERY = re.compile(r"\s*(?:query|goal|conclusion)\s*:\s*", re.IGNORECASE)
 _HEADING = re.compile(r"\s*(?:premises|theory|facts|rules)\s*:\s*", re.IGNORECASE)
 
@@ -92,10 +112,14 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
     theory.names.check(declared)
     if len({normal(premise) for premise in theory.premises}) < environment.n_premises:
         return Ran(None, "too few premises")
-    args: dict[str, Any] = {"premises": theory.premises, "query": theory.query, "theory": None}
+    asked = predicates(theory.query)
+    parts = [p for premise in theory.premises for p in conjuncts(premise) if predicates(p) & asked]
+    args: dict[str, Any] = {"premises": theory.premises, "query": theory.query, "theory": None, "parts": parts}
     if environment.theory is not None:
-        gold = _parse(environment.theory)
+        gold = _gold(problem, environment.theory)
         args["theory"] = {"premises": gold.premises, "query": gold.query}
+    elif problem.context and (unsaid := _unsaid(theory, problem, declared)):
+        return Ran(None, unsaid)
     outcome = executor.run(f"{__name__}:decide", args, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
     if outcome.status != "ok":  # no text of the program runs as code in that child, so this is ours
@@ -103,25 +127,29 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
     label, fault = outcome.value["label"], outcome.value["fault"]
     if label == "Unknown" and not fault and not predicates(theory.query) <= _known(theory, declared):
         fault = "no premise speaks of the query's predicates"
+    alone = [] if args["theory"] or not problem.context else outcome.value["alone"]
+    if not fault and not all(_is_told(part, problem.context) for part in alone):
+        fault = "a premise that no sentence says decides the query"
     return Ran(None, f"{label}, but {fault}", outcome.isolation) if fault else Ran(label, "", outcome.isolation)
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
     """1.0 if the label that Z3 finds is `problem.answer` and the guards above hold, else 0.0."""
-    if problem.answer not in LABELS:
+    label = _SYNONYMS.get(str(problem.answer), problem.answer)
+    if label not in LABELS:
         raise InvalidInput(f"problem {problem.id}: answer {problem.answer!r}; expected one of {', '.join(LABELS)}")
     ran = run(program, problem, limits)
-    return Result(float(ran.value == problem.answer), ran.value or ran.detail, ran.isolation)
+    return Result(float(ran.value == label), ran.value or ran.detail, ran.isolation)
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a premise left out, a premise denied, or the query denied, in random order.
+    """Yield `program` with a premise left out, denied or replaced by the query, or the query denied, in random order.
 
     A denied query is a near miss only where the label is "True" or "False"; an open query stays open.
     """
     theory = _parse(program)
     count = len(theory.premises)
-    changes = [(kind, n) for n in range(count) for kind in ("drop", "deny")] + [("query", 0)]
+    changes = [(kind, n) for n in range(count) for kind in ("drop", "deny", "assume")] + [("query", 0)]
     rng.shuffle(changes)
     for kind, n in changes:
         premises, query = list(theory.premises), theory.query
@@ -129,6 +157,8 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
             del premises[n]
         elif kind == "deny":
             premises[n] = ["not", premises[n]]
+        elif kind == "assume" and normal(query) not in map(normal, premises):
+            premises[n] = query
         elif kind == "query":
             query = ["not", query]
         else:
@@ -138,6 +168,88 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
 
 def _known(theory: Theory, declared: Sequence[str] | None) -> set[str]:
     return {name for premise in theory.premises for name in predicates(premise)} | set(declared or ())
+
+
+def _gold(problem: Problem, text: str) -> Theory:
+    try:
+        return _parse(text)
+    except Unparsable as e:  # gold is ours
+        raise InvalidInput(f"problem {problem.id}: the gold theory is ill-formed: {e}") from e
+
+
+# --- what the text says -----------------------------------------------------------------------------------------------
+
+_SENTENCE = re.compile(r"[^.!?\n]+")
+_CONDITIONAL = frozenset("either if or unless when whenever".split())
+_FILLERS = spelling.FUNCTION_WORDS | frozenset(
+    "all and any do does each every everybody everyone everything no nobody none not nothing one people person thing things".split()
+)
+
+
+class _Text(NamedTuple):
+    """A text as a bag of words."""
+
+    words: frozenset[str]
+    forms: frozenset[str]
+    letters: str
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the words of `text`."""
+        found = frozenset(spelling.words(text))
+        return cls(found, frozenset(form for word in found for form in spelling.forms(word)), spelling.spelt(text))
+
+    def says(self, name: str) -> bool:
+        """Say whether a word of `name` stands in the text, or one of the text in a name written without capitals."""
+        letters = spelling.spelt(name)
+        return (
+            any(not self.forms.isdisjoint(spelling.forms(word)) for word in spelling.content(name))
+            or (len(letters) > 1 and letters in self.letters)
+            or any(len(word) > 4 and word in letters for word in self.words)
+        )
+
+    def share(self, names: Collection[str]) -> float:
+        """Return the share of `names` that the text says; 1 of none."""
+        return sum(map(self.says, names)) / len(names) if names else 1.0
+
+
+def _unsaid(theory: Theory, problem: Problem, declared: Sequence[str] | None) -> str:
+    """Return what the program speaks of and the text does not; empty if that is little. Declared names are taken as said."""
+    before = {new: old for old, new in problem.renamed.items()}  # of a row with renamed symbols; its question stays
+    question, names = _Text.of(problem.question), {before.get(name, name) for name in names_in(theory.query)}
+    asked = {before.get(name, name) for name in predicates(theory.query)}
+    kinds = [names] if operators(theory.query) & {"all", "exists"} else [asked, names - asked]
+    if not all(question.share(kind) for kind in kinds):
+        return "the question does not speak of what the query speaks of"
+    premises = [names_in(premise) - set(declared or ()) for premise in theory.premises]
+    if _Text.of(problem.context).share({name for names in premises for name in names}) < MIN_NAMES:
+        return "the context does not speak of what the premises speak of"
+    sentences = _sentences(problem.context)
+    if any(all(sentence.share(names) < MIN_PREMISE for sentence in sentences) for names in premises):
+        return "a premise speaks of what no sentence speaks of"
+    return ""
+
+
+def _is_told(premise: Formula, context: str) -> bool:
+    """Say whether a sentence has all names of `premise`, and a condition only if `premise` has one.
+
+    That is the word "if", or for what holds of all things a word besides, as in "furry things are nice".
+    """
+    names, kinds = names_in(premise), operators(premise)
+    if kinds & {"implies", "or", "xor", "iff"}:
+        return any(sentence.share(names) == 1.0 for sentence in _sentences(context))
+    own = {form for name in names for word in spelling.words(name) for form in spelling.forms(word)}
+
+    def is_it(sentence: _Text) -> bool:
+        others = [word for word in sentence.words - _FILLERS if own.isdisjoint(spelling.forms(word))]
+        return not (sentence.words & _CONDITIONAL) and not ("all" in kinds and others)
+
+    return any(sentence.share(names) == 1.0 and is_it(sentence) for sentence in _sentences(context))
+
+
+def _sentences(context: str) -> list[_Text]:
+    """Return the sentences of a context, but for a list of names after a colon."""
+    return [_Text.of(found) for found in _SENTENCE.findall(context) if ":" not in found] or [_Text.of(context)]
 
 
 def _parse(program: str) -> Theory:
@@ -150,8 +262,10 @@ def _parse(program: str) -> Theory:
             continue
         if query is not None:
             raise Unparsable(f"line {n}: nothing may follow the query")
-        start = _QUERY.match(text)
+        start = _QUERY.match(text, after_number(text))
         formula = parse(text, names, n, start.end() if start else 0)
+        if len(premises) > MAX_PREMISES or len(names.arities) + len(names.constants) > MAX_NAMES:
+            raise Unparsable(f"line {n}: more than {MAX_PREMISES} premises or {MAX_NAMES} names")
         if start:
             query = formula
         else:
@@ -168,11 +282,15 @@ def _parse(program: str) -> Theory:
 
 def warm_up() -> None:
     """Have Z3 set itself up, once for all children."""
-    decide({"premises": [["atom", "P", ["constant", "a"]]], "query": ["atom", "Q", ["constant", "a"]], "theory": None})
+    atoms = [["atom", name, ["constant", "a"]] for name in "PQ"]
+    decide({"premises": atoms[:1], "query": atoms[1], "theory": None, "parts": []})
 
 
-def decide(args: dict[str, Any]) -> dict[str, str]:
-    """Return the label of the query and what makes it worthless, if anything; raises Unavailable where Z3 gives up."""
+def decide(args: dict[str, Any]) -> dict[str, Any]:
+    """Return the label of the query, what makes it worthless, if anything, and the `parts` that decide it alone.
+
+    Unavailable where Z3 gives up.
+    """
     import z3
 
     try:
@@ -181,11 +299,22 @@ def decide(args: dict[str, Any]) -> dict[str, str]:
         label = {(True, False): "True", (False, True): "False", (True, True): "Unknown"}.get(
             (may_hold, may_fail), "Contradiction"
         )
-        return {"label": label, "fault": _fault(label, query, premises, args["theory"])}
+        alone = [part for part in args["parts"] if _decides(to_z3(part), query)]
+        fault = _fault(label, query, premises, args["theory"])
+        if not fault and alone and args["theory"]:
+            given = (part for premise in args["theory"]["premises"] for part in conjuncts(premise))
+            fault = "" if any(_decides(to_z3(part), query) for part in given) else "a premise only repeats the question"
+        return {"label": label, "fault": fault, "alone": alone}
     except z3.Z3Exception as e:
         if "memory" in str(e):
             raise MemoryError(str(e)) from e
         raise
+
+
+def _decides(premise: Any, query: Any) -> bool:
+    import z3
+
+    return not satisfiable([premise, z3.Not(query)]) or not satisfiable([premise, query])
 
 
 def _fault(label: str, query: Any, premises: list[Any], theory: dict[str, Any] | None) -> str:

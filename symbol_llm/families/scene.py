@@ -39,7 +39,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 2
+VERSION = 3
 METRIC = "execution accuracy, else exact match"
 
 MAX_NODES = 100
@@ -334,6 +334,8 @@ def _tree(where: str, function: str, argument: str, inputs: Sequence[Tree]) -> T
 def _argument(where: str, text: str, wanted: str) -> str:
     """Return the argument in order; a relation always with all its three parts."""
     text = _OBJECT_IDS.sub("", " ".join(text.lower().split()))
+    if wanted == "direction" and "," in text:
+        wanted = "relation"
     parts = [part.strip() for part in text.split({"relation": ",", "choice": "|"}.get(wanted, "\n"))]
     if wanted == "relation":
         side = parts.pop() if parts[-1] in ("s", "o") and len(parts) > 1 else "s"

@@ -8,7 +8,8 @@ protonation states and salts are different molecules. Gold is `problem.program`,
 `environment` holds nothing. `Result.value` also tells the Tanimoto similarity to gold (Morgan fingerprints, radius 2,
 2048 bits), which says how far off a wrong molecule is and decides nothing.
 
-RDKit reads hostile text in the sandbox only; what comes back is compared here. Missed: stereochemistry that RDKit does
+RDKit reads hostile text in the sandbox only; what comes back is compared here. Where reading and writing what it wrote goes
+round in several SMILES, as for some cages, the least of them is the canonical one. Missed: stereochemistry that RDKit does
 not canonicalise (axes, some symmetric cages), names or extensions after the SMILES (refused).
 """
 
@@ -31,12 +32,12 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 1
+VERSION = 2
 METRIC = "canonical SMILES"
 
 MAX_CHARS = 4000
 """Of a SMILES; five times what the longest of 600 from ChEBI-20 has."""
-MAX_PASSES = 4
+MAX_PASSES = 8
 MAX_KNOWN = 4096
 """Molecules remembered, since `canonical`, `score` and each reply's gold ask for the same ones."""
 
@@ -161,14 +162,23 @@ def describe(args: dict[str, str]) -> dict[str, Any]:
         return {"fault": _complaint(log.getvalue())}
     if not molecule.GetNumAtoms():
         return {"fault": "a molecule without atoms"}
-    text = Chem.MolToSmiles(molecule)
-    for _ in range(MAX_PASSES):  # what RDKit writes it mostly, not always, reads and writes again unchanged
-        again = Chem.MolToSmiles(Chem.MolFromSmiles(text))
-        if again == text:
-            break
-        text = again
+    text = _settled(Chem.MolToSmiles(molecule))
     fingerprint = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048).GetFingerprint(molecule)
     return {"fault": "", "canonical": text, "bits": list(fingerprint.GetOnBits())}
+
+
+def _settled(text: str) -> str:
+    """Return the SMILES to which reading and writing again leads; of several that it goes round in, the least."""
+    seen = [text]
+    while len(seen) <= MAX_PASSES:
+        molecule = Chem.MolFromSmiles(seen[-1])
+        if molecule is None:  # RDKit does not read what it wrote
+            break
+        again = Chem.MolToSmiles(molecule)
+        if again in seen:
+            return min(seen[seen.index(again) :])
+        seen.append(again)
+    return min(seen)
 
 
 def _complaint(log: str) -> str:

@@ -6,7 +6,8 @@ r"""Triples of an ontology, `relation(subject, object)`, one a line or apart by 
 A name may stand bare, brackets in pairs included (`Venus_(planet)`). One that holds a comma or semicolon outside such
 brackets, a lone bracket or a double quote is put in double quotes, with `\"` and `\\` for those two; so is a relation
 that holds any bracket. Order, repetition, quotes, letter case and `_` for a space do not count, as in Text2KGBench
-(Mihindukulasooriya et al. 2023), which leaves out spaces besides.
+(Mihindukulasooriya et al. 2023), which leaves out spaces besides; nor do a number or bullet before a triple, a full stop
+after it, and whether an accent is a character of its own (Unicode's NFC).
 
 Gold is `problem.answer`, a list of [subject, relation, object], or else `problem.program`. A set that is not gold's
 scores its F1, the harmonic mean of precision and recall. `environment["threshold"]` (1.0) is the F1 from which a set is
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple
 
@@ -30,7 +32,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 1
+VERSION = 2
 METRIC = "set F1"
 
 
@@ -131,7 +133,7 @@ def _normal(triples: Sequence[Triple]) -> set[Triple]:
 
 
 def _key(name: str) -> str:
-    return " ".join(name.replace("_", " ").lower().split())
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
 
 
 def _print(triple: Triple) -> str:
@@ -140,6 +142,7 @@ def _print(triple: Triple) -> str:
 
 def _quoted(name: str, forbidden: str = "") -> str:
     bare = name == name.strip() and not re.search(r'["\n]', name) and not any(sign in name for sign in forbidden)
+    bare = bare and not (forbidden and _BULLET.match(name))
     if bare and name and _end_of_bare(name, 0) == len(name):
         return name
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
@@ -149,6 +152,7 @@ def _quoted(name: str, forbidden: str = "") -> str:
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 _QUOTED = re.compile(r'"((?:[^"\\\n]|\\["\\])*)"')
+_BULLET = re.compile(r"(?:\(?\d{1,4}[.):]|[-*•–])[ \t]+")
 _RELATION = re.compile(r'[^\s"(),;][^"(),;\n]*')
 
 
@@ -157,7 +161,8 @@ def _parse(program: str, relations: Sequence[str] | None = None) -> list[Triple]
     triples = []
     at = _skip(program, 0, " \t\r\n;")
     while at < len(program):
-        start = at
+        bullet = _BULLET.match(program, at)
+        start = at = bullet.end() if bullet else at
         relation, at = _name(program, at, bare=_RELATION)
         if known is not None and _key(relation) not in known:
             names = ", ".join(relations or ())
@@ -168,6 +173,8 @@ def _parse(program: str, relations: Sequence[str] | None = None) -> list[Triple]
         object_, at = _name(program, at)
         at = _sign(program, at, ")")
         triples.append(Triple(relation, subject, object_))
+        at += program[at : at + 1] == "."
+        at = _skip(program, at, " \t")
         if at < len(program) and program[at] not in "\r\n;":
             raise _error(program, at, "a new line or ';'")
         at = _skip(program, at, " \t\r\n;")

@@ -1,6 +1,9 @@
-"""First-order formulas: reading, printing, a normal form, and their translation for Z3. Judges nothing, runs nothing.
+r"""First-order formulas: reading, printing, a normal form, and their translation for Z3. Judges nothing, runs nothing.
 
     all x. (Bird(x) & ~Penguin(x) -> Flies(x))    # ∀ ∃ ¬ ∧ ∨ ⊕ → ↔ or all exists ~ & | ^ -> <->
+
+Read too: other arrows (⇒ ⟶ ⊃ ⇔ ≡), LaTeX (`$\forall x \, (\text{Bird}(x) \rightarrow ...)$`), `[...]` for brackets, `(∀x)(...)`,
+`∀xy`, `∀xP(x)`, `∃!x` (exactly one), and before a formula a number or bullet, after it a full stop.
 
 A quantifier followed by a dot or colon reaches to the end of its group, otherwise it binds as tightly as a negation; but
 where that would leave a variable unbound, the quantifiers that a line begins with reach to its end.
@@ -19,6 +22,9 @@ from symbol_llm.ground.errors import Unavailable, Unparsable
 MAX_DEPTH = 60
 MAX_OPERATORS = 100
 """Of a line: a tree may be as deep as this."""
+MAX_NAME = 100
+"""Characters; the longest of 3,647 formulas of FOLIO and MALLS has 61."""
+MAX_TERMS = 20
 
 Formula = list[Any]
 """A JSON tree: [operator, formula, ...], [quantifier, variable, formula], ["=", term, term], ["atom", name, term ...].
@@ -44,12 +50,13 @@ class Names(NamedTuple):
 
 def parse(text: str, names: Names, line: int = 1, start: int = 0) -> Formula:
     """Return the formula that `text` holds from `start` on, and add what it speaks of to `names`; Unparsable says where."""
+    place = _unwrapped(text, start)
     try:
-        parser = _Parser(text, start, line)
+        parser = _Parser(text, place, line)
         formula = parser.formula_line()
     except _Unbound as e:
         try:
-            parser = _Parser(text, start, line, wide=True)
+            parser = _Parser(text, place, line, wide=True)
             formula = parser.formula_line()
         except Unparsable:
             raise e from None
@@ -62,7 +69,14 @@ def parse(text: str, names: Names, line: int = 1, start: int = 0) -> Formula:
 
 def without_comment(line: str) -> str:
     """Return `line` without what follows #, //, % or :::."""
-    return _COMMENT.sub("", line)
+    found = _COMMENT.search(line)
+    return line[: found.start()].rstrip() if found else line
+
+
+def after_number(text: str) -> int:
+    """Return where in `text` what follows a number such as `1.`, `2)`, `(3)` or a bullet begins."""
+    found = _NUMBERING.match(text)
+    return found.end() if found else 0
 
 
 def predicates(formula: Formula) -> set[str]:
@@ -70,6 +84,24 @@ def predicates(formula: Formula) -> set[str]:
     if formula[0] == "atom":
         return {formula[1]}
     return {name for part in formula[1:] if isinstance(part, list) and formula[0] != "=" for name in predicates(part)}
+
+
+def names_in(formula: Formula) -> set[str]:
+    """Return the names of all predicates and constants in `formula`."""
+    own = {formula[1]} if formula[0] in ("atom", "constant") else set()
+    return own | {name for part in formula[1:] if isinstance(part, list) for name in names_in(part)}
+
+
+def operators(formula: Formula) -> set[str]:
+    """Return the operators and quantifiers in `formula`."""
+    if formula[0] in ("atom", "="):
+        return set()
+    return {formula[0]} | {name for part in formula[1:] if isinstance(part, list) for name in operators(part)}
+
+
+def conjuncts(formula: Formula) -> Iterator[Formula]:
+    """Yield what `formula` joins by "and"."""
+    return _operands(formula, "and")
 
 
 # --- for Z3 --------------------------------------------------------------------------------------------------------
@@ -114,18 +146,57 @@ def to_z3(formula: Formula) -> Any:
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 _SIGNS = {
-    "all": "∀ all forall", "exists": "∃ exists", "not": "¬ ~ ! not", "and": "∧ & && and", "or": "∨ | || or",
-    "xor": "⊕ ^ xor", "implies": "→ -> => implies", "iff": "↔ ⟷ <-> <=> iff",
-}  # fmt: skip
+    "all": r"∀ all forall \forall",
+    "exists": r"∃ exists \exists",
+    "not": r"¬ ~ ∼ ! not \neg \lnot",
+    "and": r"∧ & && and \land \wedge",
+    "or": r"∨ | || or \lor \vee",
+    "xor": r"⊕ ⊻ ^ xor \oplus \veebar",
+    "implies": r"→ ⟶ ⇒ ⟹ ⊃ -> => implies \rightarrow \to \Rightarrow \longrightarrow \implies \supset",
+    "iff": r"↔ ⟷ ⇔ ⟺ ≡ <-> <=> iff \leftrightarrow \Leftrightarrow \longleftrightarrow \iff \equiv",
+}
 _OPERATOR = {sign: operator for operator, signs in _SIGNS.items() for sign in signs.split()}
 _LEVELS = (("iff",), ("implies",), ("or", "xor"), ("and",))
 """Binary operators, loosest first; `implies` groups to the right."""
+_BINARY = [operator for level in _LEVELS for operator in level]
+_QUANTIFIER = ("all", "exists")
 _NAME = re.compile(r"\w+(?:[-'’]\w+)*")
-_TOKEN = re.compile(rf"\s*(?:({_NAME.pattern})|(<->|<=>|->|=>|&&|\|\||!=|[∀∃¬∧∨⊕→↔⟷~!&|^=≠().,:])|(\S))")
-_EQUALITIES = ("=", "≠", "!=")
-_COMMENT = re.compile(r"\s*(?:#|//|%|:::).*")
+_SPACE = r"(?:\s|\\[,;:! ]|\\(?:q?quad|left|right)(?![A-Za-z]))*"
+_TOKEN = re.compile(
+    rf"{_SPACE}(?:({_NAME.pattern})|\\(?:text|textit|mathrm|mathit|mathsf|operatorname)\{{({_NAME.pattern})\}}"
+    r"|(<->|<=>|->|=>|&&|\|\||!=|\\[A-Za-z]+|[∀∃¬∼∧∨⊕⊻→⟶⇒⟹⊃↔⟷⇔⟺≡~!&|^=≠().,:\[\]])|(\S))"
+)
+_EQUALITIES = ("=", "≠", "!=", r"\neq", r"\ne")
+_CLOSING = {"(": ")", "[": "]"}
+_COMMENT = re.compile(r"#|//|%|:::")
+_NUMBERING = re.compile(r"\s*(?:\(?\d{1,3}[.):]|[-*•])\s+(?=\S)")
+_MATHS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _VARIABLE = re.compile(r"[a-z]\d*")
 _ALWAYS_VARIABLE = re.compile(r"[u-z]\d?")
+_VARIABLES = re.compile(r"[u-z]{2,6}")
+"""`∀xy`; a name elsewhere in the line is none."""
+_VARIABLE_AND_PREDICATE = re.compile(r"([u-z])([A-Z]\w*)")
+"""`∀xP(x)`."""
+
+
+class _Place(NamedTuple):
+    """Where in a line a formula begins and ends."""
+
+    start: int
+    end: int
+
+
+def _unwrapped(text: str, start: int) -> _Place:
+    """Return the place of the formula from `start` on, without number or bullet before it and signs of LaTeX around it."""
+    start += after_number(text[start:])
+    start = len(text) - len(text[start:].lstrip())
+    end = len(text.rstrip())
+    inner = end - text.endswith(".", start, end)
+    for opening, closing in _MATHS:
+        first = start + len(opening)
+        if text.startswith(opening, start) and text.endswith(closing, first, inner):
+            return _Place(first, inner - len(closing))
+    return _Place(start, end)
 
 
 class _Unbound(Unparsable):
@@ -135,13 +206,15 @@ class _Unbound(Unparsable):
 class _Parser:
     """Recursive descent over one line; fills `names`."""
 
-    def __init__(self, text: str, start: int, line: int, *, wide: bool = False) -> None:
+    def __init__(self, text: str, place: _Place, line: int, *, wide: bool = False) -> None:
         self._tokens: list[tuple[str, int]] = []
-        for token in _TOKEN.finditer(text.rstrip(), start):
-            if token[3]:
-                raise Unparsable(f"line {line}, column {token.start(3) + 1}: unexpected {token[3]!r}")
-            self._tokens.append((token[1] or token[2], token.end() - len(token[1] or token[2]) + 1))
-        self._tokens.append(("", len(text) + 1))
+        for token in _TOKEN.finditer(text, place.start, len(text[: place.end].rstrip())):
+            kind = token.lastindex or 4
+            is_unknown = token[kind][0] == "\\" and token[kind] not in (*_OPERATOR, *_EQUALITIES)
+            if kind == 4 or is_unknown or len(token[kind]) > MAX_NAME:
+                raise Unparsable(f"line {line}, column {token.start(kind) + 1}: unexpected {token[kind][:40]!r}")
+            self._tokens.append((token[kind], token.start(kind) + 1))
+        self._tokens.append(("", place.end + 1))
         self._at, self._line, self._depth, self._n_operators = 0, line, 0, 0
         self._wide, self._leading = wide, True
         self.names = Names({}, set())
@@ -189,37 +262,79 @@ class _Parser:
         if self._depth > MAX_DEPTH:
             raise self._error(f"at most {MAX_DEPTH} levels")
         operator = _OPERATOR.get(self._peek())
-        self._leading = self._leading and operator in ("all", "exists")
+        bracket = self._peek() if self._peek() in _CLOSING else ""
+        is_bracketed = bool(bracket) and self._is_bracketed_quantifier()
+        self._leading = self._leading and (operator in _QUANTIFIER or is_bracketed)
         if operator == "not":
             self._at += 1
             formula: Formula = ["not", self._unary()]
-        elif operator in ("all", "exists"):
-            self._at += 1
-            formula = self._quantified(operator)
-        elif self._peek() == "(":
+        elif operator in _QUANTIFIER or is_bracketed:
+            self._at += 1 + is_bracketed
+            formula = self._quantified(_OPERATOR[self._peek(-1)], _CLOSING[bracket] if is_bracketed else "")
+        elif bracket:
             self._at += 1
             formula = self._binary(0)
-            self._expect(")")
+            self._expect(_CLOSING[bracket])
         else:
             formula = self._atom()
         self._depth -= 1
         return formula
 
-    def _quantified(self, quantifier: str) -> Formula:
-        variables = [self._name("a variable")]
-        while self._peek() == "," or (_VARIABLE.fullmatch(self._peek()) and self._peek(1) not in ("(", *_EQUALITIES)):
-            if self._peek() == ",":
-                self._at += 1
-            variables.append(self._name("a variable"))
+    def _is_bracketed_quantifier(self) -> bool:
+        """Say whether nothing but a quantifier stands between the bracket here and its end, and a formula follows."""
+        if _OPERATOR.get(self._peek(1)) not in _QUANTIFIER:
+            return False
+        end = 2 + (self._peek(2) == "!")
+        while self._peek(end) == "," or _VARIABLE.fullmatch(self._peek(end)) or _VARIABLES.fullmatch(self._peek(end)):
+            end += 1
+        after = self._peek(end + 1)
+        follows = after in _CLOSING or _OPERATOR.get(after) in ("not", *_QUANTIFIER) or _NAME.fullmatch(after)
+        return self._peek(end) == _CLOSING[self._peek()] and bool(follows) and _OPERATOR.get(after) not in _BINARY
+
+    def _quantified(self, quantifier: str, closing: str) -> Formula:
+        """Read what follows a quantifier; `closing` is the bracket after its variables, if they stand in one."""
+        is_unique = quantifier == "exists" and self._peek() == "!"
+        self._at += is_unique
+        variables = self._variables()
+        if closing:
+            self._expect(closing)
         marked = self._peek() in (".", ":")
         self._at += marked
         wide = marked or (self._wide and self._leading)
         self._bound += variables
+        if len(self._bound) > MAX_DEPTH:
+            raise self._error(f"at most {MAX_DEPTH} variables bound at once")
         formula = self._binary(0) if wide else self._unary()
         del self._bound[-len(variables) :]
         for variable in reversed(variables):
-            formula = [quantifier, variable, formula]
+            formula = self._one(variable, formula) if is_unique else [quantifier, variable, formula]
         return formula
+
+    def _variables(self) -> list[str]:
+        variables = self._variable()
+        while self._peek() == "," or (_VARIABLE.fullmatch(self._peek()) and self._peek(1) not in ("(", *_EQUALITIES)):
+            if self._peek() == ",":
+                self._at += 1
+            variables += self._variable()
+        return variables
+
+    def _variable(self) -> list[str]:
+        """Take a variable, or those that stand without a comma between them or before the predicate."""
+        name, column = self._tokens[self._at]
+        joined = _VARIABLE_AND_PREDICATE.fullmatch(name)
+        if joined and self._peek(1) == "(":
+            self._tokens[self._at] = (joined[2], column + 1)
+            return [joined[1]]
+        self._name("a variable")
+        alone = _VARIABLES.fullmatch(name) and not any(token == name for token, _ in self._tokens[self._at :])
+        return list(name) if alone else [name]
+
+    def _one(self, variable: str, formula: Formula) -> Formula:
+        """Return that `formula` holds of exactly one: of some y, and of any `variable` just if it is y."""
+        taken = {token for token, _ in self._tokens}
+        other = next(name for n in range(len(taken) + 1) if (name := f"{variable}{n}") not in taken)
+        same: Formula = ["=", ["variable", variable], ["variable", other]]
+        return ["exists", other, ["all", variable, ["iff", formula, same]]]
 
     def _atom(self) -> Formula:
         start = self._at
@@ -232,7 +347,7 @@ class _Parser:
         if self._peek() == "(":
             self._at += 1
             terms.append(self._term())
-            while self._peek() == ",":
+            while self._peek() == "," and len(terms) < MAX_TERMS:
                 self._at += 1
                 terms.append(self._term())
             self._expect(")")

@@ -7,10 +7,13 @@ Missed by `number`: two equal graphs so regular that it matters which one was si
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+MAX_KEPT = 4000
+"""Characters from which a text is compared by its digest."""
 Edges = Sequence[tuple[str, bool, str]]
 """Of one variable: (label, whether the edge comes in, the variable at the other end)."""
 
@@ -24,8 +27,7 @@ def number(own: Mapping[str, Any], around: Mapping[str, Edges], key: Callable[[s
     while (before := len(set(colours.values()))) < len(colours):
         colours = _rank({v: (colours[v], tuple(sorted((e, i, colours[o]) for e, i, o in around[v]))) for v in colours})
         if len(set(colours.values())) == before:
-            values = list(colours.values())
-            tied = min(colour for colour in values if values.count(colour) > 1)
+            tied = min(colour for colour, n in Counter(colours.values()).items() if n > 1)
             chosen = min((v for v in colours if colours[v] == tied), key=key)
             colours = _rank({v: (colour, v != chosen) for v, colour in colours.items()})
     return colours
@@ -35,6 +37,11 @@ def _rank(keys: Mapping[str, Any]) -> dict[str, int]:
     """Replace the keys by their places in sorted order, equal keys by the same place."""
     ranks = {key: n for n, key in enumerate(sorted(set(keys.values())))}
     return {variable: ranks[key] for variable, key in keys.items()}
+
+
+def _kept(text: str) -> str:
+    """Return `text`, or what stands for a long one, so that a thousand of them fit into memory."""
+    return text if len(text) <= MAX_KEPT else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 class _TooManyError(Exception):
@@ -66,7 +73,7 @@ def least_text(
         """Tell variables apart by how the text looks from each, until that tells no more apart."""
         while True:
             looks = {
-                v: (colours[v], shown({o: "" if o == v else f"c{colour:03}" for o, colour in colours.items()}))
+                v: (colours[v], _kept(shown({o: "" if o == v else f"c{colour:03}" for o, colour in colours.items()})))
                 for v in variables
             }
             refined = _rank(looks)

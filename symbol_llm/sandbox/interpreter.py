@@ -39,7 +39,7 @@ def execute(args: dict[str, Any]) -> Any:
     return _encode(namespace["answer"])
 
 
-def _encode(value: Any, depth: int = 0) -> list[Any]:  # noqa: PLR0911 - one return a type
+def _encode(value: Any, depth: int = 0) -> list[Any]:  # noqa: PLR0911, PLR0912 - one return a type
     if depth > MAX_DEPTH:
         raise TypeError("the answer is nested too deeply")
     library = type(value).__module__.partition(".")[0]
@@ -60,8 +60,12 @@ def _encode(value: Any, depth: int = 0) -> list[Any]:  # noqa: PLR0911 - one ret
             return ["str", str(value)]
         case Fraction():
             return ["fraction", f"{value.numerator}/{value.denominator}"]
+        case complex():
+            return ["expression", f"({value.real!r}) + ({value.imag!r})*I"]
         case list() | tuple():
-            return ["list", [_encode(v, depth + 1) for v in value]]
+            return ["list" if isinstance(value, list) else "tuple", [_encode(v, depth + 1) for v in value]]
+        case set() | frozenset():
+            return ["set", [_encode(v, depth + 1) for v in _in_order(value)]]
     if type(value).__module__ in ("decimal", "datetime"):
         return ["float" if hasattr(value, "as_tuple") else "str", str(value)]
     raise TypeError(f"the answer has type {type(value).__name__}; expected a number, string, bool, list or expression")
@@ -81,14 +85,41 @@ def _encode_result(value: Any, depth: int = 0) -> list[Any]:
     return _encode(value)
 
 
-def _encode_sympy(value: Any, depth: int) -> list[Any]:
+def _in_order(values: set[Any] | frozenset[Any]) -> list[Any]:
+    try:
+        return sorted(values)
+    except TypeError:
+        return list(values)
+
+
+def _encode_sympy(value: Any, depth: int) -> list[Any]:  # noqa: PLR0911 - one return a type
     sympy = sys.modules["sympy"]
-    if isinstance(value, sympy.Tuple | sympy.FiniteSet):
-        return ["list", [_encode(v, depth + 1) for v in value]]
     if value in (sympy.true, sympy.false):
         return ["bool", bool(value)]
+    if isinstance(value, sympy.Basic):
+        value = value.doit()  # a sum, limit or integral that was only written down
+    if isinstance(value, sympy.Tuple | sympy.FiniteSet):
+        kind = "tuple" if isinstance(value, sympy.Tuple) else "set"
+        return [kind, [_encode(v, depth + 1) for v in value]]
+    if isinstance(value, sympy.MatrixBase):
+        return _encode(value.tolist(), depth)
+    if isinstance(value, sympy.Interval | sympy.Union | sympy.core.relational.Relational):
+        return ["str", _written(sympy, value)]
     if getattr(value, "is_Rational", False):
         return ["fraction", f"{value.p}/{value.q}"]
     if getattr(value, "is_Float", False):
         return ["float", repr(float(value))]
     return ["expression", str(value)]
+
+
+def _written(sympy: Any, value: Any) -> str:
+    """Return an interval, a union or a relation as it is written on paper."""
+    if isinstance(value, sympy.Interval):
+        return f"{'[('[bool(value.left_open)]}{value.start}, {value.end}{'])'[bool(value.right_open)]}"
+    if isinstance(value, sympy.Union):
+        return " ∪ ".join(_written(sympy, part) for part in value.args)
+    if isinstance(value, sympy.FiniteSet):
+        return f"{{{', '.join(map(str, value))}}}"
+    if isinstance(value, sympy.core.relational.Relational):
+        return f"{value.lhs} {'=' if value.rel_op == '==' else value.rel_op} {value.rhs}"
+    return str(value)

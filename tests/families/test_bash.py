@@ -1,6 +1,7 @@
 """Shell commands: quoting, spacing and bundled options do not count; what the shell would expand does."""
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.problems import EXTRA
 
 pytest.importorskip("tree_sitter_bash", reason=EXTRA)
 
-from symbol_llm.families.bash import canonical, mutants, run, score
+from symbol_llm.families.bash import canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -63,11 +64,9 @@ def test_what_the_shell_reads_alike_is_the_same(one: str, two: str) -> None:
         ("echo ~", r"echo \~"),
         ("echo {a,b}", "echo '{a,b}'"),
         ("echo $(ls)", 'echo "$(ls)"'),
-        ("find . -type f -name x", "find . -name x -type f"),
         ("grep -e -i -n x", "grep -e -n -i x"),
         ("head -n -a", "head -a -n"),
         ("ls -- -a -l", "ls -- -l -a"),
-        ("sort -k 1 -n", "sort -n -k 1"),
         ("git -l -a", "git -al"),
         ("a && b", "a || b"),
         ("a; b", "a & b"),
@@ -192,3 +191,112 @@ def test_the_form_is_its_own_and_no_mutant_has_it(program: str, seed: int) -> No
     assert canonical(form) == form
     for mutant in list(mutants(program, random.Random(seed)))[:1]:
         assert score(mutant, problem(program), LIMITS).score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "program"),
+    [
+        ("ls -l\n\nThis lists the files.", "ls -l"),
+        ("ls -l |\n\n  wc -l\n\nIt counts.", "ls -l |\n\n  wc -l"),
+        ("for f in *.c; do\n  cat $f\n\n  wc $f\ndone\n\nThat's it.", "for f in *.c; do\n  cat $f\n\n  wc $f\ndone"),
+        ("if true; then ls\n\nfi && pwd\n\nOK", "if true; then ls\n\nfi && pwd"),
+        ("echo 'a\n\nb' \"c\n\nd\"\n\nIt doesn't matter.", "echo 'a\n\nb' \"c\n\nd\""),
+        ("cat <<EOF > x\na\n\nb\nEOF\n\nDone", "cat <<EOF > x\na\n\nb\nEOF"),
+        ("(cd x\n\n  ls)\n\nDone", "(cd x\n\n  ls)"),
+        ("find . -exec ls {} +\n\nHere {} is the name (of a file.", "find . -exec ls {} +"),
+        ("ls # don't (\n\nIt lists", "ls # don't ("),
+        ("echo if done\n\nIt echoes", "echo if done"),
+        ("echo 'open\n\nIt is open", "echo 'open"),
+        ("case $x in a) ls;;\n\nesac\n\nDone", "case $x in a) ls;;\n\nesac"),
+        ("echo \\( ${x} $((1 + 2))\n\nDone", "echo \\( ${x} $((1 + 2))"),
+    ],
+)
+def test_a_command_without_a_fence_ends_at_a_blank_line_where_nothing_is_open(reply: str, program: str) -> None:
+    assert program_of(reply) == program
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<<a\n", "'", '"\\', "(", "a\n\n(", "if ", "$ ", "${", "\\", "#\n\n'", "<<'a\n\n", "a b\n", "'' "],
+    ids=repr,
+)
+def test_the_end_of_a_command_is_found_soon(text: str) -> None:
+    start = time.process_time()
+    program_of("\n\n".join([text * (16000 // len(text))] * 2))
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("rm -rf x", "rm -fr x"),
+        ("rm -rf x", "rm -r -f x"),
+        ("rm --recursive --force x", "rm -rf x"),
+        ("head -n5 x", "head -n 5 x"),
+        ("head -5 x", "head -n 5 x"),
+        ("head --lines=5 x", "head -n 5 x"),
+        ("head --lines 5 x", "head -n 5 x"),
+        ("cut -d: -f1 x", "cut -d ':' -f 1 x"),
+        ("cut -f1 -d' ' x", "cut -d ' ' -f1 x"),
+        ("cut --delimiter=, --fields=2", "cut -d, -f2"),
+        ('cut -d"$X" -f1', 'cut -d "$X" -f1'),
+        ("grep --ignore-case a x", "grep -i a x"),
+        ("grep -ri --include='*.c' a .", "grep -i -r --include='*.c' a ."),
+        ("grep -m1 -i a x", "grep -im 1 a x"),
+        ("grep -A3 a", "grep --after-context=3 a"),
+        ("sort --reverse -n", "sort -nr"),
+        ("sort -k 1 -n", "sort -n -k 1"),
+        ("sort -t, -k2", "sort -k 2 -t ','"),
+        ("ls --all -l", "ls -la"),
+        ("ls x | xargs -I{} grep --ignore-case a {}", "ls x | xargs -I {} grep -i a {}"),
+        ("xargs -n1 -0 rm -rf", "xargs -0 -n 1 rm -fr"),
+        ("find . -type f -name x", "find . -name x -type f"),
+        ("find . -name '*.c' -a -mtime -3 -print", "find . -mtime -3 -name '*.c' -print"),
+        ("find . ! -name x -type f -exec grep -i -l a {} +", "find . -type f ! -name x -exec grep -il a {} +"),
+        ("find . -maxdepth 1 -type d", "find . -type d -maxdepth 1"),
+        ("find . -name a -type f -o -name b -type d", "find . -type f -name a -o -type d -name b"),
+        ('[[ $x =~ "abc" ]]', "[[ $x =~ abc ]]"),
+    ],
+)
+def test_options_have_one_form(one: str, two: str) -> None:
+    assert canonical(one) == canonical(two)
+    assert canonical(canonical(one)) == canonical(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ('[[ $x =~ "a.*" ]]', "[[ $x =~ a.* ]]"),
+        ("[[ $x =~ '^a' ]]", "[[ $x =~ ^a ]]"),
+        ("rm -fi x", "rm -if x"),
+        ("rm -rf x", "rm -r x"),
+        ("head -n5 -c3 x", "head -c3 -n5 x"),
+        ("sort -k1 -k2", "sort -k2 -k1"),
+        ("sort -o x -n", "sort -o -n x"),
+        ("cut -d: -f1", "cut -d: -f2"),
+        ("grep -m 1 a", "grep -m a 1"),
+        ("grep -e -i a", "grep -i -e a"),
+        ("grep -- -i a", "grep -i -- a"),
+        ("grep --ignore-case=x a", "grep -i a"),
+        ("ls -a x -l", "ls -l x -a"),
+        ("tail -f -5 x", "tail -f -6 x"),
+        ("find . -name x -print -type f", "find . -type f -print -name x"),
+        ("find . -name a -o -name b", "find . -name b -o -name a"),
+        ("find . -name x ! -type f", "find . ! -name x -type f"),
+        ("find . -type f -delete -name x", "find . -type f -name x -delete"),
+        ("find . -name -type f", "find . -type f -name"),
+        ("xargs grep -i a", "xargs -i grep a"),
+    ],
+)
+def test_options_that_mean_something_else_stay_apart(one: str, two: str) -> None:
+    assert canonical(one) != canonical(two)
+
+
+def test_a_long_command_is_a_limit() -> None:
+    with pytest.raises(LimitExceeded, match="8192"):
+        canonical("ls " + "a" * 8192)
+
+
+def test_a_mutant_takes_the_quotes_off_a_pattern() -> None:
+    gold = "[[ $x =~ '^a.*' ]] && ls"
+    assert "[[ $x =~ ^a.* ]] && ls" in set(mutants(gold, random.Random(0)))

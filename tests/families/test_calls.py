@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.families.calls import canonical, mutants, run, score
+from symbol_llm.families.calls import canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -93,6 +94,61 @@ def test_values_that_do_not(value: Any, gold: Any) -> None:
     assert not allows(value, gold)
 
 
+@pytest.mark.parametrize(
+    ("value", "gold"),
+    [
+        ("x**3", "x/3"),
+        ("x**3", "x^3"),
+        ("1.5 kg", "15 kg"),
+        ("-5C", "5C"),
+        ("1-10", "110"),
+        ("1/2", "1-2"),
+        ("a*b", "a/b"),
+        ("3.10", "310"),
+        ("2024-05-01", "2024/05/10"),
+        ("a.b", "a/b"),
+        ("–5", "5"),
+        ("New York", "newyork"),
+    ],
+)
+def test_signs_that_carry_meaning_count_except_for_the_published_measure(value: str, gold: str) -> None:
+    call, one = json.dumps({"name": "f", "arguments": {"x": value}}), problem(answer=[{"f": {"x": [gold]}}])
+    result = score(call, one, Limits())
+    assert result.score == 0.0
+    by_bfcl = [re.sub(r"[ ,./\-_*^]", "", text).lower() for text in (value, gold)]
+    assert result.measure == float(by_bfcl[0] == by_bfcl[1])
+
+
+def test_the_published_rule_is_the_measure() -> None:
+    result = score("f(x='1-10')", problem(answer=[{"f": {"x": ["110"]}}]), Limits())
+    assert (result.score, result.measure) == (0.0, 1.0)
+    assert score("f(x='5')", problem(answer=[{"f": {"x": ["5"]}}]), Limits()).measure == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>\n{"name": "f", "arguments": {"x": true}}\n</tool_call>\n<tool_call>{"name": "g"}</tool_call>',
+        "<tool_call>f(x=True)</tool_call>\n<tool_call>g()",
+        '{"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\\"x\\": true}"}},'
+        ' {"type": "function", "function": {"name": "g", "arguments": "{}"}}]}',
+        '[{"type": "function", "function": {"name": "f", "arguments": {"x": true}}}, {"name": "g", "parameters": {}}]',
+        '{"name": "f", "arguments": {"x": true}}\n\n{"name": "g"}',
+        '{"name": "f", "arguments": {"x": true}}; {"name": "g"}',
+        "f(x=true)\n\ng()",
+        "[f(x=True)]\n[g()]",
+    ],
+)
+def test_shapes_that_models_write(text: str) -> None:
+    assert canonical(text) == canonical("[f(x=True), g()]")
+    assert canonical(program_of(text)) == canonical(text)
+    assert canonical(program_of(f"I call both.\n{text}")) == canonical(text) if "<tool_call>" in text else True
+
+
+def test_literals_of_json_stand_in_calls() -> None:
+    assert canonical("f(x=[true, false, null])") == canonical("f(x=[True, False, None])")
+
+
 def test_an_argument_may_be_left_out_where_gold_allows_it() -> None:
     gold = [{"f": {"x": [1], "y": ["", 2]}}]
     assert accepts("f(x=1)", gold) and accepts("f(x=1, y=2)", gold)
@@ -169,12 +225,15 @@ def test_gold_that_is_missing_or_wrong_is_our_fault(fields: dict[str, Any]) -> N
         ("f(x=b'a')", "expected a literal, got Constant"),
         ("f(x=f'{y}')", "expected a literal, got JoinedStr"),
         ("f(x=1e999)", "call 1: a number is out of range"),
-        ("f(x='\\ud800')", "half of a surrogate pair"),
+        ("f(x='\\ud800')", "surrogates not allowed"),
         ("f()(x=1)", "expected a name of a function, got Call"),
         ("f(x=1) g(x=2)", "line 1, column 8: invalid syntax"),
         ('[{"name": "f", "arguments": {"x": 1}]', "line 1, column 37: Expecting ',' delimiter"),
         ('[{"name": "f", "arguments": [1]}]', "call 1: expected"),
-        ('[{"name": "f", "arguments": {}, "id": 1}]', "call 1: expected"),
+        ('[{"name": "f", "arguments": {}, "city": 1}]', "call 1: expected"),
+        ('{"name": "f", "arguments": "x=1"}', "call 1: arguments in a text that is no JSON"),
+        ('{"name": "f", "arguments": "[1]"}', "call 1: expected"),
+        ("f(x=1)\ny = 2", "line 2, column 1: expected a call, .* got Assign"),
         ('{"f": {"x": 1}}', "call 1: expected"),
         ('{"name": "f", "name": "g"}', "a key stands twice"),
         ('{"name": "f", "arguments": {"x": NaN}}', "NaN is no JSON number"),

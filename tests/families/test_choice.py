@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.families.choice import canonical, mutants, run, score
+from symbol_llm.families.choice import canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -50,7 +50,9 @@ def letter(program: str, options: Any = CITIES) -> str | None:
         "The correct option is B",
         "B. It lies on the Seine.",
     ]
-    + ["Answer: B\n\nIt is not Rome.", "(B) (B)", "Answer: Paris"],
+    + ["Answer: B\n\nIt is not Rome.", "(B) (B)", "Answer: Paris"]
+    + ["**B**", "$B$", r"\boxed{B}", r"$\boxed{\text{B}}$", "<answer>B</answer>", r"\(B\)", "*B*", "**Answer: B**"]
+    + ["Answer: **B**", "**B) Paris**", "The answer is **B**.", r"\boxed{Paris}", "<answer> (B) </answer>", "__B__"],
 )
 def test_one_option_may_be_named_in_many_ways(program: str) -> None:
     assert letter(program) == "B"
@@ -59,9 +61,36 @@ def test_one_option_may_be_named_in_many_ways(program: str) -> None:
     assert score(program, problem("(A)"), LIMITS).score == 0.0
 
 
+def test_an_answer_in_tags_is_found_behind_its_reasons_and_two_different_ones_are_none() -> None:
+    assert program_of("Rome is in Italy.\n\nSo:\n<answer>B</answer>\nDone.") == "B"
+    assert program_of("<answer>A</answer> or <answer>B</answer>") != "A"
+    with pytest.raises(Unparsable):
+        letter("<answer>A</answer> or <answer>B</answer>, (A) (B)")
+
+
+def test_dashes_before_numbers_are_signs_and_stars_between_them_are_not_marks() -> None:
+    assert canonical("–5") == canonical("-5") != canonical("5")
+    assert canonical("—1,200.0") == "-1200"
+    assert canonical("10–20") == canonical("10-20")
+    assert canonical("2**3**4") != canonical("234")
+    assert canonical("$5") != canonical("5")
+
+
 @pytest.mark.parametrize(
     ("program", "expected"),
-    [("hague", "C"), ("The Hague", "C"), ("-19", "D"), ("−19", "D"), ("19.0", "E"), ("a < b", "F"), ("A", "A")],
+    [
+        ("–19", "D"),
+        ("—19", "D"),
+        ("**19**", "E"),
+        ("$-19$", "D"),
+        ("hague", "C"),
+        ("The Hague", "C"),
+        ("-19", "D"),
+        ("−19", "D"),
+        ("19.0", "E"),
+        ("a < b", "F"),
+        ("A", "A"),
+    ],
 )
 def test_the_text_of_an_option_names_it(program: str, expected: str) -> None:
     assert letter(program) == expected

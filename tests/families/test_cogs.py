@@ -133,3 +133,9 @@ def test_renaming_changes_no_form_and_a_mutant_always_does(
     renamed = "".join(f"* {atom} ; " for atom in reversed(definite)) + " AND ".join(rest)
     assert canonical(re.sub(r"\d", lambda found: str(numbers[int(found[0])]), renamed)) == form
     assert all(canonical(mutant) != form for mutant in mutants(program, rng))
+
+
+@pytest.mark.parametrize("number", ["²", "①", "٣"])
+def test_a_number_that_is_none_is_the_programs_fault(number: str) -> None:
+    with pytest.raises(Unparsable, match="expected a number"):
+        canonical(f"cat ( x _ {number} ) AND dog ( x _ 1 )")

@@ -53,7 +53,7 @@ def gold(family: Family) -> Example:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example_has_the_score_it_tells(example: Example) -> None:
-    verdict = judge(example.problem, example.program, LIMITS)
+    verdict = judge(example.problem, example.program, LIMITS, is_program=True)
     if example.score is None:
         assert verdict.status == "unparsable"
         assert verdict.detail

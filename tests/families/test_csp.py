@@ -1,6 +1,7 @@
 """Constraint problems: what must hold, the guards against empty proofs, the grammar."""
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -236,3 +237,18 @@ def test_the_canonical_form_has_the_same_solutions(constraint: str) -> None:
     assert found == again
     assert "question" not in found.detail
     assert "asked" not in found.detail
+
+
+def test_signs_one_in_the_other_take_no_time() -> None:
+    term = "x"
+    for _ in range(11):
+        term = f"abs(y + {term})"
+    start = time.process_time()
+    assert canonical(text(f"{term} == 1")) == canonical(text(f"{term.replace('y + x', 'x + y')} == 1"))
+    assert time.process_time() - start < 1.0
+
+
+def test_values_without_end_are_not_listed() -> None:
+    names = ", ".join(f"v{n}" for n in range(5000))
+    with pytest.raises(LimitExceeded, match="more than 20000 values"):
+        canonical(text("v1 == 1", options="A) v1 == 1\nB) v1 == 2", variables=f"{names} in 1..900"))

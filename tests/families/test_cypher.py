@@ -1,13 +1,15 @@
 """Cypher: one form for names, sides and order; what a graph could tell apart stays apart."""
 
+import contextlib
 import random
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symbol_llm.families.cypher import canonical, mutants, run, score
+from symbol_llm.families.cypher import canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -201,3 +203,30 @@ def test_a_pattern_has_one_form_however_it_is_named_turned_and_ordered(
     assert canonical(two) == form
     assert canonical(form) == form
     assert form not in [canonical(mutant) for mutant in mutants(one, rng)]
+
+
+def test_comparisons_within_comparisons_do_not_double_without_end() -> None:
+    inner = "x"
+    for _ in range(24):
+        inner = f"a.b < ({inner}) < a.c"
+    start = time.process_time()
+    with pytest.raises((LimitExceeded, Unparsable)):
+        canonical(f"MATCH (a) WHERE {inner} RETURN a")
+    assert time.process_time() - start < 1
+    assert canonical("MATCH (a) WHERE 1 < a.b < 3 RETURN a") == canonical(
+        "MATCH (b) WHERE 1 < b.b AND b.b < 3 RETURN b"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["()-[]-", "(a {b: ", "a.b ", "CASE WHEN ", "[x IN ", "NOT ", "- ", "a < ", "'", "`", "/*", "MATCH (a) RETURN a UNION ", "a:", "9" * 50]
+)  # fmt: skip
+def test_reading_a_long_text_takes_less_than_a_second(text: str) -> None:
+    names = " ".join(f"(a{n})--(b{n})," for n in range(100))
+    for long in (text * (32000 // len(text)), f"MATCH {names} (c) WHERE {text * (6000 // len(text))} RETURN c"):
+        start = time.process_time()
+        with contextlib.suppress(Unparsable, LimitExceeded):
+            canonical(long[:32768])
+        with contextlib.suppress(Unparsable, LimitExceeded):
+            program_of(long[:32768])
+        assert time.process_time() - start < 1

@@ -1,6 +1,7 @@
 """Geometry's logic forms: what is symmetric, what is not, algebra, the sets' F1."""
 
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -169,3 +170,17 @@ def test_any_text_is_read_or_refused(garbage: str) -> None:
         canonical(garbage)
     except Unparsable as e:
         assert str(e)
+
+
+def test_many_cornered_shapes_of_long_terms_take_no_time() -> None:
+    corner = "+".join(f"{n}x" for n in range(300))
+    shape = f"Polygon({', '.join([corner] * 20)})"
+    start = time.process_time()
+    canonical(f"Similar({shape}, {shape})")
+    assert time.process_time() - start < 1.0
+
+
+def test_corresponding_corners_are_turned_and_mirrored_together() -> None:
+    forms = ("Quadrilateral(A,B,C,D),Quadrilateral(P,Q,R,S)", "Quadrilateral(S,R,Q,P),Quadrilateral(D,C,B,A)")
+    assert canonical(f"Similar({forms[0]})") == canonical(f"Similar({forms[1]})")
+    assert canonical(f"Similar({forms[0]})") != canonical("Similar(Quadrilateral(A,B,C,D),Quadrilateral(P,R,Q,S))")

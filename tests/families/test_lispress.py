@@ -1,6 +1,7 @@
 """Lispress: programs of SMCalFlow as graphs of calls."""
 
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -155,3 +156,37 @@ def test_the_normal_form_is_its_own_and_a_mutant_has_another(program: str, rng: 
     for mutant in mutants(program, rng):
         assert canonical(mutant) != form
         assert not accepts(mutant, program)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("(let (x0 (A) x1 (B)) (f x0 x1 x0 x1))", "(let (x0 (B) x1 (A)) (f x1 x0 x1 x0))"),
+        ("(let (x0 (A) x1 (B) x2 (h x0 x1)) (f x2 x0 x2 x1))", "(let (b (B) a (A) c (h a b)) (f c a c b))"),
+        ("(let (x0 (A) x1 (B)) (f (& (p x0) (q x1)) x0 x1))", "(let (x0 (B) x1 (A)) (f (& (q x0) (p x1)) x1 x0))"),
+        ("(let (x0 (B) x1 (A)) (f))", "(let (x0 (A) x1 (B)) (f))"),
+    ],
+)
+def test_independent_bindings_stand_in_any_order(one: str, two: str) -> None:
+    assert accepts(one, two)
+    assert canonical(canonical(one)) == canonical(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("(let (x0 (A) x1 (B)) (f x0 x1 x0 x1))", "(let (x0 (A) x1 (B)) (f x1 x0 x1 x0))"),
+        ("(let (x0 (A) x1 (h x0 x0)) (f x1 x0 x1))", "(let (x0 (h (A) (A)) x1 (A)) (f x0 x1 x0))"),
+        ("(let (x0 (A) x1 (A)) (f x0 x1 x0 x1))", "(let (x0 (A)) (f x0 x0 x0 x0))"),
+        ("(let (x0 (A) x1 (A)) (f x0 x1 x0 x1))", "(let (x0 (A) x1 (A)) (f x0 x1 x1 x0))"),
+    ],
+)
+def test_which_variable_stands_where_counts(one: str, two: str) -> None:
+    assert not accepts(one, two)
+
+
+def test_a_chain_of_thousands_of_bindings_is_no_burden() -> None:
+    chain = "".join(f"x{n + 1} (f x{n} x{n}) " for n in range(2500))
+    start = time.process_time()
+    assert canonical(f"(let (x0 (A) {chain}) (g x2500 x2500))").endswith("(g x2500 x2500))")
+    assert time.process_time() - start < 2.0

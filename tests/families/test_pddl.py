@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symbol_llm.families.pddl import canonical, mutants, run, score
-from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import strips
@@ -222,3 +222,34 @@ def test_any_text_is_read_or_refused(garbage: str) -> None:
         strips.read_instance(garbage, None)
     except Unparsable as e:
         assert str(e)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "(:derived (far ?x ?y - town) (not (road ?x ?y)))",
+        "(:durative-action drive :parameters () :duration (= ?duration 1) :condition () :effect ())",
+        "(:constraints (always (raining)))",
+        "(:process rain :parameters ())",
+        "(:action go :parameters () :effect (raining)) (:action go :parameters () :effect (and))",
+    ],
+)
+def test_a_domain_with_a_section_that_is_not_understood_is_ours(section: str) -> None:
+    gold = text("(at c p)", "(at c q)")
+    with pytest.raises(InvalidInput, match="domain: ") as caught:
+        accepts(gold, gold, domain=f"{DOMAIN[:-1]} {section})")
+    assert not isinstance(caught.value, Unparsable)
+
+
+def test_symmetry_of_the_program_alone_is_its_own_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    towns = "a b c d e f g h - town"
+    gold, rings = circle(*"abcdefgh"), f"{circle(*'abcd')} {circle(*'efgh')}"
+    monkeypatch.setattr("symbol_llm.families.pddl.MAX_WORK", 400)
+    assert accepts(text(gold, "(raining)", towns), text(gold, "(raining)", towns))
+    with pytest.raises(LimitExceeded, match="too symmetric"):
+        accepts(text(rings, "(raining)", towns), text(gold, "(raining)", towns))
+
+
+def test_numbers_too_long_to_be_told_apart_are_refused() -> None:
+    with pytest.raises(Unparsable, match=r"\(= \(function"):
+        canonical(text(f"(= (total-cost) {'9' * 5000})", "(at c q)"))

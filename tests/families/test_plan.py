@@ -139,6 +139,8 @@ def test_a_gold_plan_must_be_valid_itself() -> None:
         DOMAIN.replace("(closed)))", "(probabilistic 0.5 (closed))))"),
         DOMAIN.replace(":parameters () :precondition () :effect (closed)", ":parameters () :duration 3"),
         DOMAIN.replace(":effect (closed)", ":effect"),
+        f"{DOMAIN[:-1]} (:derived (closed) (open)))",
+        f"{DOMAIN[:-1]} (:durative-action wait :parameters () :duration (= ?duration 1) :condition () :effect ()))",
     ],
 )
 def test_a_domain_that_cannot_be_simulated_is_our_fault(domain: str) -> None:

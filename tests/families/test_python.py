@@ -1,12 +1,13 @@
 """Programs of thought: which programs are the same, and which answers match gold."""
 
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symbol_llm.families.python import canonical, run, score
+from symbol_llm.families.python import canonical, mutants, run, score
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -31,8 +32,8 @@ def accepts(program: str, answer: Any) -> bool:
         ("0.0", 0),
         ("-0.0", 0),
         ("3", 3.0),
-        ("2.99995", 3),
-        ("1e12 + 0.5", 10**12),
+        ("0.1 * 30", 3),
+        ("1e12 + 0.2", 10**12),
         ("1/3", 0.33333),
         ("'1,200'", 1200),
         ("1200", "1,200"),
@@ -64,6 +65,11 @@ def test_values_that_match(value: str, answer: Any) -> None:
         ("0", 0.00005),
         ("0.00005", 0),
         ("3.0002", 3),
+        ("2.99995", 3),
+        ("1e12 + 0.5", 10**12),
+        ("0", 3e-36),
+        ("0.0", 3e-36),
+        ("0.333333", "1/3"),
         ("1e6 + 0.5", 1_000_000),
         ("10**30 + 1", 10**30),
         ("__import__('fractions').Fraction(333333, 10**6)", "1/3"),
@@ -102,6 +108,7 @@ def test_values_that_do_not_match(value: str, answer: Any) -> None:
         ("sympy.Rational(3, 4)", 0.75, True),
         ("sympy.Integer(7)", 7, True),
         ("(x, 2)", "[x, 2]", False),
+        ("[x, 2]", "[x, 2]", True),
         ("2*x + 1", "2*(x + 1)", False),
         ("sympy.Symbol('y')", "x", False),
         ("sympy.nan", 0, False),
@@ -111,6 +118,108 @@ def test_values_that_do_not_match(value: str, answer: Any) -> None:
 )
 def test_expressions_are_compared_as_mathematics(value: str, answer: Any, same: bool) -> None:
     assert accepts(f"import sympy\nx = sympy.Symbol('x')\nanswer = {value}", answer) is same
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        ("1024", "2^10"),
+        ("40", "(3^4-1)/2"),
+        ("math.pi", "pi"),
+        ("math.e ** 2", "e^2"),
+        ("3.75", r"3\frac{3}{4}"),
+        ("Fraction(15, 4)", "3 3/4"),
+        ("-2.5", r"-2\frac12"),
+        ("'15/4'", r"3\frac{3}{4}"),
+        ("math.sqrt(3) / 2", r"\frac{\sqrt{3}}{2}"),
+        ("2 ** (1/3)", r"\sqrt[3]{2}"),
+        ("90", r"90^\circ"),
+        ("50", r"50\%"),
+        ("0.5", r"50\%"),
+        ("'50%'", r"50\%"),
+        ("32348", r"\$32,\!348"),
+        ("5", r"5\text{ cm}"),
+        ("'5 cm'", r"5\text{ cm}"),
+        ("3 + 4j", "3+4i"),
+        ("'4i + 3'", "3+4i"),
+        ("sympy.I * 4 + 3", "3+4i"),
+        ("1j", "i"),
+        ("[[1, 2], [3, 4]]", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"),
+        ("sympy.Matrix([[1, 2], [3, 4]])", r"\begin{bmatrix} 1 & 2 \\ 3 & 4 \end{bmatrix}"),
+        ("3", "x=3"),
+        ("'x = 3'", "x=3"),
+        ("sympy.Eq(x, 3)", "x=3"),
+        ("'4x + 6y = 10'", "2x+3y=5"),
+        ("'2x + 3y - 5 = 0'", "2x+3y=5"),
+        ("'[0, 1)'", "[0,1)"),
+        ("sympy.Interval.Ropen(0, 1)", "[0,1)"),
+        ("(0, 1)", "(0,1)"),
+        ("[0, 1]", "[0,1]"),
+        ("sympy.Interval(0, 1)", r"x \in [0,1]"),
+        ("sympy.Interval.open(-sympy.oo, 3)", "x < 3"),
+        (
+            "sympy.Union(sympy.Interval.open(2, sympy.oo), sympy.Interval.open(-sympy.oo, 1))",
+            r"(-\infty,1) \cup (2,\infty)",
+        ),
+        ("{2, 1}", r"\{1,2\}"),
+        ("[2, 1]", "1,2"),
+        ("[2, 1]", r"\{1, 2\}"),
+        ("sympy.FiniteSet(1, 2)", "2, 1"),
+        ("{1, 2}", [1, 2]),
+        ("[1 - 2**0.5, 1 + 2**0.5]", r"1 \pm \sqrt{2}"),
+        ("(1, 2)", "x=1, y=2"),
+        ("15", r"\sum_{k=1}^{5} k"),
+        ("sympy.Sum(x, (x, 1, 5))", 15),
+        ("sympy.Integral(x, (x, 0, 2))", 2),
+        ("1/3", r"0.\overline{3}"),
+        ("120", "5!"),
+        ("'Evelyn'", r"\text{Evelyn}"),
+        ("'2*a*b*c'", "2cba"),
+    ],
+)
+def test_gold_of_mathematics_is_read(value: str, answer: Any) -> None:
+    program = f"import math, sympy\nfrom fractions import Fraction\nx = sympy.Symbol('x')\nanswer = {value}"
+    assert accepts(program, answer)
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        ("1025", "2^10"),
+        ("2.25", r"3\frac{3}{4}"),
+        ("3.14", "pi"),
+        ("22/7", r"\pi"),
+        ("3 - 4j", "3+4i"),
+        ("'5 m'", r"5\text{ cm}"),
+        ("'5%'", r"50\%"),
+        ("'y = 3'", "x=3"),
+        ("'0*x = 0'", "2x+3y=5"),
+        ("'2x + 3y = 6'", "2x+3y=5"),
+        ("'(0, 1)'", "[0,1)"),
+        ("(0, 1)", "[0,1]"),
+        ("'(0, 1]'", "[0,1)"),
+        ("sympy.Interval(0, 1)", "(0,1)"),
+        ("(2, 1)", "(1,2)"),
+        ("{1, 2}", "(1,2)"),
+        ("[1, 1]", r"\{1,2\}"),
+        ("[1]", "1,2"),
+        ("[1, 2, 3]", "1,2"),
+        ("{1, 2}", [2, 1]),
+        ("(2, 1)", "x=1, y=2"),
+        ("[[1, 3], [2, 4]]", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"),
+        ("'x > 3'", "x < 3"),
+        ("'x <= 3'", "x < 3"),
+        ("14", r"\sum_{k=1}^{5} k"),
+        ("1983", "2024-12-29"),
+        ("'act'", "cat"),
+        ("1", "1 million"),
+        ("42", "42 or 43"),
+        ("10", "1 0"),
+        ("1000", "1,00"),
+    ],
+)
+def test_gold_of_mathematics_is_not_what_is_near(value: str, answer: Any) -> None:
+    assert not accepts(f"import sympy\nanswer = {value}", answer)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +325,9 @@ def function_problem(calls: list[str], results: list[str]) -> Problem:
         ("return {(x, 1) for x in xs}", ["[3, 4]"], ["{(4, 1), (3, 1)}"], True),
         ("return sum(xs) / 3", ["[1]", "[0.1, 0.2]"], ["0.3333333", "0.1"], True),
         ("return sum(xs)", ["[1, 2]"], ["3.0"], True),
+        ("return 1500000.5", ["1"], ["1500000"], False),
+        ("return 1500000.5", ["1"], ["1500000.0"], False),
+        ("return complex(0.1 + 0.2, 1)", ["1"], ["0.3+1j"], True),
         ("return 10**30 + xs", ["1"], ["1000000000000000000000000000000"], False),
         ("return 'Ab'", ["1"], ["'ab'"], False),
         ("return '3'", ["1"], ["3"], False),
@@ -299,6 +411,10 @@ def test_a_result_that_prints_as_what_no_literal_is_is_rejected() -> None:
     asked = make("python", answer=["b'x'"], environment={"function": "f", "calls": ["1"]})
     program = "class Text(bytes):\n    __repr__ = lambda self: '{[]: 1}'\ndef f(n):\n    return Text()"
     assert score(program, asked, LIMITS).score == 0.0
+
+
+def test_a_mutant_is_off_by_less_than_any_whole_number() -> None:
+    assert "answer = 1500000 + 0.5" in mutants("answer = 1500000", random.Random(0))
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,10 +1,11 @@
 """Rule theories: grammar, three-valued labels, and the guards against empty proofs."""
 
+import random
 from typing import Any
 
 import pytest
 
-from symbol_llm.families.rules import canonical, run, score
+from symbol_llm.families.rules import canonical, mutants, run, score
 from symbol_llm.ground.errors import Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -84,7 +85,8 @@ THEORY = "all x. (P(x) -> Q(x))\nP(a)\nquery: Q(a)"
     [
         (THEORY, 1.0),
         ("P(a) & all x. (~Q(x) -> ~P(x))\nquery: ~~Q(a)", 1.0),
-        ("Q(a)\nquery: Q(a)", 1.0),
+        ("Q(a)\nquery: Q(a)", 0.0),
+        ("P(a)\nall x. (P(x) -> Q(x))\nQ(a)\nquery: Q(a)", 0.0),
         ("Q(b)\nP(a)\nP(a) -> Q(a)\nquery: Q(a)", 0.0),
         ("P(a)\nquery: P(a)", 0.0),
     ],
@@ -142,3 +144,51 @@ def test_names_of_variables_and_order_do_not_count(one: str, two: str) -> None:
 )
 def test_programs_that_differ_stay_apart(one: str, two: str) -> None:
     assert canonical(one) != canonical(two)
+
+
+TEXT = {
+    "context": "Bob is furry. Erin is quiet and round. If Erin is round then Bob is kind. Furry things are nice.",
+    "question": "Is this true? Bob is nice.",
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "score_"),
+    [
+        ("Furry(bob)\nall x. (Furry(x) -> Nice(x))\nquery: Nice(bob)", 1.0),
+        ("IsFurry(Bob)\n∀x (isFurry(x) → BeNice(x))\nIsFurry(Bob) -> isFurry(Bob)\nquery: BeNice(Bob)", 1.0),
+        ("Nice(bob)\nquery: Nice(bob)", 0.0),
+        ("Furry(bob)\nQuiet(erin) & Nice(bob)\nquery: Nice(bob)", 0.0),
+        ("Furry(bob)\n~~Nice(bob) | Nice(bob)\nquery: Nice(bob)", 0.0),
+        ("all x. Nice(x)\nquery: Nice(bob)", 0.0),
+        ("P(bob)\nall x. (P(x) -> Q(x))\nquery: Q(bob)", 0.0),
+        ("Furry(bob)\nquery: Furry(tom)", 0.0),
+        ("Quiet(erin)\nRound(erin)\nquery: Round(erin)", 0.0),
+    ],
+)
+def test_premises_and_query_come_from_the_text(program: str, score_: float) -> None:
+    asked = make("rules", answer="True", **TEXT)
+    assert score(program, asked, LIMITS).score == score_
+
+
+def test_what_a_sentence_says_may_be_asked() -> None:
+    for question, query, expected in (
+        ("Bob is furry.", "Furry(bob)", 1.0),
+        ("Erin is round.", "Round(erin)", 1.0),
+        ("Bob is kind.", "Kind(bob)", 0.0),  # said of him under a condition
+    ):
+        asked = make("rules", answer="True", **TEXT | {"question": f"Is this true? {question}"})
+        assert score(f"{query}\nquery: {query}", asked, LIMITS).score == expected
+
+
+def test_uncertain_is_another_word_for_unknown() -> None:
+    assert score("P(a) | Q(a)\nquery: Q(a)", problem("Uncertain"), LIMITS).score == 1.0
+
+
+def test_numbered_lines_and_the_signs_of_textbooks_are_read() -> None:
+    assert label("1. Furry(bob).\n2. (∀x)(Furry(x) ⇒ Nice(x)).\n3. query: Nice(bob).") == "True"
+
+
+def test_a_mutant_takes_the_query_for_a_premise() -> None:
+    found = set(mutants("Furry(bob)\nall x. (Furry(x) -> Nice(x))\nquery: Nice(bob)", random.Random(0)))
+    assert "Furry(bob)\nNice(bob)\nquery: Nice(bob)" in found

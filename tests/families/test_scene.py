@@ -264,3 +264,9 @@ def test_any_text_is_read_or_refused(garbage: str) -> None:
         canonical(garbage)
     except Unparsable as e:
         assert str(e)
+
+
+@pytest.mark.parametrize("direction", [",", ",,,", "left,", "a,left,s,s"])
+def test_a_direction_in_parts_has_all_of_them(direction: str) -> None:
+    with pytest.raises(Unparsable, match="expected name,relation,s or o"):
+        canonical(f"scene -> unique -> relate: {direction} -> count")

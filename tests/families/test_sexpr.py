@@ -1,6 +1,8 @@
 """S-expressions over a knowledge graph: a normal form, and answers on graphs."""
 
+import contextlib
 import random
+import time
 from typing import Any
 
 import pytest
@@ -8,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symbol_llm.families import Result
-from symbol_llm.families.sexpr import canonical, mutants, run, score
+from symbol_llm.families.sexpr import EXAMPLES, canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.judging.verify import judge
 from tests.problems import problem as make
 
 XSD = "http://www.w3.org/2001/XMLSchema#"
@@ -226,3 +229,38 @@ def test_a_form_is_its_own_form_with_the_same_answers(expression: str, rng: rand
     assert canonical(form) == form
     assert answers(form) == answers(program)
     assert all(canonical(mutant) != form for mutant in mutants(form, rng))
+
+
+@pytest.mark.parametrize(
+    "text", ["(", "(AND ", "(JOIN a ", "(R ", "a ", '"', '"a', "^^", "(COUNT ", "((", "9" * 50, "(lt a 1^^xsd:integer "]
+)
+def test_reading_a_long_text_takes_less_than_a_second(text: str) -> None:
+    for long in (text * (32000 // len(text)), text * 200 + ")" * 200):
+        start = time.process_time()
+        with contextlib.suppress(Unparsable, LimitExceeded):
+            canonical(program_of(long))
+        assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "9" * 5000,
+        "1e999",
+        "1e99^^xsd:float",
+        "\ud800",
+        "²",
+        "٣",
+        "9999-99-99^^xsd:date",
+        '"' + "9" * 5000 + '"^^xsd:integer',
+    ],
+)
+def test_no_odd_atom_is_our_fault(odd: str) -> None:
+    gold = EXAMPLES[0]
+    for program in (
+        f"(gt film.film.year {odd})",
+        f"(JOIN film.film.directed_by {odd})",
+        f"(TC film.film film.film.year {odd})",
+    ):
+        verdict = judge(gold.problem, program, Limits())
+        assert verdict.status in ("rejected", "unparsable"), verdict.detail

@@ -1,15 +1,19 @@
 """SQL on SQLite: rows, order, and a database that no query can change or leave."""
 
+import random
+import re
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from symbol_llm.families.sql import canonical, run, score
+from symbol_llm.families.sql import canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, TimedOut, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from symbol_llm.judging.verify import judge
 from tests.problems import problem as make
 
 LIMITS = Limits(timeout_s=10)
@@ -273,3 +277,220 @@ def test_a_query_that_needs_far_more_work_than_gold_hits_a_limit() -> None:
     cross = ", ".join(f"t AS t{i}" for i in range(8))
     with pytest.raises(LimitExceeded, match="needs more than"):
         score(f"SELECT count(DISTINCT t0.rowid) FROM {cross} WHERE t7.n >= 0 OR t6.n < 0", one, LIMITS)
+
+
+TIED = """
+CREATE TABLE city (name TEXT, country TEXT, people INTEGER);
+INSERT INTO city VALUES ('Bonn', 'DE', 3), ('Kiel', 'DE', 2), ('Lyon', 'FR', 2), ('Nice', 'FR', 2), ('Pau', 'FR', 1);
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "accepted"),
+    [
+        ("SELECT name FROM city ORDER BY people DESC, name LIMIT 2", 1.0),
+        ("SELECT name FROM city ORDER BY people DESC, abs(unicode(name) - 76) LIMIT 2", 1.0),  # neither first nor last
+        ("SELECT iif(name = 'Bonn', name, 'nonsense') FROM city ORDER BY people DESC LIMIT 2", 0.0),
+        ("SELECT name FROM city WHERE people <> 2 ORDER BY people DESC LIMIT 2", 0.0),
+        ("SELECT name FROM (SELECT * FROM city ORDER BY people DESC LIMIT 2) ORDER BY people", 0.0),
+    ],
+)
+def test_on_a_given_database_where_gold_ties_any_choice_is_right_and_nothing_else(
+    program: str, accepted: float
+) -> None:
+    one = problem("SELECT name FROM city ORDER BY people DESC LIMIT 2", environment={"script": TIED})
+    assert score(program, one, LIMITS).score == accepted
+
+
+def test_a_program_that_is_wrong_where_the_given_database_ties_alone_is_rejected() -> None:
+    gold = "SELECT name FROM city WHERE country = 'FR' ORDER BY people DESC LIMIT 1"
+    nonsense = f"SELECT iif((SELECT count(*) FROM city) = 5, 'nonsense', name) FROM ({gold.replace('name', '*')})"
+    one = problem(gold, environment={"script": TIED})
+    assert score(gold, one, LIMITS).score == 1.0
+    assert score(nonsense, one, LIMITS).score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "program", "gold"),
+    [
+        ("CREATE TABLE t (n TEXT, f BOOLEAN)", "SELECT n FROM t WHERE f <> 0", "SELECT n FROM t WHERE f = 1"),
+        ("CREATE TABLE t (n TEXT, f BOOL)", "SELECT n FROM t WHERE f <> 'F'", "SELECT n FROM t WHERE f = 'T'"),
+        (
+            "CREATE TABLE t (n TEXT, f TEXT CHECK (f IN ('new', 'old')))",
+            "SELECT n FROM t WHERE f <> 'old'",
+            "SELECT n FROM t WHERE f = 'new'",
+        ),
+        (
+            "CREATE TABLE t (n TEXT, f INTEGER CHECK (f BETWEEN 1 AND 5))",
+            "SELECT n FROM t WHERE f = 5",
+            "SELECT n FROM t WHERE f >= 5",
+        ),
+    ],
+)
+@pytest.mark.parametrize("given", ["schema", "script"])
+def test_what_is_the_same_within_a_column_s_domain_is_accepted(given: str, rows: str, program: str, gold: str) -> None:
+    values = (
+        ("'T'", "'F'") if "'T'" in gold else ("'new'", "'old'") if "new" in gold else (5, 2) if "5" in gold else (1, 0)
+    )
+    lines = "".join(f"INSERT INTO t VALUES ('n{n}', {values[n % 2]});" for n in range(8))
+    environment = {"schema": rows} if given == "schema" else {"script": f"{rows};{lines}"}
+    one = problem(gold, environment=environment)
+    assert score(program, one, LIMITS).score == 1.0
+    assert score("SELECT n FROM t", one, LIMITS).score == 0.0
+
+
+ORDERS = """
+CREATE TABLE buyer (id INTEGER PRIMARY KEY, name TEXT);
+CREATE TABLE buy (id INTEGER PRIMARY KEY, buyer INTEGER REFERENCES buyer (id), kind TEXT, price INTEGER, paid DATE, sent DATE);
+"""
+ROWS = "".join(
+    [
+        *(f"INSERT INTO buyer VALUES ({n}, 'name {n}');" for n in range(1, 5)),
+        *(
+            f"INSERT INTO buy VALUES ({n}, {n % 4 + 1}, '{'abcde'[n % 5] * (n % 6 + 1)}', {n * 7 % 23 + 1}, '2020-0{n % 9 + 1}-11',"
+            f" '2020-0{n * 5 % 9 + 1}-2{n % 7}');"
+            for n in range(20)
+        ),
+    ]
+)
+
+
+@pytest.mark.parametrize("given", ["schema", "script"])
+@pytest.mark.parametrize(
+    ("gold", "old", "new"),
+    [
+        ("SELECT id FROM buy WHERE length(kind) > 3", "> 3", ">= 3"),
+        ("SELECT id FROM buy WHERE length(kind) <= 3", "<= 3", "< 3"),
+        ("SELECT buyer FROM buy GROUP BY buyer HAVING sum(price) > 77", "> 77", ">= 77"),
+        (
+            "SELECT name FROM buyer JOIN buy ON buyer.id = buy.buyer GROUP BY name HAVING sum(price) >= 40",
+            ">= 40",
+            "> 40",
+        ),
+        ("SELECT kind FROM buy GROUP BY kind HAVING avg(price) > 12", "> 12", ">= 12"),
+        ("SELECT id FROM buy WHERE julianday(sent) - julianday(paid) > 30", "> 30", ">= 30"),
+        ("SELECT id FROM buy WHERE julianday('2020-06-01') - julianday(paid) > 31", "> 31", ">= 31"),
+        ("SELECT id FROM buy WHERE strftime('%Y', sent) - strftime('%Y', paid) >= 3", ">= 3", "> 3"),
+        ("SELECT count(*) FROM buy WHERE strftime('%m', paid) = '05'", "= '05'", ">= '05'"),
+        ("SELECT id, 9 / nullif(price, 4) FROM buy", "4)", "5)"),
+        ("SELECT kind FROM buy GROUP BY kind ORDER BY count(*) DESC LIMIT 7", "LIMIT 7", "LIMIT 8"),
+        ("SELECT kind FROM buy GROUP BY kind ORDER BY count(*) DESC LIMIT 7", "LIMIT 7", ""),
+        (
+            "SELECT name FROM buyer JOIN buy ON buyer.id = buy.buyer GROUP BY name ORDER BY count(*) DESC LIMIT 6",
+            "LIMIT 6",
+            "LIMIT 7",
+        ),
+    ],
+)
+def test_rows_at_the_boundary_tell_queries_apart(given: str, gold: str, old: str, new: str) -> None:
+    one = problem(gold, environment={"schema": ORDERS} if given == "schema" else {"script": ORDERS + ROWS})
+    assert score(gold, one, LIMITS).score == 1.0
+    assert score(gold.replace(old, new), one, LIMITS).score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "program", "accepted"),
+    [
+        (["Bonn"], "SELECT name FROM city WHERE people = 1", 1.0),
+        ("Bonn", "SELECT name FROM city WHERE people = 1", 1.0),
+        (1, "SELECT people FROM city WHERE name = 'Bonn'", 1.0),
+        (["Kiel", "Lyon"], "SELECT name FROM city WHERE people = 2", 1.0),
+        (["Kiel", 2], "SELECT name, people FROM city WHERE name = 'Kiel'", 1.0),
+        ([{"name": "Kiel", "people": 2}], "SELECT name, people FROM city WHERE name = 'Kiel'", 1.0),
+        (["Bonn"], "SELECT name FROM city WHERE people = 2", 0.0),
+        (["Bonn"], "SELECT 'B', 'o', 'n', 'n' FROM city LIMIT 1", 0.0),
+        ("Bonn", "SELECT name, people FROM city WHERE people = 1", 0.0),
+        (["Kiel", "Lyon"], "SELECT name FROM city WHERE name = 'Kiel'", 0.0),
+    ],
+)
+def test_an_answer_may_be_a_cell_a_row_or_a_column(answer: Any, program: str, accepted: float) -> None:
+    assert score(program, problem(answer=answer), LIMITS).score == accepted
+
+
+@pytest.mark.parametrize("answer", [[["Bonn"], "Kiel"], [{"a": {"b": 1}}], [[["Bonn"]]]])
+def test_an_answer_that_is_no_table_is_our_fault(answer: Any) -> None:
+    with pytest.raises(InvalidInput, match="expected rows of texts, numbers and nulls"):
+        score("SELECT name FROM city", problem(answer=answer), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("found", "gold", "same"),
+    [
+        ("1700000000", "1700000001", False),
+        ("1000000", "1000001", False),
+        ("1700000000.0", "1700000000", True),
+        ("1000000.0", "1000000.0005", True),
+        ("1000000.0", "1000000.5", False),
+        ("0.1 + 0.2", "0.3", True),
+        ("0", "3e-36", False),
+        ("0.0", "1e-7", False),
+        ("2.0 / 3", "0.666667", False),
+        ("9007199254740993", "9007199254740992", False),
+    ],
+)
+def test_whole_numbers_are_exact_and_others_may_differ_by_little(found: str, gold: str, same: bool) -> None:
+    rows = "SELECT {} FROM city LIMIT 1"
+    assert score(rows.format(found), problem(rows.format(gold)), LIMITS).score == float(same)
+
+
+def test_a_verdict_names_the_rows_that_told_the_two_apart() -> None:
+    one = problem("SELECT name FROM t WHERE n > 3", environment={"schema": "CREATE TABLE t (name TEXT, n INTEGER)"})
+    value = score("SELECT name FROM t WHERE n >= 3", one, LIMITS).value
+    assert value
+    assert value.startswith("[['")
+    assert re.search(r"where there is t \('\w+', 3\)\Z", value)
+    assert len(value) < 300
+
+
+@pytest.mark.parametrize(
+    "constant",
+    ["9" * 5000, "'" + "9" * 5000 + "'", "99999999999999999999", "1e999", "-9223372036854775809", "'" + "x" * 9000 + "'",
+     "'\ud800'", "x''", "0x7fffffffffffffff", "'%' || '_' || char(0)"],
+    ids=range(10),
+)  # fmt: skip
+@pytest.mark.parametrize("given", ["schema", "script"])
+def test_no_constant_of_a_program_makes_its_gold_fail(given: str, constant: str) -> None:
+    environment = {"schema": ORDERS} if given == "schema" else {"script": ORDERS + ROWS}
+    one = problem("SELECT id FROM buy WHERE price > 3", environment=environment)
+    for condition in ("price > 4 AND {}", "kind <> {}", "length(kind) > {}", "sent - paid > {}", "paid LIKE {}"):
+        program = f"SELECT id FROM buy WHERE {condition.replace('{}', constant)}"
+        verdict = judge(one, program, LIMITS)
+        assert verdict.status in ("rejected", "unparsable", "resource"), verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("reply", "program"),
+    [
+        ("SELECT a FROM t\n\nWHERE b > 3", "SELECT a FROM t\n\nWHERE b > 3"),
+        ("WITH c AS (\n  SELECT 1 AS a\n)\n\nSELECT a FROM c", "WITH c AS (\n  SELECT 1 AS a\n)\n\nSELECT a FROM c"),
+        ("SELECT a\nFROM t\n\nThis selects a.", "SELECT a\nFROM t"),
+        ("SELECT a FROM t;\nIt selects a; no more.", "SELECT a FROM t;"),
+        ("SELECT a FROM t\nWHERE b = 'x\n\ny'\nNote that b is a text.", "SELECT a FROM t\nWHERE b = 'x\n\ny'"),
+        ("SELECT a -- the name\n\nFROM t", "SELECT a -- the name\n\nFROM t"),
+        ("SELECT a FROM (\n\nSELECT a FROM t\n\n) AS s\n\nThe s is what was asked.", None),
+        ("SELECT a FROM t; SELECT b FROM t", "SELECT a FROM t; SELECT b FROM t"),
+        ("SELECT a FROM t UNION\n\nSELECT b FROM t\n\nDone, I hope.", "SELECT a FROM t UNION\n\nSELECT b FROM t"),
+        ("SELECT a FROM\n\nI do not know", "SELECT a FROM"),
+        ("```sql\nSELECT a FROM t\n```\nDone", "SELECT a FROM t"),
+    ],
+)
+def test_a_query_without_a_fence_ends_where_it_no_longer_parses(reply: str, program: str | None) -> None:
+    expected = "SELECT a FROM (\n\nSELECT a FROM t\n\n) AS s" if program is None else program
+    assert program_of(reply) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["SELECT 1\n" * 3600, "SELECT a FROM t\n\nwords " * 1300, "(\n" * 16000, "\n\na" * 10000, "';\n" * 10000, "SELECT " + "a," * 4000 + "a\nx y" * 400],
+    ids=range(6),
+)  # fmt: skip
+def test_the_end_of_a_query_is_found_soon(text: str) -> None:
+    start = time.process_time()
+    program_of(text[:32768])
+    assert time.process_time() - start < 1
+
+
+def test_a_mutant_moves_a_boundary() -> None:
+    found = set(mutants("SELECT a FROM t GROUP BY a HAVING sum(b) > 3", random.Random(0)))
+    assert "SELECT a FROM t GROUP BY a HAVING sum(b) >= 3" in found
+    assert max(map(len, mutants("SELECT " + "9" * 5000, random.Random(0))), default=0) == 0

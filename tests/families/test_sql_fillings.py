@@ -13,7 +13,7 @@ SCHEMA = """
 CREATE TABLE owner (id INTEGER PRIMARY KEY, name TEXT);
 CREATE TABLE dog (tag INTEGER PRIMARY KEY, owner INTEGER REFERENCES owner (id), age INTEGER, born DATE, note TEXT);
 """
-NOTHING = Hints([], [], [], [], [], None, 0)
+NOTHING = Hints([], [], [], [], [], None, 0, [])
 
 
 def hints(*constants: Constant, **more: Any) -> Hints:

@@ -13,7 +13,7 @@ from tests.problems import problem
 
 def constants(condition: str) -> list[tuple[str, str, str | int | float, str]]:
     query = f"SELECT name FROM city AS T1 JOIN lake ON T1.id = lake.city_id WHERE {condition}"
-    return [tuple(one) for one in hints_of([query], None).constants]
+    return [one[:4] for one in hints_of([query], None).constants]
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,35 @@ def test_a_constant_comes_with_the_column_it_is_compared_with(
     assert [one for one in constants(condition) if one[1]] == expected
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("length(name) > 3", Constant("", "name", 3, ">", "length")),
+        ("(LENGTH(T1.name)) > 3", Constant("city", "name", 3, ">", "length")),
+        ("1 GROUP BY kind HAVING sum(people) > 7", Constant("", "people", 7, ">", "sum")),
+        ("1 GROUP BY kind HAVING avg(people) > 7", Constant("", "people", 7, ">", "avg")),
+        ("a - T1.b >= 4", Constant("", "a", 4, ">=", "less", "b")),
+        ("4 > a + b", Constant("", "a", 4, "<", "plus", "b")),
+        ("julianday(a) - julianday(b) < 5", Constant("", "a", 5, "<", "less days", "b")),
+        ("CAST(strftime('%Y', a) AS INT) - strftime('%Y', b) = 2", Constant("", "a", 2, "=", "less years", "b")),
+        ("strftime('%m', a) = '05'", Constant("", "a", "05", "=", "%m")),
+        ("julianday('2020-03-01') - julianday(a) > 1", Constant("", "a", "2020-02-29", "<")),
+        ("julianday(a) - julianday('2020-03-01') > 1", Constant("", "a", "2020-03-02", ">")),
+        ("julianday(a) - julianday('soon') > 1", Constant("", "a", 1, ">")),
+    ],
+)
+def test_what_is_made_of_a_column_is_told(condition: str, expected: Constant) -> None:
+    query = f"SELECT name FROM city AS T1 WHERE {condition}"
+    assert expected in hints_of([query], None).constants
+
+
 def test_what_is_joined_added_up_asked_for_null_and_limited_is_told() -> None:
     gold = "SELECT sum(a), total(b) FROM t JOIN u USING (k) JOIN v ON t.x = v.y WHERE c IS NOT NULL AND ifnull(d, 0) > 1 LIMIT 7"
     hints = hints_of([gold], "SELECT avg(e) FROM w LIMIT 12")
     assert sorted(hints.equated) == [("k", "k"), ("x", "y")]
     assert (hints.summed, hints.nulls, hints.limit) == (["a", "b"], ["c", "d"], 12)
     assert hints.tables == ["t", "u", "v", "w"]
+    assert hints_of(["SELECT a FROM t GROUP BY b, t.C"], None).grouped == ["b", "c"]
 
 
 def test_constants_of_the_program_that_gold_has_are_not_told_twice() -> None:
@@ -64,6 +87,9 @@ HOSTILE = [
     "SELECT " + "CASE WHEN " * 900,
     "SELECT * FROM a " + "JOIN b " * 1200,
     "SELECT " + "1 + " * MAX_CHARACTERS + "1",
+    "SELECT a FROM t WHERE " + "1+" * 4900 + "1",
+    "SELECT a FROM t WHERE " + "'x'||" * 1900 + "''",
+    "SELECT a FROM t WHERE " + "sum(1)-" * 1400 + "1",
     "SELECT 'open",
     "SELECT FROM WHERE",
     "",
@@ -72,11 +98,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("query", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_cannot_be_read_says_nothing_and_soon(query: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     hints = hints_of(["SELECT a FROM t WHERE a > 3"], query)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 1
     assert hints.constants == [Constant("", "a", 3, ">")]
-    assert (hints.others, hints.tables) == ([], None)
+    assert hints.others == []
+    assert hints.tables == (["t"] if " FROM t " in query else None)
 
 
 def test_a_query_that_only_sqlite_can_read_is_judged() -> None:

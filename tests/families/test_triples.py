@@ -33,6 +33,9 @@ def problem(program: str | None = GOLD, answer: Any = None, **environment: Any) 
         (r"path(x, C:\dir)", r'path(x, "C:\\dir")'),
         ('"area (km2)"(London, 1572)', '"AREA_(km2)"("London","1572")'),
         ("a(b, [TITLE])", 'a(b, "[title]")'),
+        ("1. a(b, c).\n2) d(e, f).", "d(e, f)\na(b, c)"),
+        ("- a(b, c)\n• d(e, f).\n* g(h, i.)", "d(e, f); a(b, c); g(h, i.)"),
+        ("a(Cafe\u0301, c)", "a(Caf\u00e9, c)"),
     ],
 )
 def test_look_and_order_do_not_count(one: str, two: str) -> None:
@@ -48,6 +51,10 @@ def test_look_and_order_do_not_count(one: str, two: str) -> None:
         ("a(b, 1800)", "a(b, 1800.0)"),
         ("a(b, c d)", "a(b, cd)"),
         ("a(b, \"c, d\")", "a(b, c d)"),
+        ("a(b, c.)", "a(b, c)"),
+        ("a(b, 1. c)", "a(b, c)"),
+        ('"1. a"(b, c)', "a(b, c)"),
+        ("a(Cafe, c)", "a(Caf\u00e9, c)"),
     ],
 )  # fmt: skip
 def test_names_and_places_count(one: str, two: str) -> None:
@@ -117,7 +124,7 @@ def test_a_relation_outside_the_ontology_is_refused_with_its_place() -> None:
         ('a("", c)', "line 1, column 3: expected a name"),
         ("a(b, c", r"line 1, column 7: expected '\)'.*, got the end"),
         ("a(b, c) d(e, f)", "line 1, column 9: expected a new line or ';', got 'd"),
-        ("a(b, c).", "line 1, column 8: expected a new line or ';'"),
+        ("a(b, c)..", "line 1, column 9: expected a new line or ';'"),
         ("a(b (c, d", r"line 1, column 5: expected ',', got '\(c, d'"),
         ('a(b, say "no")', "line 1, column 10: expected '\\)'; quote a name"),
         ('a("b, c)', "line 1, column 3: expected a name"),

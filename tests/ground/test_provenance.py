@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,12 @@ from symbol_llm.ground import provenance
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
-    for function in (provenance.code, provenance.packages, provenance.revision):
+def fresh() -> Iterator[None]:
+    known = (provenance.code, provenance.packages, provenance.revision)
+    for function in known:
+        function.cache_clear()
+    yield
+    for function in known:
         function.cache_clear()
 
 

@@ -70,12 +70,12 @@ def sums(tmp_path, *programs):
 
 def test_a_mutant_that_runs_to_the_very_value_asked_for_is_counted_apart(tmp_path):
     unused = "def solution():\n    result = 4\n    unused = 5\n    return result"
-    near = "def solution():\n    return 4 + 0.00000001 * 0"
+    near = "def solution():\n    return 4 + 0.000000001 * 0"
     found = selftest("python", sums(tmp_path, unused, near), 10, LIMITS)
     (row,) = (row for row in found.rows if row.data == "math/gsm_hard")
     assert (row.gold_accepted, row.n_mutants + row.n_same) == (1, 4)
     assert row.n_same >= 1  # 5 became 6
-    assert row.mutants_refused < 1  # 1e-08 was added to 4: another value, but accepted
+    assert row.mutants_refused < 1  # 1e-09 was added to 4: another value, but accepted
 
 
 def test_theories_are_judged_again_with_gold_held_against_their_mutants():

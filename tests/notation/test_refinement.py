@@ -1,6 +1,8 @@
 """Names for variables that neither their old names nor any order touches."""
 
 import random
+import time
+import tracemalloc
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -60,3 +62,29 @@ def test_what_refinement_alone_can_not_tell_apart_is_tried_out() -> None:
 def test_too_many_texts_are_no_text(max_shown: int, is_found: bool) -> None:
     clique = [(one, "a", other) for one in range(5) for other in range(5) if one != other]
     assert (printed(renamed(clique, 0), max_shown) is not None) == is_found
+
+
+def test_variables_that_nothing_tells_apart_are_numbered_in_no_time() -> None:
+    names = [str(n) for n in range(1000)]
+    start = time.process_time()
+    assert number(dict.fromkeys(names, 0), {name: [] for name in names}, key=int)["999"] == 999
+    assert time.process_time() - start < 2.0
+
+
+def test_long_texts_of_many_variables_are_not_all_kept() -> None:
+    names = [f"v{n}" for n in range(900)]
+    text = "long " * 10_000
+
+    def show(naming: Mapping[str, str]) -> str:
+        return text + " ".join(naming[name] for name in names[:2])
+
+    tracemalloc.start()
+    least_text(names, show, lambda order: dict(zip(order, order, strict=True)), max_shown=950)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 * 2**20
+
+
+def test_a_long_text_is_named_as_a_short_one_is_whatever_its_variables_were_called() -> None:
+    edges = [(0, "a" * 3000, 1), (1, "b", 2), (2, "a", 0), (2, "b" * 3000, 3)]
+    assert len({printed(renamed(edges, seed)) for seed in range(9)}) == 1

@@ -41,6 +41,58 @@ def test_program_is_found(reply: str, family: str, expected: str) -> None:
     assert program(reply, family) == expected
 
 
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("python", "answer = None\n\nfor n in range(9):\n    answer = n"),
+        ("python", "answer = 5\nanswer = 7"),
+        ("python", "def solution():\n    a = 1\n\n    return a"),
+        ("python", "answer = max(\n\n    1,\n    2,\n)"),
+        ("csp", "Domain: 1..3\n\nVariables: a, b\n\nConstraints:\na < b\n\nQuery:\nA) a == 1\nB) b == 1"),
+        ("mrl", "query(area(keyval('name','Bonn')),\n\nnwr(keyval('amenity','cafe')),qtype(count))"),
+        ("scene", "scene -> unique\n\n-> query color"),
+        ("geometry", "Square(A, B, C, D)\n\nFind(AreaOf(Square(A, B, C, D)))"),
+        ("cogs", "cat ( x _ 1 )\n\nAND see . agent ( x _ 2 , x _ 1 )"),
+        ("rules", "P(a)\n\nquery: P(a)"),
+        ("sparql", "PREFIX e: <http://e/>\n\nSELECT ?a WHERE { ?a e:b e:c }"),
+        ("cypher", "MATCH (a)\n\nWHERE a.x > 1\n\nRETURN a"),
+        ("amr", "(a / and\n\n  :op1 (b / boy))"),
+        ("lispress", "(Yield\n\n  :output (f))"),
+        ("sexpr", "(AND\n\n  Person\n  Place)"),
+        ("top", "[IN:GET_WEATHER what is it like\n\n[SL:LOCATION here ] ]"),
+        ("calls", "[f(x=1),\n\n g(y=2)]"),
+        ("commands", "I_WALK\n\nI_JUMP"),
+        ("plan", "(a b)\n\n(c d)"),
+        ("triples", "a(b, c)\n\nd(e, f)"),
+    ],
+)
+def test_a_program_is_all_of_a_text_that_parses_and_what_comes_behind_is_cut(family: str, text: str) -> None:
+    assert program(text, family) == text
+    for prose in ("That is (all.", "\nWhich is (right.\n\nIs it not?"):
+        assert program(f"{text}\n{prose}", family) == text
+
+
+@pytest.mark.parametrize(
+    ("reply", "family", "expected"),
+    [
+        ("answer = (5\nanswer = 7", "python", "answer = (5\nanswer = 7"),
+        ("answer = (5\n\nThat is (wrong", "python", "answer = (5"),
+        ("answer = 5\nIt is right.\nanswer = 7", "python", "answer = 5"),
+        ("I_WALK\nI, walk", "commands", "I_WALK"),
+        ("(walk\n\nThis is my plan.", "plan", "(walk"),
+    ],
+)
+def test_the_longest_beginning_that_parses_is_the_program_else_all_up_to_a_blank_line(
+    reply: str, family: str, expected: str
+) -> None:
+    assert program(reply, family) == expected
+
+
+def test_a_long_text_ends_before_a_blank_line() -> None:
+    text = "\n".join(f"x{n} = {n}" for n in range(200))
+    assert program(f"{text}\n\nanswer = x1\n\nSo it (is.", "python") == f"{text}\n\nanswer = x1"
+
+
 def test_an_annotated_answer_is_no_label() -> None:
     assert program("answer: int = 3", "python") == "answer: int = 3"
 

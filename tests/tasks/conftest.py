@@ -6,7 +6,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -39,14 +38,4 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for script in folder.glob("*/*/db/*.sql"):
         with contextlib.closing(sqlite3.connect(script.with_suffix(".sqlite"))) as connection:
             connection.executescript(script.read_text())
-    return folder
-
-
-@pytest.fixture(scope="session")
-def real() -> Path:
-    """Give the folder of real slices; the test is skipped where there is none."""
-    default = Path(__file__).parents[3] / "shared" / "data" / "real"
-    folder = Path(os.environ.get("SYMBOL_LLM_SOURCE") or default)
-    if not folder.is_dir():
-        pytest.skip(f"no real slices at {folder}; set SYMBOL_LLM_SOURCE")
     return folder

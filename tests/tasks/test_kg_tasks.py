@@ -178,7 +178,7 @@ def test_the_verifier_finds_the_answer_that_going_through_sets_gave(name):
         assert json.loads(run.value) == problem.answer, problem.program
 
 
-def test_rdflib_finds_the_answer_that_going_through_sets_gave():
+def test_sparql_finds_the_answer_that_going_through_sets_gave():
     for problem in drawn("compwebq", 3):
         found = family("sparql").run(problem.program, problem, Limits()).value
         assert sorted(re.findall(r"m\.0[a-z0-9_]+", found)) == problem.answer, problem.program

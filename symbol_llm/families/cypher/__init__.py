@@ -30,10 +30,10 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.notation.refinement import least_text
 
-VERSION = 1
+VERSION = 2
 METRIC = "normal form"
 
-MAX_VISITED = 200_000
+MAX_VISITED = 60_000
 """Nodes of a query's tree, printed over and over, that may be spent on naming its variables."""
 
 
@@ -95,7 +95,7 @@ def _changes(matches: list[re.Match[str]], n: int) -> list[str]:
     text, kind = matches[n][0], matches[n].lastgroup
     before = matches[n - 1][0] if n else ""
     after = matches[n + 1][0] if n + 1 < len(matches) else ""
-    if kind == "number" and text.isdigit():
+    if kind == "number" and re.fullmatch(r"\d{1,18}", text):
         return [str(int(text) + 1)]
     if kind == "text":
         return [f"{text[:-1]}~{text[-1]}"]

@@ -95,6 +95,7 @@ class _Parser(TokenParser):
 
     def __init__(self, program: str) -> None:
         super().__init__(program, TOKEN, MAX_DEPTH)
+        self._n_copied = 0
 
     def parse(self) -> Tree:
         if len(self._tokens) == 1:
@@ -340,7 +341,7 @@ class _Parser(TokenParser):
             if sign in _LEVELS[_COMPARISON]:
                 self._at += 1
                 right = self._expression(_COMPARISON + 1)
-                found.append(["op", sign, copy.deepcopy(left), right])
+                found.append(["op", sign, self._copy(left) if found else left, right])
                 left = right
             elif (test := self._test(left)) is not None:
                 left = test
@@ -351,6 +352,13 @@ class _Parser(TokenParser):
             if len(found) > MAX_DEPTH:
                 raise self._expected(f"at most {MAX_DEPTH} comparisons")
         return left if not found else found[0] if len(found) == 1 else ["op", "AND", *found]
+
+    def _copy(self, tree: Tree) -> Tree:
+        """Return a copy of what stands on both sides of `a < b < c`; one in another doubles that."""
+        self._n_copied += sum(1 for _ in nodes(tree))
+        if self._n_copied > MAX_TOKENS:
+            raise LimitExceeded(f"comparisons within comparisons come to more than {MAX_TOKENS} parts")
+        return copy.deepcopy(tree)
 
     def _test(self, left: Tree) -> Tree | None:
         """Read one test of text, list or null after `left`."""

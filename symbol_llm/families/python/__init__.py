@@ -1,22 +1,24 @@
-"""Python programs, of thought or with a function asked for. Equal means: running gives the gold answer.
+r"""Python programs, of thought or with a function asked for. Equal means: running gives the gold answer.
 
 A program either defines `solution()`, whose return value is the answer, or assigns `answer` at top level; `solution`
 wins. It runs in a sandbox child that returns a tagged value; the comparison with gold happens here, out of its reach:
 
-- Two exact numbers (int, Fraction) must be the same. Otherwise numbers may differ by 1e-4, or by 1e-9 of gold where
-  that is more, but by no more than a hundredth of gold: 0 is no answer to 0.00005. NaN and infinity match nothing.
-- A string that holds a number ("1,200", "3/4") counts as that number; other strings are compared without regard to case
-  and to runs of white space. A bool equals only a bool; None matches nothing; lists and tuples go element by element.
-- Expressions (a SymPy value, or a text such as "2*(x + 1)") are equal if `expressions.py` shows it, which runs
+- Numbers are equal by `notation/numbers.py`: whole numbers and ratios exactly, floats within 1e-9 of gold, gold that is a
+  decimal of few digits within one unit of its last, at most 1e-4. NaN and infinity match nothing.
+- A text that holds a number ("1,200", "3/4") counts as that number; other texts are compared without regard to case and to
+  runs of white space. A bool equals only a bool; None matches nothing; where gold is a list, lists and tuples go element by
+  element, sets in their sorted order.
+- Where gold is a text of mathematics ("2*(x + 1)", "2^10", "3\frac{3}{4}", "[0, 1)", "x = 3"), it is read as `answers.py`
+  reads it: sets in any order, intervals, equations, units. Expressions are equal if `expressions.py` shows it, which runs
   none of the program's Python.
 
 A problem with `environment["function"]` asks for a function of that name: `environment["calls"]` are the arguments of
 each call as source, such as "[1, 2], 'a'", `answer` the results, each as the source of a literal.
 The child is told the calls and never the results, so that no program can forge its tests; it returns what each call
-gave, and here that is compared as Python's `==` does, floats within 1e-6. A function that answers all its tests right may
+gave, and here that is compared as Python's `==` does, but floats as numbers are. A function that answers all its tests right may
 still be wrong elsewhere. `environment["compare"]` "form" is for code without tests: there equal means gold's normal form.
 
-Missed: a right program of thought whose answer is a set or a dict; programs that need input, the network or files.
+Missed: a right program of thought whose answer is a dict; programs that need input, the network or files.
 """
 
 from __future__ import annotations
@@ -24,25 +26,28 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import dataclasses
+import itertools
 import math
 import random
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs, read_gold
-from symbol_llm.families.python import expressions
-from symbol_llm.families.python.expressions import close
-from symbol_llm.ground.errors import InvalidInput, Unparsable
+from symbol_llm.families.python import answers, expressions
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
-from symbol_llm.notation import replies
+from symbol_llm.notation import numbers, replies
 from symbol_llm.sandbox import executor, interpreter
 from symbol_llm.sandbox.interpreter import MAX_DEPTH
 
-VERSION = 3
+VERSION = 4
 METRIC = "execution accuracy"
+MAX_ASKED = 12
+"""Pairs of expressions of one answer that SymPy is asked about."""
 
 REFLECTION = {
     "eval", "exec", "compile", "globals", "locals", "vars", "dir", "getattr", "setattr", "delattr", "hasattr", "help",
@@ -122,7 +127,15 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 def same_answer(value: Any, gold: Any, limits: Limits) -> bool:
     """Say whether `value` equals the JSON value `gold`; what only SymPy can compare is compared within `limits`."""
-    return _matches(value, gold, lambda left, right: expressions.equal(left, right, limits))
+    asked = itertools.count()
+
+    def same(found: str, wanted: str) -> bool:
+        decided = expressions.decide(found, wanted)
+        if decided is None and next(asked) >= MAX_ASKED:
+            raise LimitExceeded(f"more than {MAX_ASKED} pairs of expressions to compare")
+        return expressions.equal(found, wanted, limits) if decided is None else decided
+
+    return _matches(value, gold, same)
 
 
 def _score_function(program: str, problem: Problem, limits: Limits) -> Result:
@@ -156,7 +169,7 @@ def _run(program: str, problem: Problem, limits: Limits) -> executor.Outcome:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one number raised by 1 or one operator swapped, in random order."""
+    """Yield `program` with a number raised by 1, an operator swapped, or the answer raised by a half, in random order."""
     tree = _parse(program)
     places = [n for n, node in enumerate(ast.walk(tree)) if _mutate(copy.deepcopy(node))]
     rng.shuffle(places)
@@ -281,6 +294,8 @@ def _mutate(node: ast.AST) -> bool:
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             node.value = number + 1
+        case ast.Assign(targets=[ast.Name(id="answer")], value=value):
+            node.value = ast.BinOp(value, ast.Add(), ast.Constant(0.5))
         case ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in _SWAPS:
             node.op = _SWAPS[type(op)]()  # type: ignore[assignment]
         case ast.Compare(ops=[op]) if type(op) in _SWAPS:
@@ -298,12 +313,19 @@ _DECIMAL = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1
 _RATIO = re.compile(r"([+-]?\d{1,4000})\s*/\s*(\d{1,4000})")
 
 
-class _Expression(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Expression:
     text: str
 
 
+@dataclasses.dataclass(frozen=True)
+class _Set:
+    items: list[Any]
+    """In their order, where they have one."""
+
+
 def _decode(tagged: Any, depth: int = 0) -> Any:
-    """Return the child's value as bool, Fraction (exact), float, str, _Expression or list; None if it is malformed."""
+    """Return the child's value: bool, str, Fraction (exact), float, _Expression, list, tuple or _Set; None: malformed."""
     match tagged:
         case ["bool", bool(value)] | ["str", str(value)]:
             return value
@@ -311,8 +333,9 @@ def _decode(tagged: Any, depth: int = 0) -> Any:
             return _Expression(text)
         case ["int" | "fraction" | "float", str(text)]:
             return _number(text)
-        case ["list", list(items)] if depth <= MAX_DEPTH:
-            return [_decode(item, depth + 1) for item in items]
+        case ["list" | "tuple" | "set" as kind, list(items)] if depth <= MAX_DEPTH:
+            parts = [_decode(item, depth + 1) for item in items]
+            return parts if kind == "list" else tuple(parts) if kind == "tuple" else _Set(parts)
         case _:
             return None
 
@@ -334,23 +357,43 @@ def _matches(value: Any, gold: Any, same: Callable[[str, str], bool]) -> bool:  
     """Return whether the decoded `value` is the JSON value `gold`; `same` compares two expressions."""
     if isinstance(gold, bool) or isinstance(value, bool):
         return isinstance(gold, bool) and isinstance(value, bool) and value == gold
-    if isinstance(gold, list) or isinstance(value, list):
-        both = isinstance(gold, list) and isinstance(value, list) and len(value) == len(gold)
-        return both and all(_matches(v, g, same) for v, g in zip(value, gold, strict=True))
+    if isinstance(gold, list):
+        items = value.items if isinstance(value, _Set) else value
+        both = isinstance(items, list | tuple) and len(items) == len(gold)
+        return both and all(_matches(v, g, same) for v, g in zip(items, gold, strict=True))
     found = _number(value) if isinstance(value, str) else value
     wanted = _number(gold) if isinstance(gold, str) else Fraction(gold) if isinstance(gold, int) else gold
-    if isinstance(found, Fraction) and isinstance(wanted, Fraction):
-        return found == wanted
     if isinstance(found, Fraction | float) and isinstance(wanted, Fraction | float):
-        return close(_as_float(found), _as_float(wanted))
-    if value is None:
-        return False
+        return numbers.equal(found, wanted, numbers.unit_of(gold) if isinstance(gold, str) and "." in gold else None)
     if isinstance(value, str) and isinstance(gold, str) and _folded(value) == _folded(gold):
         return True
-    text = value.text if isinstance(value, _Expression) else str(value)
-    is_expression = isinstance(gold, str) and re.search("[A-Za-z]", gold) and re.search(r"[\d+*/^()]", gold)
-    tried = isinstance(value, _Expression) or is_expression or isinstance(wanted, Fraction | float)
-    return bool(tried and same(text, str(gold)))
+    if isinstance(value, list | tuple | _Set) and not isinstance(gold, str):
+        return False
+    try:
+        return answers.equal(_answer(value), _answer(gold), same)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _answer(value: Any) -> answers.Answer:
+    """Return a value as what answers are compared as; ValueError if it is none."""
+    match value:
+        case _Expression(text) | str(text):
+            return answers.read(text)
+        case Fraction() | int() | float():
+            return answers.Scalar(_exactly(value))
+        case list(items) | _Set(items) | tuple(items):
+            kind: answers.Kind = (
+                "sequence" if isinstance(value, list) else "set" if isinstance(value, _Set) else "tuple"
+            )
+            return answers.Group(kind, tuple(map(_answer, items)))
+    raise ValueError("no answer")
+
+
+def _exactly(number: Fraction | float) -> str:
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError("not a number")
+    return f"({number})" if isinstance(number, Fraction) else repr(number)
 
 
 class _NoValue(Exception):
@@ -384,10 +427,12 @@ def _plain(tagged: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - a return a ki
 
 
 def _equals(found: Any, wanted: Any) -> bool:
-    """Return whether two values are equal as `==` has it, but floats within 1e-6 of each other."""
+    """Return whether two values are equal as `==` has it, but with a float as numbers are."""
+    if isinstance(found, complex) and isinstance(wanted, complex):
+        return numbers.equal(found.real, wanted.real) and numbers.equal(found.imag, wanted.imag)
     if isinstance(found, float) or isinstance(wanted, float):
         are_numbers = isinstance(found, int | float | Fraction) and isinstance(wanted, int | float)
-        return are_numbers and math.isclose(_as_float(found), _as_float(wanted), rel_tol=1e-6, abs_tol=1e-9)
+        return are_numbers and (found == wanted or numbers.equal(found, wanted))
     if isinstance(found, list | tuple) and type(found) is type(wanted):
         return len(found) == len(wanted) and all(map(_equals, found, wanted))
     if isinstance(found, dict) and isinstance(wanted, dict):
@@ -423,19 +468,16 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _as_float(number: Fraction | float) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
-
-
 def _show(value: Any) -> str:
     match value:
         case _Expression(text):
             return text
         case list():
             return f"[{', '.join(map(_show, value))}]"
+        case _Set(items):
+            return f"{{{', '.join(map(_show, items))}}}"
+        case tuple():
+            return f"({', '.join(map(_show, value))})"
         case float():
             return f"{value:.10g}"  # 17.0 is 17
         case _:

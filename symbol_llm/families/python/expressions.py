@@ -1,8 +1,10 @@
 """Expressions of mathematics, as texts: whether two of them are equal.
 
-What can be decided here is decided here: numbers by interval arithmetic, rational functions by their values at points
-modulo a prime, where two that differ agree with a chance below 1e-12 (Schwartz 1980; Zippel 1979). The rest is SymPy's,
-in a sandbox child, since a text of a model's can keep SymPy busy for ever. No text is evaluated as Python anywhere.
+What can be decided here is decided here: numbers exactly or by interval arithmetic, rational functions by their values at
+points modulo a prime, where two that differ agree with a chance below 1e-12 (Schwartz 1980; Zippel 1979). The rest is
+SymPy's, in a sandbox child, since a text of a model's can keep SymPy busy for ever. No text is evaluated as Python anywhere,
+and no number is made here that MAX_BITS would not hold. The second text is gold's; `notation/numbers.py` says how near is
+near enough.
 
 >>> decide("pi*r**2", "r*pi*r"), decide("sin(x)**2 + cos(x)**2", "1")
 (True, None)
@@ -18,27 +20,29 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
+from symbol_llm.families.python.answers import FUNCTIONS
+from symbol_llm.notation import numbers
 from symbol_llm.sandbox import executor
 
 if TYPE_CHECKING:
     from symbol_llm.ground.params import Limits
 
-SHAPE = re.compile(r"[\w\s+\-*/^().,\[\]]{1,500}")
+SHAPE = re.compile(r"[\w\s+\-*/^().,]{1,2000}")
 PRIME = 2**61 - 1
 POINTS = 3
 MAX_POWER = 4096
 """Product of all exponents of a text up to which it is decided here."""
 PRECISION = 120
 """Bits of an interval's ends."""
+MAX_BITS = 20_000
+"""Of a number that is computed exactly here."""
+MAX_FACTORIAL = 1000
+MAX_ARGUMENT = 1e6
+"""Of exp, sin and cos of an interval, whose cost grows with what they are given."""
 
 Operator = Callable[[Any, Any], Any]
 _CONSTANTS = ("pi", "E")
 _NOT_SYMBOLS = ("I", "oo", "zoo", "nan", "inf")
-_FUNCTIONS = {
-    "sqrt", "cbrt", "exp", "log", "ln", "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh",
-    "cosh", "tanh", "Abs", "factorial", "binomial", "floor", "ceiling", "Rational", "Max", "Min", "re", "im",
-    "conjugate",
-}  # fmt: skip
 _OPERATORS: dict[type[ast.operator], Operator] = {
     ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b,
     ast.Pow: lambda a, b: a**b,
@@ -55,13 +59,6 @@ def equal(left: str, right: str, limits: Limits) -> bool:
     compared = executor.run(f"{__name__}:same", {"left": left, "right": right}, limits, preload=("sympy",))
     compared.check_limits()
     return compared.value is True
-
-
-def close(value: float, gold: float) -> bool:
-    """Say whether two numbers are equal within 1e-4, or 1e-9 of gold where that is more, or a hundredth where less."""
-    if not (math.isfinite(value) and math.isfinite(gold)):
-        return False
-    return abs(value - gold) <= max(1e-9, min(1e-4, abs(gold) / 100), 1e-9 * abs(gold))
 
 
 def _parse(text: str) -> ast.expr:
@@ -145,9 +142,44 @@ class _Intervals:
         return base**exponent
 
     def call(self, function: str, value: Any) -> Any:
-        if function not in self._FUNCTIONS:
+        if function not in self._FUNCTIONS or not abs(value) < MAX_ARGUMENT:
             raise _UndecidedError(function)
         return getattr(self._iv, function)(value)
+
+
+class _Rationals:
+    """Numbers that are ratios, of a bounded size."""
+
+    def number(self, text: str) -> Fraction:
+        return Fraction(text)
+
+    def name(self, name: str) -> Any:
+        raise _UndecidedError(name)
+
+    def binary(self, op: ast.operator, left: Fraction, right: Fraction) -> Fraction:
+        if _bits(left) + _bits(right) > MAX_BITS:
+            raise _UndecidedError
+        return Fraction(_OPERATORS[type(op)](left, right))
+
+    def power(self, base: Fraction, exponent: int) -> Fraction:
+        if _bits(base) * abs(exponent) > MAX_BITS:
+            raise _UndecidedError
+        return base**exponent
+
+    def call(self, function: str, value: Fraction) -> Fraction:
+        if function == "sqrt" and value >= 0:
+            root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
+            if root * root == value:
+                return root
+        if function == "factorial" and value.denominator == 1 and 0 <= value <= MAX_FACTORIAL:
+            return Fraction(math.factorial(int(value)))
+        if function == "Abs":
+            return abs(value)
+        raise _UndecidedError(function)
+
+
+def _bits(number: Fraction) -> int:
+    return number.numerator.bit_length() + number.denominator.bit_length()
 
 
 def decide(left: str, right: str) -> bool | None:
@@ -161,44 +193,39 @@ def decide(left: str, right: str) -> bool | None:
     if not all(map(_is_expression, trees)):
         return False
     try:
-        found = [_decide(*pair) for pair in _paired(*trees)]
+        return _decide(*trees, _unit(right))
     except (_UndecidedError, ValueError, ArithmeticError, TypeError, RecursionError):
         return None
-    if False in found:
-        return False
-    return None if None in found else True
+
+
+def _unit(gold: str) -> float | None:
+    """Return one unit of the last digit of gold that is a decimal number; None where it is something else."""
+    found = re.fullmatch(r"\s*-?\s*(\d*\.\d+(?:[eE][+-]?\d{1,3})?)\s*", gold)
+    return numbers.unit_of(found[1]) if found else None
 
 
 def _is_expression(tree: ast.expr) -> bool:
     """Say whether `tree` has nothing that `_read` would refuse."""
     for node in ast.walk(tree):
         match node:
-            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            case ast.Constant(value=int() as number) if not isinstance(number, bool):
                 pass
-            case ast.Call(func=ast.Name(id=name), keywords=[]) if name in _FUNCTIONS:
+            case ast.Constant(value=float() as number) if math.isfinite(number):
+                pass
+            case ast.Call(func=ast.Name(id=name), keywords=[]) if name in FUNCTIONS:
                 pass
             case ast.BinOp(op=op) if type(op) in _OPERATORS:
                 pass
             case ast.UnaryOp(op=ast.USub() | ast.UAdd()):
                 pass
-            case ast.Name() | ast.List() | ast.Tuple() | ast.operator() | ast.unaryop() | ast.expr_context():
+            case ast.Name() | ast.Tuple() | ast.operator() | ast.unaryop() | ast.expr_context():
                 pass
             case _:
                 return False
     return True
 
 
-def _paired(left: ast.expr, right: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
-    match left, right:
-        case ((ast.List(elts=ours) | ast.Tuple(elts=ours)), (ast.List(elts=theirs) | ast.Tuple(elts=theirs))):
-            if len(ours) != len(theirs):
-                raise _UndecidedError
-            yield from zip(ours, theirs, strict=True)
-        case _:
-            yield left, right
-
-
-def _decide(left: ast.expr, right: ast.expr) -> bool | None:
+def _decide(left: ast.expr, right: ast.expr, unit: float | None) -> bool | None:
     for side in (left, right):
         if math.prod(max(1, abs(n)) for n in _exponents(side)) > MAX_POWER:
             raise _UndecidedError
@@ -207,7 +234,7 @@ def _decide(left: ast.expr, right: ast.expr) -> bool | None:
     symbols = {node.id for node in names if id(node) not in called} - {*_CONSTANTS}
     if symbols & {*_NOT_SYMBOLS}:
         raise _UndecidedError
-    return _same_function(left, right) if symbols else _same_number(left, right)
+    return _same_function(left, right) if symbols else _same_number(left, right, unit)
 
 
 def _exponents(tree: ast.expr) -> Iterator[int]:
@@ -236,12 +263,23 @@ def _same_function(left: ast.expr, right: ast.expr) -> bool | None:
     return False
 
 
-def _same_number(left: ast.expr, right: ast.expr) -> bool | None:
-    field = _Intervals()
-    values = [_value(left, field), _value(right, field)]
-    if any(float(value.delta) > 1e-15 * max(1.0, abs(float(value.mid))) for value in values):
-        return None
-    return close(float(values[0].mid), float(values[1].mid))
+def _same_number(left: ast.expr, right: ast.expr, unit: float | None) -> bool | None:
+    found, gold = (_number(side) for side in (left, right))
+    return None if found is None or gold is None else numbers.equal(found, gold, unit)
+
+
+def _number(tree: ast.expr) -> numbers.Number | None:
+    """Return the value: a Fraction where it is exact, a float where it is not; None where it is too uncertain for one."""
+    try:
+        exact = _value(tree, _Rationals())
+    except _UndecidedError:
+        value = _value(tree, _Intervals())
+        return float(value.mid) if float(value.delta) <= 1e-15 * max(1e-300, abs(float(value.mid))) else None
+    return float(exact) if _has_decimals(tree) else Fraction(exact)
+
+
+def _has_decimals(tree: ast.expr) -> bool:
+    return any(isinstance(node, ast.Constant) and isinstance(node.value, float) for node in ast.walk(tree))
 
 
 def _value(node: ast.expr, field: _Field) -> Any:  # noqa: PLR0911 - a return a kind of node
@@ -271,22 +309,24 @@ def same(args: dict[str, Any]) -> bool:
     import sympy
 
     try:
-        left, right = (_read(_parse(args[side])) for side in ("left", "right"))
+        trees = [_parse(args[side]) for side in ("left", "right")]
+        left, right = map(_read, trees)
     except (SyntaxError, ValueError, ZeroDivisionError):
         return False
-    pairs = [(left, right)]
-    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        pairs = list(zip(left, right, strict=True))
-    return all(isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr) and _is_zero(a, b) for a, b in pairs)
+    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
+        return False
+    if left.free_symbols or right.free_symbols:
+        return bool(sympy.simplify(left - right) == 0)
+    if any(map(_has_decimals, trees)) or not all(side.is_Rational for side in (left, right)):
+        found, gold = (_parts(side) for side in (left, right))
+        return all(numbers.equal(one, two, _unit(args["right"])) for one, two in zip(found, gold, strict=True))
+    return bool(left == right)
 
 
-def _is_zero(left: Any, right: Any) -> bool:
-    import sympy
-
-    difference = left - right
-    if not difference.free_symbols and left.is_real and right.is_real:
-        return close(float(left), float(right))
-    return bool(sympy.simplify(difference) == 0)
+def _parts(number: Any) -> tuple[float, float]:
+    value = complex(number)
+    size = abs(value)
+    return tuple(0.0 if abs(part) <= 1e-14 * size else part for part in (value.real, value.imag))  # type: ignore[return-value]
 
 
 def _read(node: ast.AST) -> Any:
@@ -303,8 +343,8 @@ def _read(node: ast.AST) -> Any:
             return -value if isinstance(op, ast.USub) else value
         case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_read(left), _read(right))
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
-            return getattr(sympy, name)(*map(_read, arguments))
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            return [_read(item) for item in items]
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
+            return getattr(sympy, name)(*map(_read, arguments)).doit()
+        case ast.Tuple(elts=items):
+            return sympy.Tuple(*map(_read, items))
     raise ValueError(f"not an expression: {type(node).__name__}")

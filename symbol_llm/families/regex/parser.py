@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from symbol_llm.ground.errors import LimitExceeded, Unparsable
 
 MAX_CHARS = 2000
+MAX_READ = 10_000
+"""Characters of a text that is read at all, to say what is wrong with it."""
 MAX_DEPTH = 50
 MAX_REPEAT = 1000
 
@@ -68,7 +70,9 @@ def tokenize(program: str, dialect: str) -> list[Token]:
 
 
 def read_tokens(program: str, dialect: str) -> list[Token]:
-    """Return the tokens without comments, whatever they are."""
+    """Return the tokens without comments, whatever they are; LimitExceeded where there are too many characters."""
+    if len(program) > MAX_READ:
+        raise LimitExceeded(f"the expression has {len(program)} characters; at most {MAX_CHARS} are compared")
     tokens, at = [], 0
     while at < len(program):
         token = _token(program, at, dialect)

@@ -1,11 +1,14 @@
 """SPARQL queries (SELECT and ASK). Equal means: the same answers on the problem's graph, or else the same normal form.
 
 `environment["graph"]` is Turtle or a list of triples, each of three terms as Turtle writes them; the prefixes
-`sparql_syntax.PREFIXES` may be used in it as in a query, whether declared or not. Gold is `problem.program`. rdflib answers both queries
-in children of their own, on the graph and on variants made from it by leaving out triples and adding twins of its
-subjects that are a little different, so that two queries do not pass for equal by accident. Answers are compared by place of column, as a list if gold's
-outermost SELECT has an ORDER BY, else as a multiset. Other answers score the F1 of the rows, below 1. Gold that has no
-answer on the graph, or asks what is the same on all of them, proves nothing: then only its normal form is accepted.
+`parser.PREFIXES` may be used in it as in a query, whether declared or not. Gold is `problem.program`. Oxigraph answers both
+queries in children of their own, on the graph and on variants made from it by leaving out triples and adding twins of its
+subjects that are a little different, so that two queries do not pass for equal by accident. Answers are compared by place of
+column or, where one query has `SELECT *` and their columns are called the same, by its name; as a list if gold's outermost
+SELECT has an ORDER BY, else as a multiset. Whole numbers must be the same, others to 12 digits, whatever their type. Other
+answers score the F1 of the rows, below 1. Gold that has no answer on the graph, or asks what is the same on all of them,
+proves nothing: then only its normal form is accepted. A query that the engine refuses, such as one with an aggregate in
+FILTER, is ill-formed; an expression that fails, such as a bad regular expression, leaves out rows, as SPARQL has it.
 
 Without a graph, equal means the same normal form: prefixes expanded, variables renamed, and the order of triple patterns,
 of UNION, of filters, of VALUES and of the operands of symmetric operators does not count. Variables are named by colour
@@ -19,13 +22,14 @@ Data: LC-QuAD (Trivedi et al. 2017), QALD-9-plus (Perevalov et al. 2022), GrailQ
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
-from symbol_llm.families.sparql.answers import Answer, ask
+from symbol_llm.families.sparql.answers import Answer, Answers, ask
 from symbol_llm.families.sparql.parser import TOKEN, Tree, nodes, parse
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
@@ -33,10 +37,10 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.notation.refinement import least_text
 
-VERSION = 1
+VERSION = 2
 METRIC = "exact match / F1 of answers"
 
-MAX_VISITED = 200_000
+MAX_VISITED = 60_000
 """Nodes of a query's tree, printed over and over, that may be spent on naming its variables."""
 
 
@@ -62,6 +66,8 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
     if needs(problem, Environment).graph is None:
         return Ran(form.text)
     found = ask(form.text, [], problem, limits)
+    if found.fault:
+        return Ran(None, found.fault, found.isolation)
     value = found.answer
     if isinstance(value, list) and not _is_ordered(query):
         value = sorted(value, key=repr)
@@ -119,7 +125,7 @@ def _changes(match: re.Match[str], variables: list[str]) -> list[str]:  # noqa: 
             return [f"{token}_2"]
         case "text":
             return [f"{token[:-1]}~{token[-1]}"]
-        case "number" if token.isdigit():
+        case "number" if re.fullmatch(r"\d{1,18}", token):
             return [str(int(token) + 1)]
         case "variable":
             return [other for other in variables if other != token][:2]
@@ -132,13 +138,16 @@ def _changes(match: re.Match[str], variables: list[str]) -> list[str]:  # noqa: 
 
 
 def _compare(form: Form, gold: Form, queries: tuple[Tree, Tree], problem: Problem, limits: Limits) -> Result:
-    numbers = sorted({float(node[1]) for query in queries for node in nodes(query) if node[0] == "number"})
-    found = ask(form.text, numbers, problem, limits)
+    written = [float(node[1]) for query in queries for node in nodes(query) if node[0] == "number"]
+    numbers = sorted({number for number in written if math.isfinite(number)})
+    found, right = _answers(form, gold, queries, numbers, problem, limits)
+    if right.fault:
+        raise InvalidInput(f"problem {problem.id}: gold query fails: {right.fault}")
+    if found.fault.startswith("SyntaxError"):
+        raise Unparsable(found.fault.removeprefix("SyntaxError: "))
+    if found.fault:
+        return Result(0.0, found.fault, found.isolation)
     value = str(found.answer)
-    try:
-        right = ask(gold.text, numbers, problem, limits)
-    except LimitExceeded as e:
-        raise Unavailable(f"problem {problem.id}: gold query hits a limit: {e}") from e
     if form.text == gold.text:
         return Result(1.0, value, found.isolation)
     which = 0 if _is_ordered(queries[1]) else 1
@@ -148,6 +157,44 @@ def _compare(form: Form, gold: Form, queries: tuple[Tree, Tree], problem: Proble
     if right.answer == [] or is_constant:
         raise Unavailable(f"problem {problem.id}: gold's answer {right.answer} on this graph proves nothing")
     return Result(1.0, value, found.isolation)
+
+
+def _answers(
+    form: Form, gold: Form, queries: tuple[Tree, Tree], numbers: list[float], problem: Problem, limits: Limits
+) -> tuple[Answers, Answers]:
+    """Return the answers of the program and of gold, with columns in the order of names where those of `*` have no other."""
+    program, by_gold = queries
+    if not (_has_star(program) or _has_star(by_gold)):
+        return ask(form.text, numbers, problem, limits), _gold_answers(gold.text, numbers, problem, limits)
+    found = ask(_as_named(program), numbers, problem, limits, by_name=True)
+    right = _gold_answers(_as_named(by_gold), numbers, problem, limits, by_name=True)
+    if found.names == right.names or found.fault or right.fault:
+        return found, right
+    if not _has_star(program):
+        found = ask(form.text, numbers, problem, limits)
+    if not _has_star(by_gold):
+        right = _gold_answers(gold.text, numbers, problem, limits)
+    return found, right
+
+
+def _gold_answers(
+    text: str, numbers: list[float], problem: Problem, limits: Limits, *, by_name: bool = False
+) -> Answers:
+    try:
+        return ask(text, numbers, problem, limits, by_name=by_name)
+    except LimitExceeded as e:
+        raise Unavailable(f"problem {problem.id}: gold query hits a limit: {e}") from e
+
+
+def _has_star(query: Tree) -> bool:
+    return bool(query[0] == "select" and not query[2])
+
+
+def _as_named(query: Tree) -> str:
+    """Print `query` with its variables under their own names; those that it hides in subqueries get others."""
+    names = list(dict.fromkeys(node[1] for node in nodes(query) if node[0] == "var"))
+    hidden = (name for n in range(2 * len(names) + 1) if (name := f"hidden{n}") not in names)
+    return _print(query, {name: next(hidden) if "#" in name else name for name in names}, in_order=True)
 
 
 def _f1(found: Answer, gold: Answer) -> float:

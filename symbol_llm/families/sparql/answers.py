@@ -1,26 +1,35 @@
-"""Answers of SPARQL queries on the graph of a problem and on graphs made from it, by rdflib in children of their own.
+"""Answers of SPARQL queries on the graph of a problem and on graphs made from it, by Oxigraph in children of their own.
 
 Each of the `N_VARIANTS` graphs lacks some triples and has twins of its subjects that are a little different, so that two
 queries do not pass for equal by accident. What answers are equal is not known here.
+
+Oxigraph answers as SPARQL 1.1 says; rdflib 7.6 pushes what is bound outside into subqueries with aggregates.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import re
+import signal
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import rdflib
+import pyoxigraph
 
 from symbol_llm.families.sparql.parser import PREFIXES
-from symbol_llm.ground.errors import InvalidInput, Unavailable
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.sandbox import executor
 
 N_VARIANTS = 12
 MAX_TWINS = 100
+DIGITS = 12
+"""Of numbers that are not whole that count."""
+BASE = "http://example.org/"
+"""What relative IRIs are relative to."""
 
 Answer = bool | list[list[str | None]]
 """Of ASK, or the rows of SELECT; None is unbound."""
@@ -29,23 +38,34 @@ Answer = bool | list[list[str | None]]
 class Answers(NamedTuple):
     """What a query answers on the graph, and hashes of the answers there and on each variant, by rows as they come.
 
-    The second hash of a pair is the same for the same rows in any order.
+    The second hash of a pair is the same for the same rows in any order. `fault` is what the engine has against the query.
     """
 
     answer: Answer
     hashes: list[list[str]]
     isolation: str
+    fault: str = ""
+    names: Sequence[str] = ()
+    """Of the columns, in order."""
 
 
-def ask(query: str, numbers: list[float], problem: Problem, limits: Limits) -> Answers:
-    """Return the answers of `query`, which parses; twins have numbers at and beside `numbers`."""
-    args = {"query": query, "graph": _turtle(problem), "numbers": numbers}
-    outcome = executor.run(f"{__name__}:answer", args, limits, preload=(f"{__name__}:warm_up",))
+def ask(query: str, numbers: list[float], problem: Problem, limits: Limits, *, by_name: bool = False) -> Answers:
+    """Return the answers of `query`, which parses, its columns in the order of their names if that is wanted.
+
+    Twins have numbers at and beside `numbers`, which are finite.
+    """
+    args = {"query": query, "by_name": by_name, "graph": _turtle(problem), "numbers": numbers}
+    outcome = executor.run(f"{__name__}:answer", args, limits)
     outcome.check_limits()
-    if outcome.status != "ok":  # the query parsed, hence what rdflib can not do is no fault of it
-        raise Unavailable(f"rdflib does not answer {query[:100]!r}: {outcome.detail}")
+    if re.match(rf"died of signal (?:{signal.SIGABRT:d}|{signal.SIGSEGV:d}),", outcome.detail):
+        # The engine ends so where its memory or stack does, for want of a way to raise it.
+        raise LimitExceeded(f"the engine {outcome.detail}", outcome.isolation)
+    if outcome.status != "ok":
+        raise Unavailable(f"not answered: {outcome.detail}")
     if "broken" in outcome.value:
         raise InvalidInput(f"problem {problem.id}: graph cannot be read: {outcome.value['broken']}")
+    if "fault" in outcome.value:
+        return Answers([], [], outcome.isolation, outcome.value["fault"])
     return Answers(**outcome.value, isolation=outcome.isolation)
 
 
@@ -55,22 +75,26 @@ def _turtle(problem: Problem) -> str:
     return "".join(f"@prefix {name}: <{iri}> .\n" for name, iri in PREFIXES.items()) + lines
 
 
-def warm_up() -> None:
-    """Have rdflib build its grammars, once for all children."""
-    answer({"query": "SELECT ?x WHERE { ?x ?y 1 . }", "graph": "<a> <b> 1 .", "numbers": []})
+# --- in the child -----------------------------------------------------------------------------------------------------
 
 
 def answer(args: dict[str, Any]) -> dict[str, Any]:
     """Return the query's answers on the graph and on each variant. Only ever called in a sandbox child."""
-    graph = rdflib.Graph()
     try:
-        graph.parse(data=args["graph"], format="turtle")
-    except Exception as e:  # noqa: BLE001 - whatever its parser raises, the graph is at fault
+        read = pyoxigraph.parse(args["graph"], pyoxigraph.RdfFormat.TURTLE, base_iri=BASE)
+        triples = sorted({(quad.subject, quad.predicate, quad.object) for quad in read}, key=_key)
+    except (SyntaxError, ValueError) as e:
         return {"broken": f"{type(e).__name__}: {e}"[:200]}
-    triples = sorted(graph)
     variants = [triples, *(_variant(triples, args["numbers"], seed) for seed in range(N_VARIANTS))]
-    answers = [_answer_on(args["query"], variant) for variant in variants]
-    return {"answer": answers[0], "hashes": [_hashes(found) for found in answers]}
+    try:
+        answers = [_answer_on(args["query"], variant, by_name=args["by_name"]) for variant in variants]
+    except (SyntaxError, ValueError, RuntimeError, OSError) as e:
+        return {"fault": f"{type(e).__name__}: {e}"[:200]}
+    return {"answer": answers[0][1], "hashes": [_hashes(found) for _, found in answers], "names": answers[0][0]}
+
+
+def _key(triple: Sequence[Any]) -> list[str]:
+    return [str(term) for term in triple]
 
 
 def _hashes(found: Answer) -> list[str]:
@@ -78,23 +102,48 @@ def _hashes(found: Answer) -> list[str]:
     return [hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] for lines in (rows, sorted(rows))]
 
 
-def _answer_on(query: str, triples: list[Any]) -> Answer:
-    graph = rdflib.Graph()
-    for triple in triples:
-        graph.add(triple)
-    result = graph.query(query)
-    if result.type == "ASK":
-        return bool(result.askAnswer)
-    return [[_cell(value) for value in row] for row in result if isinstance(row, tuple)]
+def _answer_on(query: str, triples: list[Any], *, by_name: bool) -> tuple[list[str], Answer]:
+    store = pyoxigraph.Store()
+    store.extend(pyoxigraph.Quad(*triple) for triple in triples)
+    result = store.query(query, base_iri=BASE)
+    if not isinstance(result, pyoxigraph.QuerySolutions):
+        return [], bool(result)
+    names = [variable.value for variable in result.variables]
+    names = sorted(names) if by_name else names
+    return names, [[_cell(row[name]) for name in names] for row in result]
 
 
 def _cell(value: Any) -> str | None:
-    if value is None or isinstance(value, rdflib.BNode):
+    if value is None or isinstance(value, pyoxigraph.BlankNode):
         return value and "_:"
-    if _is_numeric(value):
-        return f"{float(value.value):.9g}"
-    number = re.fullmatch(r'"([-+]?[\d.]+)"\^\^.*#decimal>', value.n3())
-    return f"{float(number[1]):.9g}" if number else str(value.n3())
+    number = _number(value)
+    if number is None:
+        return str(value)
+    return str(number) if isinstance(number, int) else f"{number:.{DIGITS}g}"
+
+
+def _number(term: Any) -> int | float | None:
+    """Return the number that a literal stands for, a whole one as such; None if it is none, or a very long one."""
+    if (
+        not isinstance(term, pyoxigraph.Literal)
+        or not _NUMERIC.fullmatch(term.datatype.value)
+        or len(term.value) > _LONG
+    ):
+        return None
+    if re.fullmatch(r"[-+]?\d+(?:\.0*)?", term.value, re.ASCII):
+        return int(term.value.partition(".")[0])
+    try:
+        number = float(term.value)
+    except ValueError:
+        return None
+    return int(number) if math.isfinite(number) and number == int(number) and abs(number) < 2**53 else number
+
+
+_LONG = 300
+_NUMERIC = re.compile(
+    r"http://www\.w3\.org/2001/XMLSchema#(?:decimal|double|float|(?:nonNegative|positive|nonPositive|negative)?[iI]nteger"
+    r"|(?:unsigned)?(?:[lL]ong|[iI]nt|[sS]hort|[bB]yte))"
+)
 
 
 def _variant(triples: list[Any], numbers: list[float], seed: int) -> list[Any]:
@@ -106,24 +155,21 @@ def _variant(triples: list[Any], numbers: list[float], seed: int) -> list[Any]:
     objects: dict[Any, list[Any]] = {}
     for triple in triples:
         objects.setdefault(triple[1], []).append(triple[2])
-    links = sorted(p for p, things in objects.items() if all(isinstance(thing, rdflib.URIRef) for thing in things))
+    links = sorted((p for p, things in objects.items() if all(map(_is_iri, things))), key=str)
     # Numbers stay apart, lest two right queries order equal ones differently.
-    taken = {
-        predicate: {float(thing) for thing in things if _is_numeric(thing)} for predicate, things in objects.items()
-    }
+    taken = {p: {n for thing in things if (n := _number(thing)) is not None} for p, things in objects.items()}
     changed = [triple for triple in triples if rng.random() > 0.1]
-    subjects = sorted({triple[0] for triple in triples})
-    twins = {
-        s: rdflib.URIRef(f"urn:twin:{n}") for n, s in enumerate(rng.sample(subjects, min(len(subjects), MAX_TWINS)))
-    }
+    subjects = sorted({triple[0] for triple in triples}, key=str)
+    sampled = rng.sample(subjects, min(len(subjects), MAX_TWINS))
+    twins = {subject: pyoxigraph.NamedNode(f"urn:twin:{n}") for n, subject in enumerate(sampled)}
     for subject, predicate, thing in triples:
         draw = rng.random()
         if subject not in twins or draw < 0.15:
             continue
         new = twins.get(thing, thing) if draw < 0.5 else thing
-        if _is_numeric(thing):
-            near = int(rng.choice(numbers)) + rng.choice((-1, 0, 1)) if numbers and draw < 0.8 else float(thing)
-            new = rdflib.Literal(_untaken(near, taken[predicate]))
+        if (number := _number(thing)) is not None and math.isfinite(number):
+            near = int(rng.choice(numbers)) + rng.choice((-1, 0, 1)) if numbers and draw < 0.8 else number
+            new = _literal(_untaken(near, taken[predicate]))
         elif draw > 0.8:
             new = rng.choice(objects[predicate])
         other = rng.choice(links) if draw > 0.95 and predicate in links else predicate
@@ -131,8 +177,15 @@ def _variant(triples: list[Any], numbers: list[float], seed: int) -> list[Any]:
     return changed
 
 
-def _is_numeric(term: Any) -> bool:
-    return isinstance(term, rdflib.Literal) and isinstance(term.value, int | float) and not isinstance(term.value, bool)
+def _is_iri(term: Any) -> bool:
+    return isinstance(term, pyoxigraph.NamedNode)
+
+
+def _literal(number: float) -> Any:
+    if isinstance(number, int):
+        return pyoxigraph.Literal(number)
+    kind = pyoxigraph.NamedNode(f"{PREFIXES['xsd']}decimal")
+    return pyoxigraph.Literal(f"{number:.6f}", datatype=kind) if math.isfinite(number) else pyoxigraph.Literal(number)
 
 
 def _untaken(number: float, taken: set[float]) -> float:

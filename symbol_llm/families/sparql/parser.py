@@ -42,7 +42,7 @@ TOKEN = re.compile(
     |(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?)
     |(?P<tag>@[A-Za-z]+(?:-[A-Za-z0-9]+)*)
     |(?P<blank>_:\w[\w.-]*)
-    |(?P<name>(?:[^\W\d_][\w-]*)?:(?:(?:[\w:%.-]|\\[_~.!$&'()*+,;=/?\#@%-])*(?:[\w:%-]|\\[_~.!$&'()*+,;=/?\#@%-]))?)
+    |(?P<name>(?:[^\W\d_][\w-]{0,99})?:(?:(?:[\w:%.-]|\\[_~.!$&'()*+,;=/?\#@%-])*(?:[\w:%-]|\\[_~.!$&'()*+,;=/?\#@%-]))?)
     |(?P<word>[^\W\d]\w*)
     |(?P<sign>\^\^|&&|\|\||!=|<=|>=|[-=<>!+*/|^?(){}\[\].;,])
     |(?P<other>.)""",
@@ -200,7 +200,7 @@ class _Parser(TokenParser):
             if word in ("LIMIT", "OFFSET"):
                 if not self._text().isdecimal():
                     raise self._expected("a number")
-                parts.append([word.lower(), str(int(self._take()))])
+                parts.append([word.lower(), _plain(self._take())])
             else:
                 parts.append([word.lower(), self._keys(word)])
         rank = {"group": 0, "having": 1, "order": 2, "limit": 3, "offset": 4, "values": 5}
@@ -474,7 +474,7 @@ class _Parser(TokenParser):
             return ["text", quoted, ""]
         kind = self._iri("a datatype")[1]
         if kind == f"{_XSD}integer" and re.fullmatch(r'"[-+]?\d+"', quoted):
-            return ["number", str(int(quoted[1:-1]))]
+            return ["number", _plain(quoted[1:-1])]
         return ["text", quoted, "" if kind == f"{_XSD}string" else f"^^<{kind}>"]
 
     def _expression(self, level: int) -> Tree:
@@ -550,3 +550,9 @@ class _Parser(TokenParser):
                 break
         self._expect(")")
         return arguments
+
+
+def _plain(digits: str) -> str:
+    """Return a whole number without a plus and without zeros before it, however long it is."""
+    plain = digits.lstrip("+-").lstrip("0") or "0"
+    return f"-{plain}" if digits.startswith("-") and plain != "0" else plain

@@ -4,16 +4,21 @@ The database is `environment["database"]` (a file) or `environment["script"]` (t
 opened read-only in a sandbox child, where an authorizer lets a query read tables and call functions, and nothing else.
 `environment["schema"]`, instead of these or besides a script, holds the CREATE TABLE statements alone.
 Gold is any of `environment["gold"]` or else `problem.program`, each run in a child of its own; without such queries it is
-`problem.answer`, a list of rows on the given database, and that is all that is compared.
+`problem.answer` on the given database, and that is all that is compared: rows, or the cells of one row or column, or a cell.
 
 The databases made are fillings of the schema or, without one, copies of the given database with changed rows
 (`fillings.py`; test-suite accuracy, Zhong et al. 2020). They hold what gold and the program
-compare columns with (`hints.py`), one below and one above, texts with more or less to them, keys that match and that do not,
-doubles and ties; one filling has a row a table. One where gold fails, is costly, hangs on how ties are broken, or gives
-but NULL, zero or nothing does not count; hence none is empty, nor is it asked whether MAX of nothing is NULL or no row.
+compare columns with (`hints.py`), one below and one above, as well as texts of such lengths, sums over groups and differences
+of numbers and dates, texts with more or less to them, keys that match and that do not, doubles and ties, more groups than
+LIMIT shows; one filling has a row a table. They keep to CHECK and to yes and no. One where gold fails, is costly, hangs on
+how ties are broken, or gives but NULL, zero or nothing does not count; hence none is empty, nor is it asked whether MAX of
+nothing is NULL or no row. The given database counts always: where LIMIT cuts through rows that gold's ORDER BY leaves tied,
+any choice of them is right; where ties are broken elsewhere, what gold gives with ties broken one way or the other.
+The value of a program that is refused on made rows alone names the fewest that show it.
 
 Rows are compared as a multiset, as a list if the gold query's outermost SELECT has an ORDER BY, where rows that it leaves
-tied may stand in any order. Columns count by place, not by name; numbers may differ by 1e-6 of themselves. A query that
+tied may stand in any order. Columns count by place, not by name. Two whole numbers must be the same, of others one may
+differ from the other by RELATIVE of it, and whether a number has a decimal point does not count. A query that
 reads no table is not accepted unless gold reads none. Gold that returns no rows anywhere proves nothing: such a problem
 is refused as invalid, hence unscored and not collected.
 
@@ -25,6 +30,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import math
 import random
 import re
 import sqlite3
@@ -38,14 +45,14 @@ from pydantic import Field, model_validator
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.families.sql.fillings import SIZES, Filling, Hints, copies, fill, fillings, read
-from symbol_llm.families.sql.hints import hints_of
+from symbol_llm.families.sql.hints import hints_of, is_readable
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 5
+VERSION = 6
 METRIC = "execution accuracy"
 
 GOLD_STEPS = 3_000_000
@@ -63,9 +70,16 @@ class Rows(NamedTuple):
     rows: list[Row]
     reads: bool
     ties: list[list[Row]] = []
+    made: str = ""
+    """Rows that the database holds, if it was made and the text is wanted."""
+    pool: list[list[Row]] = []
+    """What it returns without its last LIMIT, sorted both ways."""
 
 
-ENDS = re.compile(r";[ \t]*(?=\n|\Z)|\n[ \t]*(?=\n)")
+RELATIVE = 1e-9
+"""By which a number that is not whole may differ from gold's."""
+MAX_PARSED = 20_000
+"""Characters that are parsed to find where a query without a fence ends."""
 
 
 class Environment(Needs):
@@ -87,7 +101,45 @@ class Environment(Needs):
         return self
 
 
-program_of = replies.up_to(ENDS)
+def program_of(reply: str) -> str:
+    """Return the query in `reply`: all of its text if that parses, else the longest beginning that does.
+
+    A beginning ends with a semicolon at the end of a line, or with a line that the next one does not go on from.
+    """
+    found = replies.program(reply)
+    if found.fenced:
+        return found.program
+    left = MAX_PARSED
+    for end in reversed(list(_ends(found.program))):
+        left -= end
+        if left >= 0 and is_readable(found.program[:end]):
+            return found.program[:end].strip()
+    return _first(found.program)
+
+
+def _ends(text: str) -> Iterator[int]:
+    """Yield where a query may end, no farther than the first semicolon that ends a line."""
+    at, is_open = 0, 0
+    for token in _TOKEN.finditer(text):
+        if token.lastgroup == "other":  # which no query has
+            return
+        if token[0] == ";" and _FIRST.match(text, token.start()):
+            yield token.end()
+            return
+        if token.lastgroup == "space" and "\n" in token[0] and at and is_open <= 0:
+            following = _TOKEN.match(text, token.end())
+            if following and following[0].lower() not in _GO_ON:
+                yield at
+        if token.lastgroup != "space":
+            at = token.end()
+            is_open += (token[0] == "(") - (token[0] == ")")
+    yield at
+
+
+def _first(text: str) -> str:
+    """Return `text` up to the first blank line or semicolon that ends a line, for a fault to be told of that alone."""
+    match = _FIRST.search(text)
+    return text[: match.end()].strip() if match else text
 
 
 def canonical(program: str) -> str:
@@ -110,14 +162,24 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     golds = list(_gold(problem, hints, limits))
     wanted = sorted({n for gold in golds for n in gold})
     may_tie = not {"order", "limit", "group_concat"}.isdisjoint(_query(program))
-    found, isolation = _run(program, problem, hints, limits, wanted, ties=may_tie, steps=STEPS)
+    found, isolation = _run(program, problem, hints, limits, wanted, ties=may_tie, steps=STEPS, shows=True)
     if fault := _fault(found):
         if "interrupted" in fault:
             raise LimitExceeded(f"on a database of few rows the query needs more than {STEPS} steps", isolation)
         return Result(0.0, fault, isolation)
     rows = {n: one for n, one in zip(wanted, found, strict=True) if not isinstance(one, str)}
-    accepted = any(all(_agrees(rows[n], one) for n, one in gold.items()) for gold in golds)
-    return Result(float(accepted), _show(found), isolation)
+    wrong = [[rows[n] for n, one in gold.items() if not _agrees(rows[n], one)] for gold in golds]
+    if not all(wrong):
+        return Result(1.0, _show(found), isolation)
+    return Result(0.0, _why(min(wrong, key=len)) or _show(found), isolation)
+
+
+def _why(wrong: list[Rows]) -> str:
+    """Return what a program gives on the fewest of the made rows on which it is wrong; empty if it is on those given."""
+    if not all(one.made for one in wrong):
+        return ""
+    least = min(wrong, key=lambda one: len(one.made))
+    return f"{str(least.rows)[:MAX_SHOWN]} where there is {least.made}"
 
 
 def _agrees(found: Rows, gold: Gold) -> bool:
@@ -135,12 +197,12 @@ def _show(found: list[Rows | str]) -> str:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one number raised by 1, or one comparison, direction, aggregate or text changed."""
+    """Yield `program` with one number raised by 1, or one comparison, boundary, direction, aggregate or text changed."""
     tokens = [token[0] for token in _TOKEN.finditer(program)]
-    places = [n for n, token in enumerate(tokens) if _mutate(token) != token]
-    rng.shuffle(places)
-    for n in places:
-        yield "".join([*tokens[:n], _mutate(tokens[n]), *tokens[n + 1 :]])
+    changes = [(n, new) for n, token in enumerate(tokens) for new in _changes(token)]
+    rng.shuffle(changes)
+    for n, new in changes:
+        yield "".join([*tokens[:n], new, *tokens[n + 1 :]])
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
@@ -155,6 +217,19 @@ _TOKEN = re.compile(
     |(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_FIRST = re.compile(r";[ \t]*(?=\n|\Z)|\n[ \t]*(?=\n)")
+_GO_ON = (
+    frozenset(
+        (
+            "select from where group order by having limit offset join left right full inner outer cross natural on using as and or"
+            " not in is like glob between exists case when then else end union except intersect values asc desc over partition filter"
+            " escape window collate nulls"
+        ).split()
+    )
+    | set("),.=<>+-*/|%")
+    | {"||", "<=", ">=", "<>", "!=", "=="}
+)
+"""With which no other text begins than the rest of a query."""
 _PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 _SAME_SIGN = {"<>": "!=", "==": "="}
 _SWAPS = {
@@ -206,10 +281,15 @@ _KEYWORDS = {
 }  # fmt: skip
 
 
-def _mutate(text: str) -> str:
-    if re.fullmatch(r"\d+", text):
-        return str(int(text) + 1)
-    return f"{text[:-1]}~'" if text.startswith("'") else _SWAPS.get(text.lower(), text)
+_BOUNDARIES = {"<": "<=", ">": ">=", "<=": "<", ">=": ">"}
+
+
+def _changes(text: str) -> list[str]:
+    if re.fullmatch(r"\d{1,18}", text):
+        return [str(int(text) + 1)]
+    if text.startswith("'"):
+        return [f"{text[:-1]}~'"]
+    return [found[text.lower()] for found in (_SWAPS, _BOUNDARIES) if text.lower() in found]
 
 
 def _is_ordered(query: str) -> bool:
@@ -235,6 +315,10 @@ class Gold(NamedTuple):
     ordered: bool
     lax: bool = False
     """On a database that was made: nothing, zero and NULL are one."""
+    pool: list[list[Row]] = []
+    """Where the last LIMIT cuts through rows that are tied: all rows, sorted both ways."""
+    start: int = 0
+    """Of those, the first that LIMIT leaves."""
 
     @property
     def firm(self) -> bool:
@@ -259,7 +343,8 @@ def _gold(problem: Problem, hints: Hints, limits: Limits) -> Iterator[dict[int, 
     """
     queries = _gold_queries(problem)
     if not queries and problem.answer is not None:
-        yield _proofs({0: Gold([problem.answer], reads=True, ordered=False)}, problem)
+        for rows in _readings(problem):
+            yield _proofs({0: Gold([rows], reads=True, ordered=False)}, problem)
         return
     if not queries:
         raise InvalidInput(f"problem {problem.id} has neither an answer nor a gold query")
@@ -272,24 +357,37 @@ def _gold(problem: Problem, hints: Hints, limits: Limits) -> Iterator[dict[int, 
             raise InvalidInput(f"problem {problem.id}: gold query fails: {results[0]}")
         ordered = _is_ordered(query)
         found = {
-            n: Gold(one.ties, one.reads, ordered, lax=n > 0 or _given(problem) is None)
+            n: Gold(one.ties, one.reads, ordered, n > 0 or _given(problem) is None, one.pool, _skipped(query))
             for n, one in enumerate(results)
             if not isinstance(one, str)
         }
-        if problem.answer is not None and (0 not in found or not _matches(problem.answer, found[0])):
+        if problem.answer is not None and not (0 in found and any(_matches(r, found[0]) for r in _readings(problem))):
             raise InvalidInput(f"problem {problem.id}: gold query gives {_show(results[:1])[:80]}, not the answer")
         yield _proofs(found, problem)
 
 
-def _proofs(found: dict[int, Gold], problem: Problem) -> dict[int, Gold]:
-    """Return what counts: on the given database, and on those made where it does not hang on ties.
+def _readings(problem: Problem) -> list[list[Row]]:
+    """Return what rows the answer may stand for: cells alone are those of one row or of one column, a cell is both."""
+    answer = problem.answer
+    given = answer if isinstance(answer, list) else [answer]
+    rows = [list(row.values()) if isinstance(row, dict) and "blob" not in row else row for row in given]
+    are_rows = all(isinstance(row, list) for row in rows)
+    readings = [rows] if are_rows else [[rows], [[cell] for cell in rows]]
+    cells = [cell for row in readings[-1] for cell in row]
+    if not all(cell is None or isinstance(cell, str | int | float) or _is_blob(cell) for cell in cells):
+        raise InvalidInput(
+            f"problem {problem.id}: answer {str(answer)[:80]}; expected rows of texts, numbers and nulls"
+        )
+    return readings
 
-    None of them is enough unless gold tells something on one; where it does not, one with rows must do.
-    """
-    firm = {n: one for n, one in found.items() if one.firm}
-    tells = any(one.telling for one in firm.values())
-    if _given(problem) is not None and not tells:
-        firm[0] = found[0]
+
+def _is_blob(cell: Any) -> bool:
+    return isinstance(cell, dict) and cell.keys() == {"blob"}
+
+
+def _proofs(found: dict[int, Gold], problem: Problem) -> dict[int, Gold]:
+    """Return what counts: on the given database, and on those made where it does not hang on ties."""
+    firm = {n: one for n, one in found.items() if one.firm or (n == 0 and _given(problem) is not None)}
     if not any(one.ties[0] for one in firm.values()):
         raise InvalidInput(f"problem {problem.id}: gold returns no rows, which any impossible condition would match")
     return firm
@@ -313,6 +411,7 @@ def _run(
     *,
     ties: bool = False,
     steps: int = 0,
+    shows: bool = False,
 ) -> tuple[list[Rows | str], str]:
     """Return by database the rows or SQLite's complaint, and the isolation; Unparsable if it is one about grammar."""
     _query(query)
@@ -328,6 +427,8 @@ def _run(
         "only": only,
         "ties": _tie_breaks(query) if ties else [],
         "given": _given(problem) is not None,
+        "shows": shows,
+        "pool": _tie_breaks(query[: limit.start()]) if ties and (limit := _last_limit(query)) else [],
     }
     n_results = len(only) if only is not None else 3 * (1 + len(fillings(hints)))
     wide = limits.model_copy(update={"output_kib": limits.output_kib * n_results * (4 if ties else 1)})
@@ -368,6 +469,20 @@ def _tie_broken(query: str, direction: str) -> str:
     return "".join(words) + (f"\n, {{{direction}}}" if 0 in open_at else "")
 
 
+def _last_limit(query: str) -> re.Match[str] | None:
+    """Return the LIMIT of the outermost SELECT with its numbers; None where there is none, or it is no plain number."""
+    limits = [limit for limit in _LIMIT.finditer(query) if "'" not in limit[0] and '"' not in limit[0]]
+    return limits[-1] if limits and limits[-1].end() == len(query) else None
+
+
+def _skipped(query: str) -> int:
+    limit = _last_limit(query)
+    return int((limit["second"] or 0) if limit["sign"] != "," else limit["first"]) if limit else 0
+
+
+_LIMIT = re.compile(
+    r"\bLIMIT\s+(?P<first>\d{1,9})(?:\s*(?P<sign>,|\bOFFSET\b)\s*(?P<second>\d{1,9}))?\s*(?:;\s*)?\Z", re.IGNORECASE
+)
 _FRAMES = ("rows", "range", "groups")
 
 
@@ -380,11 +495,13 @@ def select(args: dict[str, Any]) -> dict[str, Any]:
     makers = _makers(args)
     for n in range(len(makers)) if args["only"] is None else args["only"]:
         is_copy = n > 0 and args["schema"] is None
+        is_made = n >= args["given"]
         try:
             with contextlib.closing(makers[n]()) as opened:
-                if args["steps"] and n >= args["given"]:
+                made = _preview(opened) if is_made and args["shows"] else ""
+                if args["steps"] and is_made:
                     opened.set_progress_handler(lambda: 1, args["steps"])
-                results.append(_ties(opened, args) if args["ties"] else _attempt(opened, args["query"]))
+                results.append(_result(opened, args, made, pools=not is_made))
         except sqlite3.Error as e:
             if not is_copy:  # a database that cannot be copied is judged alone
                 return {"broken": str(e)}
@@ -411,34 +528,67 @@ def _filled(schema: str, hints: Hints, filling: Filling) -> sqlite3.Connection:
     return connection
 
 
-def _ties(connection: sqlite3.Connection, args: dict[str, Any]) -> list[Any] | str:
-    """Return the rows, whether a table was read, and the rows with ties broken both ways; or what SQLite says."""
+def _result(connection: sqlite3.Connection, args: dict[str, Any], made: str, *, pools: bool) -> list[Any] | str:
+    """Return what `Rows` holds, or what SQLite says against the query."""
     first = _attempt(connection, args["query"])
     if isinstance(first, str):
         return first
     n_columns = len(first[0][0]) if first[0] else 0
-    ties = [first[0]]
-    for n, query in enumerate(args["ties"] if n_columns else []):
+    if not args["ties"] or not n_columns:
+        return [*first, [first[0]] if args["ties"] else [], made]
+    breaks = {way: ", ".join(f"{1 + k} {way}" for k in range(n_columns)) for way in ("ASC", "DESC")}
+    ties = _ties(connection, args["ties"], breaks, args["query"])
+    if isinstance(ties, str):
+        return ties
+    is_tied = pools and any(sorted(map(repr, one)) != sorted(map(repr, first[0])) for one in ties)
+    pool = _ties(connection, args["pool"], breaks, None) if is_tied else []
+    return [*first, [first[0], *ties], made, [] if isinstance(pool, str) else pool]
+
+
+def _ties(
+    connection: sqlite3.Connection, queries: list[str], breaks: dict[str, str], otherwise: str | None
+) -> list[list[Row]] | str:
+    """Return the rows with ties broken in each way, or by `otherwise` where an ORDER BY takes no more terms."""
+    ties = []
+    for n, query in enumerate(queries):
         connection.set_authorizer(None)
-        connection.execute(f"PRAGMA reverse_unordered_selects = {n + 1 == len(args['ties'])}")
-        breaks = {way: ", ".join(f"{1 + k} {way}" for k in range(n_columns)) for way in ("ASC", "DESC")}
-        found = _attempt(connection, query.format(**breaks))
-        if isinstance(found, str):  # where an ORDER BY takes no more terms
-            found = _attempt(connection, args["query"])
+        connection.execute(f"PRAGMA reverse_unordered_selects = {n + 1 == len(queries)}")
+        found = _attempt(connection, query.format(**breaks), None if otherwise else MAX_POOL)
+        if isinstance(found, str) and otherwise:
+            found = _attempt(connection, otherwise)
         if isinstance(found, str):
             return found
         ties.append(found[0])
-    return [*first, ties]
+    return ties
 
 
-def _attempt(connection: sqlite3.Connection, query: str) -> tuple[list[Row], bool] | str:
+MAX_POOL = 1000
+"""Rows that LIMIT may choose among; where there are more, only those with ties broken both ways are known."""
+MAX_SHOWN = 120
+"""Characters of what is shown of rows that were made, and of what a program makes of them."""
+
+
+def _preview(connection: sqlite3.Connection) -> str:
+    """Return the tables of a database with their first rows, as long as that is short."""
+    parts: list[str] = []
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall():
+        quoted = '"' + name.replace('"', '""') + '"'
+        rows = connection.execute(f"SELECT * FROM {quoted} LIMIT 3").fetchall()  # noqa: S608 - a name of the database
+        if rows:
+            parts.append(f"{name} {', '.join(str(tuple(row)).replace(',)', ')') for row in rows)}")
+    shown = "; ".join(parts) or "no row"
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
+
+
+def _attempt(connection: sqlite3.Connection, query: str, most: int | None = None) -> tuple[list[Row], bool] | str:
     try:
-        return _select(connection, query)
+        rows, reads = _select(connection, query, most)
     except sqlite3.Error as e:
         return f"{type(e).__name__}: {e}"
+    return (rows, reads) if most is None or len(rows) <= most else f"more than {most} rows"
 
 
-def _select(connection: sqlite3.Connection, query: str) -> tuple[list[Row], bool]:
+def _select(connection: sqlite3.Connection, query: str, most: int | None = None) -> tuple[list[Row], bool]:
     reads = False
 
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -449,7 +599,8 @@ def _select(connection: sqlite3.Connection, query: str) -> tuple[list[Row], bool
         return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
 
     connection.set_authorizer(authorize)
-    return [[_cell(value) for value in row] for row in connection.execute(query)], reads
+    found = itertools.islice(connection.execute(query), most and most + 1)
+    return [[_cell(value) for value in row] for row in found], reads
 
 
 _ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
@@ -494,13 +645,30 @@ def _matches(found: list[Row], gold: Gold) -> bool:
     if gold.lax and not gold.telling:
         return _is_nothing(found)
     if not gold.firm:
-        return any(_same_rows(found, rows, ordered=gold.ordered) for rows in gold.ties)
+        return any(_same_rows(found, rows, ordered=gold.ordered) for rows in gold.ties) or _is_a_choice(found, gold)
     if not gold.ordered or len(found) != len(gold.ties[0]) or not found:
         return _same_rows(found, gold.ties[0], ordered=False)
     return all(
         _same_rows(found[start:end], gold.ties[-1][start:end], ordered=False)
         for start, end in _blocks(gold.ties[-2], gold.ties[-1])
     )
+
+
+def _is_a_choice(found: list[Row], gold: Gold) -> bool:
+    """Return whether `found` are as many rows as LIMIT leaves of gold's, each in a place where ties let it stand."""
+    if not gold.pool or len(found) != len(gold.ties[0]):
+        return False
+    end = gold.start + len(found)
+    blocks = list(_blocks(gold.pool[0], gold.pool[-1])) if gold.ordered else [(0, len(gold.pool[0]))]
+    for first, last in blocks:
+        shown = found[max(first, gold.start) - gold.start : max(min(last, end) - gold.start, 0)]
+        left = [*gold.pool[0][first:last]]
+        for row in shown:
+            same = next((n for n, other in enumerate(left) if _same_rows([row], [other], ordered=True)), None)
+            if same is None:
+                return False
+            del left[same]
+    return True
 
 
 def _blocks(one: list[Row], two: list[Row]) -> Iterator[tuple[int, int]]:
@@ -522,8 +690,15 @@ def _sort_key(row: Row) -> tuple[list[str], list[float]]:
 
 def _same_cell(found: Any, gold: Any) -> bool:
     if isinstance(found, int | float) and isinstance(gold, int | float):
-        return found == gold or abs(found - gold) <= 1e-6 * max(1.0, abs(gold))
+        return _same_number(found, gold)
     return type(found) is type(gold) and bool(found == gold)
+
+
+def _same_number(found: float, gold: float) -> bool:
+    """Return whether two numbers are the same or, unless both are whole numbers of SQL, apart by RELATIVE of the greater."""
+    if isinstance(found, int) and isinstance(gold, int):
+        return found == gold
+    return math.isclose(found, gold, rel_tol=RELATIVE, abs_tol=0.0)
 
 
 _CITIES = """

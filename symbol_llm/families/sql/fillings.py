@@ -5,19 +5,24 @@
     copy: rows of a database -> as many or more, the values of a column drawn anew from its own and such constants
 
 A copy keeps what holds in the data and what a right query may rest on: declared keys, columns of whole numbers or of
-joins that hold each value once, references, and the dependence of one column on another where rows enough show it.
+joins that hold each value once, references, columns of yes and no, and the dependence of one column on another where rows
+enough show it. Both keep to what CHECK says of one column. Where rows are grouped and counted up to a LIMIT, one database
+more has more groups than that, each of another size.
 NULLs come only where the data have them or gold asks for them. Nothing here runs a query or looks at a result, and the
 same arguments give the same rows.
 """
 
 from __future__ import annotations
 
+import datetime
 import functools
 import random
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
+
+from symbol_llm.families.sql.domains import PAIRS, Cell, Rows, pair_of, quoted, storable, within
 
 SIZES = (4, 6, 8, 10, 12, 16, 20, 24)
 """Most rows of a table, by filling."""
@@ -31,12 +36,13 @@ MOST_CONSTANTS = 20
 COPIES = (16, 8, 64, 6, 24, 4, 1)
 """Rows of a table, by copy: at least so many or, if fewer than GROWN and no other table refers to it, at most."""
 GROWN = 16
+MOST_GROUPS = 20
+"""Groups, one more in each of which there is one row more."""
 MOST_READ = 500
 """Rows of a table that are read for copies."""
 DENSE = 4
 """Values of a column in every other filling."""
 
-Cell = Any
 _OFFSETS = {">": (1, 9), ">=": (0, 1), "<": (-1, -9), "<=": (0, -1), "<>": (1, -1), "!=": (1, -1)}
 """What added to a constant makes the comparison true; else 0."""
 _NEARBY = (-9, -1, 0, 0, 0, 0, 1, 9)
@@ -51,6 +57,10 @@ class Constant(NamedTuple):
     column: str
     value: str | int | float
     sign: str = "="
+    measure: str = ""
+    """What of the column is compared: "length", "sum" or "avg" over a group, a format such as "%Y" of a date; "less" or
+    "plus" another column, which may be "less days" or "less years"; empty: the column itself."""
+    other: str = ""
 
 
 class Hints(NamedTuple):
@@ -69,6 +79,8 @@ class Hints(NamedTuple):
     """Tables and more that are named; None: as if all were."""
     limit: int
     """Highest LIMIT."""
+    grouped: list[str]
+    """Columns that rows are grouped by."""
 
     @classmethod
     def of(cls, value: list[Any]) -> Hints:
@@ -110,6 +122,8 @@ class Filling(NamedTuple):
     spared: int | None = None
     """Of what gold asks of columns, the one thing that is not met; where it asks less, a few at random."""
     with_others: bool = False
+    n_groups: int = 0
+    """If not 0, the n-th value of what rows are grouped or joined by comes n times."""
 
 
 def fillings(hints: Hints) -> list[Filling]:
@@ -118,7 +132,13 @@ def fillings(hints: Hints) -> list[Filling]:
     sizes = [*SIZES, *groups[:1], max(MANY, min(4 * hints.limit, MOST)), 0]
     found = [Filling(size, seed) for seed, size in enumerate(sizes)]
     found += [Filling(1, 100 + n, n - 2 if n > 1 else None) for n in range(SINGLES)]
+    found += [Filling(n * (n + 1) // 2, 300 + n, n_groups=n) for n in _stairs(hints)]
     return found + [Filling(size, 200 + size, with_others=True) for size in (6, 15) if hints.others]
+
+
+def _stairs(hints: Hints) -> list[int]:
+    """Return how many groups a database has where one more is made for the sake of a LIMIT."""
+    return [hints.limit + 2] if hints.grouped and 0 < hints.limit <= MOST_GROUPS - 2 else []
 
 
 def fill(connection: sqlite3.Connection, hints: Hints, filling: Filling) -> None:
@@ -135,10 +155,18 @@ def fill(connection: sqlite3.Connection, hints: Hints, filling: Filling) -> None
         (t.name, c.name) for t in tables for c in t.columns if _own(t, c, hints) or c.name.lower() in _joined(hints)
     ]
     spared = _spared(asked, filling)
+    parents = {to for table in tables for to, _ in table.links.values()}
     for table in tables:
         rng = random.Random(f"{filling.seed} {table.name}")
         mine = {column for name, column in spared if name == table.name}
-        _insert(connection, table, _made_rows(table, hints, made, filling, rng, mine))
+        rows = _made_rows(table, hints, made, filling, rng, mine)
+        if filling.n_groups:
+            rows = _grouped(table, rows, hints, made, filling.n_groups, is_parent=table.name.lower() in parents)
+        free = {column.name.lower() for column in table.columns if not column.key} - table.links.keys()
+        rows = _at_boundaries(table, rows, hints, free, rng)
+        names = [column.name for column in table.columns]
+        pairs = [_pair_of_kind(table, column, hints) for column in table.columns]
+        _insert(connection, table, within(connection, table.create, names, rows, pairs, rng))
 
 
 def _passed_on(tables: list[Table], hints: Hints) -> Iterator[Constant]:
@@ -162,7 +190,7 @@ def _made_rows(
     table: Table, hints: Hints, made: Made, filling: Filling, rng: random.Random, spared: Set[str] = frozenset()
 ) -> list[tuple[Cell, ...]]:
     size, seed = filling.size, filling.seed
-    n_rows = rng.randint(size // 2, size) if 1 < size < MANY else size
+    n_rows = rng.randint(size // 2, size) if 1 < size < MANY and not filling.n_groups else size
     n_values = 3 * size if seed % 2 else DENSE
     cells = [_column(table, column, hints, made, n_rows, n_values, rng) for column in table.columns]
     share = 0.25 if seed % 2 else 0.5
@@ -282,9 +310,12 @@ def _is_number(kind: str) -> bool:
 def _near(kind: str, constant: Constant, offset: int, rng: random.Random) -> Cell:
     """Return the constant for a column of SQL type `kind`, or a neighbour where `offset` is not 0."""
     value = constant.value
+    measured = _measured(kind, constant, offset, rng)
+    if measured is not None:
+        return measured
     if not isinstance(value, str):
         return value + offset if _is_number(kind) else str(value + offset)
-    if re.fullmatch(r"\d+", value):
+    if re.fullmatch(r"\d{1,18}", value):
         return str(int(value) + offset).zfill(len(value))
     if found := re.fullmatch(r"(\d{4}-\d\d-)(\d\d)(.*)", value):
         return f"{found[1]}{min(max(int(found[2]) + offset, 1), 28):02}{found[3]}" if offset else value
@@ -292,6 +323,34 @@ def _near(kind: str, constant: Constant, offset: int, rng: random.Random) -> Cel
         plain = _plain(value)
         return rng.choice((plain, plain, f"{plain}s", f"x{plain}"))
     return value if not offset else rng.choice((value.swapcase(), f"{value}s", f"x{value}", value[:-1]))
+
+
+def _measured(kind: str, constant: Constant, offset: int, rng: random.Random) -> Cell | None:
+    """Return a cell of the length, year, month or day that the constant and `offset` say; None where it says none."""
+    value = constant.value
+    if constant.measure == "length" and isinstance(value, int) and value <= MOST:
+        return _of_length(kind, max(value + offset, 0), rng)
+    if constant.measure in _PARTS and re.fullmatch(r"\d{1,4}", str(value)):
+        return _of_part(constant.measure, int(value) + offset, rng)
+    return None
+
+
+def _of_length(kind: str, length: int, rng: random.Random) -> Cell:
+    if _is_number(kind):
+        return 10 ** (min(max(length, 1), 18) - 1)
+    word = rng.choice(_WORDS)
+    return (word * (length // len(word) + 1))[:length]
+
+
+_PARTS = {"%Y": (1, 9999), "%m": (1, 12), "%d": (1, 28)}
+
+
+def _of_part(form: str, n: int, rng: random.Random) -> str:
+    """Return a date whose year, month or day is `n`, or as near as can be."""
+    parts = {"%Y": rng.randint(2000, 2020), "%m": rng.randint(1, 12), "%d": rng.randint(1, 28)}
+    least, most = _PARTS[form]
+    parts[form] = min(max(n, least), most)
+    return f"{parts['%Y']:04}-{parts['%m']:02}-{parts['%d']:02}"
 
 
 def _plain(pattern: str) -> str:
@@ -310,6 +369,8 @@ class Held(NamedTuple):
     fixed: list[bool]
     groups: list[int]
     """By column: columns that depend on each other have one number."""
+    pairs: list[tuple[Cell, ...]]
+    """By column: yes and no, where it holds nothing else."""
 
 
 class Contents(NamedTuple):
@@ -329,8 +390,8 @@ def read(connection: sqlite3.Connection, hints: Hints) -> Contents:
         hints = hints._replace(tables=None)
     held: list[Held] = []
     for table in _tables(connection, hints):
-        marks = ", ".join(_quoted(column.name) for column in table.columns)
-        query = f"SELECT {marks} FROM {_quoted(table.name)} LIMIT {MOST_READ + 1}"  # noqa: S608 - names of the database
+        marks = ", ".join(quoted(column.name) for column in table.columns)
+        query = f"SELECT {marks} FROM {quoted(table.name)} LIMIT {MOST_READ + 1}"  # noqa: S608 - names of the database
         held.append(_hold(table, connection.execute(query).fetchall(), held, hints))
     names = {one.table.name for one in held}
     return Contents(held, [sql for name, sql in indexes if name in names], views)
@@ -339,12 +400,13 @@ def read(connection: sqlite3.Connection, hints: Hints) -> Contents:
 def copies(hints: Hints) -> Sequence[Callable[[Contents], sqlite3.Connection]]:
     """Return what makes each copy, in memory; the first ones are the same whatever the program says."""
     found = [functools.partial(_copy, hints=hints, size=size, seed=seed) for seed, size in enumerate(COPIES)]
+    found += [functools.partial(_copy, hints=hints, size=n * (n + 1) // 2, seed=50, n_groups=n) for n in _stairs(hints)]
     every = hints._replace(constants=hints.others + hints.constants)
     more = [functools.partial(_copy, hints=every, size=size, seed=100 + size) for size in (16, 24)]
     return found + more if hints.others else found
 
 
-def _copy(contents: Contents, hints: Hints, size: int, seed: int) -> sqlite3.Connection:
+def _copy(contents: Contents, hints: Hints, size: int, seed: int, n_groups: int = 0) -> sqlite3.Connection:
     """Return a database in memory with the rows of `contents` changed."""
     connection = sqlite3.connect(":memory:")
     connection.execute("PRAGMA temp_store = MEMORY")  # as for the database itself: the sandbox denies files
@@ -357,15 +419,26 @@ def _copy(contents: Contents, hints: Hints, size: int, seed: int) -> sqlite3.Con
         if held.rows:
             few = name not in referred and size < GROWN
             taken = rng.sample(held.rows, min(len(held.rows), size)) if few else held.rows
-            _insert(connection, held.table, _changed(held._replace(rows=taken), hints, made, size, rng))
+            rows = _changed(held._replace(rows=taken), hints, made, size, rng)
+            if n_groups:
+                rows = _grouped(held.table, rows, hints, made, n_groups, is_parent=name in referred, free=_free(held))
+            rows = _at_boundaries(held.table, rows, hints, _free(held) - held.table.links.keys(), rng)
+            names = [column.name for column in held.table.columns]
+            _insert(connection, held.table, within(connection, held.table.create, names, rows, held.pairs, rng))
         else:
             _insert(connection, held.table, _made_rows(held.table, hints, made, Filling(size, seed), rng))
-        rows = connection.execute(f"SELECT * FROM {_quoted(held.table.name)}").fetchall()  # noqa: S608 - as in `read`
+        rows = connection.execute(f"SELECT * FROM {quoted(held.table.name)}").fetchall()  # noqa: S608 - as in `read`
         for place, column in enumerate(held.table.columns):
             made[name, column.name.lower()] = [row[place] for row in rows]
     for view in contents.views:
         connection.execute(view)
     return connection
+
+
+def _free(held: Held) -> set[str]:
+    """Return the columns whose values are neither kept nor bound to those of another."""
+    columns = zip(held.table.columns, held.fixed, held.groups, strict=True)
+    return {column.name.lower() for column, fixed, group in columns if not fixed and held.groups.count(group) == 1}
 
 
 def _hold(table: Table, rows: list[tuple[Cell, ...]], before: list[Held], hints: Hints) -> Held:
@@ -383,7 +456,7 @@ def _hold(table: Table, rows: list[tuple[Cell, ...]], before: list[Held], hints:
             rows = [row for row in rows if row[place] in parent or row[place] is None]
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in table.columns]
     fixed = [_is_key(column, cells, hints) for column, cells in zip(table.columns, columns, strict=True)]
-    return Held(table._replace(links=links), rows, fixed, _dependent(columns, fixed))
+    return Held(table._replace(links=links), rows, fixed, _dependent(columns, fixed), list(map(pair_of, columns)))
 
 
 def _parent(column: Column, cells: tuple[Cell, ...], before: list[Held], hints: Hints) -> tuple[str, str] | None:
@@ -410,7 +483,9 @@ def _is_key(column: Column, cells: tuple[Cell, ...], hints: Hints) -> bool:
     """Say whether each row has a value of its own there, and that is likely meant so."""
     if not cells or len(set(cells)) < len(cells) or None in cells:
         return False
-    return column.key == 1 or column.name.lower() in _joined(hints) or all(isinstance(cell, int) for cell in cells)
+    if column.key == 1 or column.name.lower() in _joined(hints):
+        return True
+    return column.name.lower() not in hints.summed and all(isinstance(cell, int) for cell in cells)
 
 
 def _dependent(columns: list[tuple[Cell, ...]], fixed: list[bool]) -> list[int]:
@@ -434,7 +509,7 @@ def _dependent(columns: list[tuple[Cell, ...]], fixed: list[bool]) -> list[int]:
 
 def _changed(held: Held, hints: Hints, made: Made, size: int, rng: random.Random) -> list[tuple[Cell, ...]]:
     """Return at least `size` rows, unless keys run out: each column from another row every other time."""
-    table, rows, fixed, groups = held
+    table, rows, fixed, groups, _ = held
     keys = {place: _more_keys(held, place, hints, made, size, rng) for place, stays in enumerate(fixed) if stays}
     n_rows = min([max(len(rows), size), *map(len, keys.values())])
     owners = [n if n < len(rows) else rng.randrange(len(rows)) for n in range(n_rows)]
@@ -478,6 +553,8 @@ def _altered(held: Held, column: Column, cells: list[Cell], hints: Hints, made: 
 def _compared(constant: Constant, cell: Cell, is_number: bool, rng: random.Random) -> Cell:
     """Return the constant or a neighbour of it, if it is of the column's kind, else `cell`; texts only where size counts."""
     offset = rng.choice((*_OFFSETS.get(constant.sign, (0,)), 0, 1, -1))
+    if constant.measure == "length" or (constant.measure in _PARTS and _day(cell)):
+        return cell if is_number else _near("TEXT", constant, offset, rng)
     if not isinstance(constant.value, str):
         return constant.value + offset if is_number else cell
     may_differ = (constant.sign in _OFFSETS or re.search(r"\d", constant.value)) and rng.random() < 0.5
@@ -508,16 +585,131 @@ def _more_keys(held: Held, place: int, hints: Hints, made: Made, size: int, rng:
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
+def _grouped(
+    table: Table, rows: Rows, hints: Hints, made: Made, n_groups: int, *, is_parent: bool, free: Set[str] | None = None
+) -> Rows:
+    """Return `rows` with the n-th value n times in what they are grouped by, if no other table refers to this one.
+
+    Else each has a value of its own there, and it is the rows of the other table that have the n-th key n times.
+    """
+    order = [n for n in range(n_groups) for _ in range(n + 1)]
+    columns = list(zip(*rows, strict=True)) if rows else []
+    for place, column in enumerate(table.columns if rows else ()):
+        name = column.name.lower()
+        if column.key == 1 or (free is not None and name not in free):
+            continue
+        parents = made.get(table.links.get(name, ("", "")))
+        if parents:
+            values = [parents[n % len(parents)] for n in order]
+        elif name in hints.grouped:
+            known = list(dict.fromkeys(cell for cell in columns[place] if cell is not None))
+            known = [*known, *_more(known, MOST)]
+            values = known if is_parent else [known[n] for n in order]
+        elif name in _joined(hints) and not is_parent:
+            values = [n + 1 for n in order]
+        else:
+            continue
+        columns[place] = tuple(values[n % len(values)] for n in range(len(rows)))
+    return list(zip(*columns, strict=True))
+
+
+def _more(known: list[Cell], n: int) -> list[Cell]:
+    """Return `n` more values of the kind of `known`."""
+    if known and all(isinstance(cell, int | float) for cell in known):
+        return [max(known) + k for k in range(1, n + 1)]
+    words = [str(cell) for cell in known] or _WORDS
+    return [f"{words[k % len(words)]}{k // len(words) + 2}" for k in range(n)]
+
+
+def _at_boundaries(table: Table, rows: Rows, hints: Hints, free: Set[str], rng: random.Random) -> Rows:
+    """Return `rows` with half of what is added up or subtracted at or beside what it is compared with."""
+    names = [column.name.lower() for column in table.columns]
+    cells = [list(row) for row in rows]
+    for one in hints.constants:
+        is_here = one.column in free and one.table in ("", table.name.lower()) and one.column in names
+        if not is_here or isinstance(one.value, str):
+            continue
+        place = names.index(one.column)
+        if one.measure in ("sum", "avg"):
+            for group in _groups(table, cells, hints):
+                if rng.random() < 0.5:
+                    _add_up(group, place, one.value + rng.choice(_BESIDE), one.measure)
+        elif one.other in names:
+            for row in cells:
+                if rng.random() < 0.5:
+                    row[place] = _apart(row[names.index(one.other)], one, rng.choice(_BESIDE), row[place])
+    return [tuple(row) for row in cells]
+
+
+_BESIDE = (0, 0, 0, 1, -1)
+
+
+def _groups(table: Table, cells: list[list[Cell]], hints: Hints) -> list[list[list[Cell]]]:
+    """Return the rows by what they are grouped by or, where that stands in another table, by what they are joined by."""
+    names = [column.name.lower() for column in table.columns]
+    keys = [n for n, name in enumerate(names) if name in hints.grouped]
+    keys = keys or [n for n, name in enumerate(names) if hints.grouped and name in (*table.links, *_joined(hints))]
+    groups: dict[str, list[list[Cell]]] = {}
+    for row in cells:
+        groups.setdefault(repr([row[n] for n in keys]), []).append(row)
+    return list(groups.values())
+
+
+def _add_up(group: list[list[Cell]], place: int, total: float, measure: str) -> None:
+    each = total if measure == "avg" else total // len(group)
+    for row in group:
+        row[place] = each
+    if measure == "sum":
+        group[-1][place] = total - each * (len(group) - 1)
+
+
+def _apart(other: Cell, constant: Constant, offset: int, cell: Cell) -> Cell:
+    """Return what differs from `other` by the constant and `offset`; `cell` where there is no such thing."""
+    n = float(constant.value) + offset
+    whole = int(n) if n.is_integer() else n
+    if constant.measure in ("less", "plus") and isinstance(other, int | float):
+        return whole + other if constant.measure == "less" else whole - other
+    day = _day(other)
+    if day is None or not constant.measure.startswith("less "):
+        return cell
+    try:
+        if constant.measure == "less days":
+            return (day + datetime.timedelta(n)).isoformat()
+        return day.replace(year=day.year + int(n), day=min(day.day, 28)).isoformat()
+    except (OverflowError, ValueError):
+        return cell
+
+
+def _day(cell: Cell) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(cell[:10]) if isinstance(cell, str) else None
+    except ValueError:
+        return None
+
+
+def _pair_of_kind(table: Table, column: Column, hints: Hints) -> tuple[Cell, ...]:
+    """Return the two values of a column that is declared to hold yes or no; else nothing."""
+    if "BOOL" not in column.kind.upper():
+        return ()
+    asked = [str(one.value) for one in _own(table, column, hints)]
+    texts = [text for text in asked if text not in ("0", "1")]
+    pair = next((pair for pair in PAIRS for text in texts if text.casefold() in pair), None)
+    if pair is None:
+        return tuple(dict.fromkeys([*texts[:2], "T", "F"]))[:2] if texts else (1, 0)
+    shown = [one.upper() if texts[0].isupper() else one.title() if texts[0].istitle() else one for one in pair]
+    return tuple(shown)
+
+
 def _tables(connection: sqlite3.Connection, hints: Hints) -> list[Table]:
     """Return the tables that `hints` name and those they refer to, the latter first where no circle forbids it."""
     found = [
         Table(
             name,
             create,
-            [Column(row[1], row[2], row[5]) for row in connection.execute(f"PRAGMA table_info({_quoted(name)})")],
+            [Column(row[1], row[2], row[5]) for row in connection.execute(f"PRAGMA table_info({quoted(name)})")],
             {
                 row[3].lower(): (row[2].lower(), (row[4] or row[3]).lower())
-                for row in connection.execute(f"PRAGMA foreign_key_list({_quoted(name)})")
+                for row in connection.execute(f"PRAGMA foreign_key_list({quoted(name)})")
             },
         )
         for name, create in connection.execute(
@@ -547,10 +739,7 @@ def _closed(tables: Iterable[Table], names: set[str]) -> Iterator[str]:
 
 
 def _insert(connection: sqlite3.Connection, table: Table, rows: list[tuple[Cell, ...]]) -> None:
-    names = ", ".join(_quoted(column.name) for column in table.columns)
+    names = ", ".join(quoted(column.name) for column in table.columns)
     marks = ", ".join("?" * len(table.columns))
-    connection.executemany(f"INSERT OR IGNORE INTO {_quoted(table.name)} ({names}) VALUES ({marks})", rows)  # noqa: S608
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    rows = [tuple(map(storable, row)) for row in rows]
+    connection.executemany(f"INSERT OR IGNORE INTO {quoted(table.name)} ({names}) VALUES ({marks})", rows)  # noqa: S608

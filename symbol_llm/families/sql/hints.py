@@ -1,7 +1,9 @@
 """What queries say of the rows that would tell them apart, read off their syntax trees. It makes no rows and runs nothing.
 
 >>> hints_of(["SELECT name FROM city AS c WHERE 330 < c.people"], None).constants
-[Constant(table='city', column='people', value=330, sign='>')]
+[Constant(table='city', column='people', value=330, sign='>', measure='', other='')]
+
+What is compared may be made of a column: its length, the sum over a group, what it differs from another column by.
 
 A query that sqlglot cannot read, or that is longer or nested deeper than the bounds, says nothing: the databases that are
 made then hold nothing of its constants.
@@ -9,7 +11,9 @@ made then hold nothing of its constants.
 
 from __future__ import annotations
 
+import datetime
 import functools
+import itertools
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 10_000
 MAX_DEPTH = 32
 """Brackets within brackets; sqlglot, which calls itself for each, is at the end of Python's stack at some 70."""
+MAX_CONSTANTS = 200
+"""Of a query, that rows are to hold."""
+MAX_LEVELS = 40
+"""Between a constant and the comparison that it is part of."""
+MAX_LENGTH = 200
+"""Of a text that a column is compared with, and that rows are to hold."""
 
 
 class Said(NamedTuple):
@@ -35,6 +45,7 @@ class Said(NamedTuple):
     tables: tuple[str, ...] | None = None
     """None: not known, so any."""
     limit: int = 0
+    grouped: tuple[str, ...] = ()
 
 
 def hints_of(golds: Sequence[str], program: str | None) -> Hints:
@@ -53,7 +64,14 @@ def hints_of(golds: Sequence[str], program: str | None) -> Hints:
         sorted({name for one in said for name in one.summed}),
         None if program is None or None in tables else sorted({name for some in tables for name in some or ()}),
         max((one.limit for one in (*said, added)), default=0),
+        sorted({name for one in (*said, added) for name in one.grouped}),
     )
+
+
+def is_readable(query: str) -> bool:
+    """Say whether sqlglot takes `query`, within the bounds, for one statement."""
+    trees = _trees(query)
+    return trees is not None and len([tree for tree in trees if tree is not None]) == 1
 
 
 @functools.lru_cache(maxsize=4096)
@@ -66,17 +84,23 @@ def _said(query: str) -> Said:
     tables = _tables(tree)
     pairs = [(one.this, one.expression) for one in tree.find_all(exp.EQ)]
     return Said(
-        tuple(_constants(tree, tables, query)),
+        tuple(itertools.islice(_constants(tree, tables, query), MAX_CONSTANTS)),
         tuple(_equated(tree, pairs, query)),
         tuple(_columns_of(one.this for one in _asking_for_null(tree))),
         tuple(_columns_of(one for one in tree.find_all(exp.Sum, exp.Avg, exp.Anonymous) if _adds_up(one))),
         tuple(one.name.lower() for one in tree.find_all(exp.Table)),
         max((int(one.name) for one in _limits(tree) if len(one.name) <= 2), default=0),  # noqa: PLR2004 - digits
+        tuple(_columns_of(tree.find_all(exp.Group))),
     )
 
 
 def _parse(query: str) -> exp.Expr | None:
     """Return the syntax tree of `query`, None where it is out of bounds or not one that sqlglot can read."""
+    trees = _trees(query)
+    return trees[0] if trees else None
+
+
+def _trees(query: str) -> list[exp.Expr | None] | None:
     from sqlglot import TokenType, errors
     from sqlglot.dialects import SQLite
 
@@ -94,7 +118,7 @@ def _parse(query: str) -> exp.Expr | None:
         trees: list[exp.Expr | None] = dialect.parser().parse(tokens, query)
     except (errors.SqlglotError, RecursionError):
         return None
-    return trees[0] if trees else None
+    return trees
 
 
 def _tables(tree: exp.Expr) -> dict[str, str]:
@@ -177,15 +201,15 @@ def _constants(tree: exp.Expr, tables: dict[str, str], query: str) -> Iterator[C
             continue  # "people" > 330 is about a column
         if isinstance(other, exp.Column) and _is_text(other, query):
             other = exp.column(other.name)
-        yield Constant(*_column(other, tables), value, sign)
+        yield _constant(other, tables, value, sign)
 
 
 def _value(node: exp.Expr) -> str | int | float | None:
-    """Return a text or number as Python has it; None where that is no finite number."""
+    """Return a text or number as Python has it; None where that is no finite number or a long text."""
     from sqlglot import exp
 
     if not isinstance(node, exp.Literal) or node.is_string:
-        return node.name
+        return node.name if len(node.name) <= MAX_LENGTH else None
     text, sign = node.name, -1 if isinstance(node.parent, exp.Neg) else 1
     try:
         if text.isdecimal() and len(text) <= _DIGITS:
@@ -201,13 +225,16 @@ def _comparison(node: exp.Expr) -> tuple[exp.Expr | None, exp.Expr]:
     from sqlglot import exp
 
     side, parent = node, node.parent
-    kinds = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.Glob, exp.Is, exp.Between, exp.In)
-    while parent is not None and not isinstance(parent, kinds):
+    kinds: tuple[type[exp.Expr], ...] = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Nullif)
+    kinds += (exp.Like, exp.Glob, exp.Is, exp.Between, exp.In)
+    for _ in range(MAX_LEVELS):
+        if parent is None or isinstance(parent, kinds):
+            return parent, side
         returned = isinstance(parent, exp.If | exp.Case) and side.arg_key in ("true", "default")
         if returned or isinstance(parent, exp.Query | exp.Limit | exp.Offset | exp.Order):
             return None, side
         side, parent = parent, parent.parent
-    return parent, side
+    return None, side
 
 
 def _against(comparison: exp.Expr, side: exp.Expr) -> tuple[str, exp.Expr]:
@@ -233,13 +260,96 @@ def _against(comparison: exp.Expr, side: exp.Expr) -> tuple[str, exp.Expr]:
     return sign, comparison.this
 
 
-def _column(node: exp.Expr, tables: dict[str, str]) -> tuple[str, str]:
-    """Return table and name of the first column in `node`, each empty where there is none; `count` of what is counted."""
+def _constant(node: exp.Expr, tables: dict[str, str], value: str | int | float, sign: str) -> Constant:
+    """Return `value` as what the first column in `node`, or what `node` makes of it, is compared with.
+
+    `count` is the column of what is counted; column and table are empty where there is none.
+    """
     from sqlglot import exp
 
+    node = _bare(node)
     if node.find(exp.Count):
-        return "", "count"
-    column = node.find(exp.Column)
+        return Constant("", "count", value, sign)
+    if isinstance(node, exp.Sub) and not isinstance(value, str) and (found := _days(node)):
+        return _counted_from(found, tables, value, sign)
+    column, measure, other = _measure(node)
     if column is None:
-        return "", ""
+        return Constant("", "", value, sign)
+    return Constant(*_name(column, tables), value, sign, measure, other)
+
+
+def _name(column: exp.Column, tables: dict[str, str]) -> tuple[str, str]:
     return tables.get(column.table.lower(), column.table.lower()), column.name.lower()
+
+
+def _bare(node: exp.Expr) -> exp.Expr:
+    from sqlglot import exp
+
+    while isinstance(node, exp.Paren | exp.Cast | exp.Abs | exp.Round):
+        node = node.this
+    return node
+
+
+def _measure(node: exp.Expr) -> tuple[exp.Column | None, str, str]:
+    """Return the first column in `node`, what `node` makes of it, and the other column that it takes; see `Constant`."""
+    from sqlglot import exp
+
+    column = node.find(exp.Column)
+    match node:
+        case exp.Length(this=exp.Column()):
+            return column, "length", ""
+        case exp.Sum(this=exp.Column()):
+            return column, "sum", ""
+        case exp.Avg(this=exp.Column()):
+            return column, "avg", ""
+        case exp.TimeToStr(args={"format": exp.Literal() as form}):
+            return column, form.name, ""
+        case exp.Sub() | exp.Add():
+            sides = _bare(node.this), _bare(node.expression)
+            first, second = (side.find(exp.Column) for side in sides)
+            unit = _unit(sides[0])
+            if unit is not None and unit == _unit(sides[1]) and first is not None and second is not None:
+                return first, f"{'less' if isinstance(node, exp.Sub) else 'plus'}{unit}", second.name.lower()
+    return column, "", ""
+
+
+def _unit(side: exp.Expr) -> str | None:
+    """Return what a difference of such sides is counted in: nothing for plain numbers; None where it is not known."""
+    from sqlglot import exp
+
+    match side:
+        case exp.Column():
+            return ""
+        case exp.Anonymous(this=str() as name) if name.lower() == "julianday":
+            return " days"
+        case exp.TimeToStr(args={"format": exp.Literal(this="%Y")}):
+            return " years"
+    return None
+
+
+def _days(node: exp.Sub) -> tuple[datetime.date, exp.Column, bool] | None:
+    """Return the day, the column and whether the day comes first in a difference of the two in days."""
+    from sqlglot import exp
+
+    left, right = _bare(node.this), _bare(node.expression)
+    if _unit(left) != " days" or _unit(right) != " days":
+        return None
+    for day, other, first in ((left, right, True), (right, left, False)):
+        text, column = day.find(exp.Literal), other.find(exp.Column)
+        if text is not None and column is not None and day.find(exp.Column) is None:
+            try:
+                return datetime.date.fromisoformat(text.name[:10]), column, first
+            except ValueError:
+                return None
+    return None
+
+
+def _counted_from(
+    found: tuple[datetime.date, exp.Column, bool], tables: dict[str, str], n_days: int | float, sign: str
+) -> Constant:
+    day, column, first = found
+    try:
+        value = (day + datetime.timedelta(-n_days if first else n_days)).isoformat()
+    except OverflowError:
+        value = day.isoformat()
+    return Constant(*_name(column, tables), value, _MIRRORED.get(sign, sign) if first else sign)

@@ -1,0 +1,143 @@
+"""First-order formulas: what counts as the same name, the ways to write a formula, and what can not be afforded."""
+
+import contextlib
+import random
+import re
+import time
+
+import pytest
+
+from symbol_llm.families.fol import canonical, mutants, score
+from symbol_llm.ground.errors import Unparsable
+from symbol_llm.ground.params import Limits
+from tests.problems import problem
+
+LIMITS = Limits(timeout_s=20)
+
+
+def judged(program: str, gold: str, **environment: object) -> float:
+    return score(program, problem("fol", program=gold, environment=environment), LIMITS).score
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "all x. (Student(x) & ~Unhappy(x) -> Likes(x, anna))",
+        "all x. (Student(x) & ~NotHappy(x) -> Likes(x, anna))",
+        "all x. (Student(x) & ~Happy(x) -> Dislikes(x, anna))",
+        "all x. (NonStudent(x) & ~Happy(x) -> Likes(x, anna))",
+        "all x. (Student(x) & ~Happy(x) -> LikedBy(x, anna))",
+        "all x. (Student(x) & ~Happy(x) -> Likes(x, hanna))",
+        "all x. (Student(x) & ~Happy(x) -> Likes(x, anna2))",
+        "all x. (Pupil(x) & ~Happy(x) -> Likes(x, anna))",
+    ],
+)
+def test_an_opposite_a_converse_or_another_individual_is_no_way_to_say_a_name(program: str) -> None:
+    assert judged(program, "all x. (Student(x) & ~Happy(x) -> Likes(x, anna))") == 0.0
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "all x. (Students(x) & ~IsHappy(x) -> Like(x, Anna))",
+        "all x. (is_student(x) & ~HAPPY(x) -> Liking(x, ANNA))",
+    ],
+)
+def test_inflection_case_and_separators_do_not_make_another_name(program: str) -> None:
+    assert judged(program, "all x. (Student(x) & ~Happy(x) -> Likes(x, anna))") == 1.0
+
+
+def test_a_year_is_not_the_next_one() -> None:
+    assert judged("Born(ada, year2019)", "Born(ada, year2018)") == 0.0
+
+
+def test_where_two_names_would_fit_none_is_aligned() -> None:
+    assert judged("Play(a) & ~Playing(a)", "Plays(a) & ~Play(a)") == 0.0
+    assert judged("IsBird(a) -> Birds(b)", "Bird(a) -> Bird(b)") == 0.0
+
+
+def test_declared_names_are_taken_at_their_word() -> None:
+    with pytest.raises(Unparsable, match="'Birds' is not declared"):
+        judged("Birds(tom)", "Bird(tom)", symbols=["Bird", "tom"])
+
+
+def test_the_published_measure_still_aligns_by_likeness() -> None:
+    result = score("all x. (A(x) -> B(x))", problem("fol", program="all x. (Cat(x) -> Meows(x))"), LIMITS)
+    assert (result.score, result.measure) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("∀x (P(x) ⇒ Q(x))", "all x (P(x) -> Q(x))"),
+        ("∀x (P(x) ⟶ Q(x))", "all x (P(x) -> Q(x))"),
+        ("∀x (P(x) ⊃ Q(x))", "all x (P(x) -> Q(x))"),
+        ("P(a) ⇔ Q(a)", "P(a) <-> Q(a)"),
+        ("P(a) ≡ Q(a)", "P(a) <-> Q(a)"),
+        ("∀x [P(x) → (Q(x) ∨ [R(x) ∧ S(x)])]", "all x (P(x) -> (Q(x) | (R(x) & S(x))))"),
+        ("(∀x)(P(x) → Q(x))", "all x (P(x) -> Q(x))"),
+        ("(∀x)(∃y)R(x, y)", "all x (exists y R(x, y))"),
+        ("(∀x) P(x) → Q(x)", "all x. P(x) -> Q(x)"),
+        ("(∃x)(P(x)) ∧ Q(a)", "(exists x P(x)) & Q(a)"),
+        ("∀xy R(x, y)", "all x all y R(x, y)"),
+        ("∀x∀yR(x, y)", "all x all y R(x, y)"),
+        ("∃!x P(x)", "exists y all x (P(x) <-> x = y)"),
+        ("∃!x ∃!y R(x, y)", "exists a all x ((exists b all y (R(x, y) <-> y = b)) <-> x = a)"),
+        (r"$\forall x \, (\text{Bird}(x) \land \lnot P(x) \rightarrow F(x))$", "all x (Bird(x) & ~P(x) -> F(x))"),
+        (r"\[\exists x\left(P(x) \lor Q(x)\right) \leftrightarrow R(a)\]", "(exists x (P(x) | Q(x))) <-> R(a)"),
+        (r"a \neq b \wedge P(a) \vee Q(a) \to R(a)", "~(a = b) & P(a) | Q(a) -> R(a)"),
+        ("1. P(a).", "P(a)"),
+        ("2) P(a)\n(3) Q(a)", "P(a)\nQ(a)"),
+        ("- P(a)\n• Q(a).", "P(a)\nQ(a)"),
+    ],
+)
+def test_signs_of_textbooks_and_latex_are_read(text: str, plain: str) -> None:
+    assert canonical(text) == canonical(plain)
+
+
+def test_exactly_one_is_not_some() -> None:
+    assert judged("∃!x P(x)", "∃x P(x)") == 0.0
+    assert judged("∃!x P(x)", "∃x (P(x) ∧ ∀y (P(y) → x = y))") == 1.0
+
+
+@pytest.mark.parametrize("text", ["[P(a))", "(∀x]P(x)", r"P(a) \foo Q(a)", "$P(a)", "∃!", "1.P(a)", "P[a]"])
+def test_what_only_looks_like_them_is_refused(text: str) -> None:
+    with pytest.raises(Unparsable):
+        canonical(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 60_000 + "x",
+        "P(a)" + "\t" * 60_000 + "# comment",
+        "P(a) & " + " " * 60_000 + "Q(a)",
+        "all " + "".join(f"x{n}, " for n in range(8000)) + "y P(y)",
+        "∃!x " * 15_000 + "P(x)",
+        "P(" + "a, " * 20_000 + "a)",
+        "P" * 60_000,
+        "P(a)\\," + "\\," * 20_000,
+        "$" * 60_000,
+        "[" * 60_000,
+    ],
+)
+def test_no_text_takes_long_or_is_walked_too_deep(text: str) -> None:
+    start = time.process_time()
+    with contextlib.suppress(Unparsable):
+        canonical(text)
+    assert time.process_time() - start < 1.0
+
+
+def test_thousands_of_names_are_compared_in_no_time() -> None:
+    gold = problem("fol", program="all x. (Student(x) & Happy(x) -> Likes(x, anna))")
+    start = time.process_time()
+    assert score("\n".join(f"Studen{n}(a{n})" for n in range(3000)), gold, Limits(timeout_s=60)).score == 0.0
+    assert time.process_time() - start < 3.0
+
+
+def test_mutants_change_names_and_none_is_accepted() -> None:
+    gold = "all x. (Student(x) -> Likes(x, anna))"
+    found = list(mutants(gold, random.Random(0)))
+    assert any("anna)" not in mutant for mutant in found)
+    assert any(re.search(r"\wStudent\(|Student\w", mutant) for mutant in found)
+    assert {judged(mutant, gold) for mutant in found} == {0.0}
