@@ -155,7 +155,10 @@ def test_collect_refuses_a_source_or_licence_that_it_does_not_know(
 def test_families_are_listed_with_version_and_metric() -> None:
     rows = answer("families")
     assert [row["family"] for row in rows] == families.names()
-    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (families.get("python").VERSION, None)
+    assert {row["family"]: (row["version"], row["missing"]) for row in rows}["python"] == (
+        families.get("python").VERSION,
+        None,
+    )
     assert all(row["metric"] for row in rows if row["missing"] is None)
     lines = call("families").stdout.splitlines()
     assert lines[0].split() == ["family", "version", "metric", "missing"]

@@ -317,7 +317,12 @@ def test_gold_is_taken_as_it_is_where_it_is_not_checked(tmp_path):
 def folio(tmp_path: Path, *conclusions: tuple[str, str]) -> Path:
     def row(n: int, formula: str, label: str) -> dict:
         theory = {"premises": ["Rio is an elm."], "premises-FOL": ["Elm(rio)"]}
-        return theory | {"id": f"f-{n}", "conclusion": f"Claim {n}: Rio is an elm.", "conclusion-FOL": formula, "label": label}
+        return theory | {
+            "id": f"f-{n}",
+            "conclusion": f"Claim {n}: Rio is an elm.",
+            "conclusion-FOL": formula,
+            "label": label,
+        }
 
     train = [row(n, *conclusion) for n, conclusion in enumerate(conclusions)]
     return put(tmp_path / "in", "logic/folio", train, [row(99, "Elm(rio)", "True")])
