@@ -30,12 +30,21 @@ class Guard:
         self._deadline_s = deadline_s
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Let a request through, or answer 403, 413 or 504."""
+        """Let a request through, or answer 403, 408, 413 or 504."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif REPOSITORY.fullmatch(scope["path"]):
             await _refuse(send, 403, "models are neither loaded nor unloaded over the network")
-        elif (body := await _body(receive)) is None:
+        else:
+            await self._read(scope, receive, send)
+
+    async def _read(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            body = await asyncio.wait_for(_body(receive), self._deadline_s)
+        except TimeoutError:
+            await _refuse(send, 408, f"no whole body within {self._deadline_s:g} s")
+            return
+        if body is None:
             await _refuse(send, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
         else:
             await self._answered(scope, body, receive, send)
@@ -60,7 +69,6 @@ class Guard:
         for task in (working, leaving):
             task.cancel()
         await asyncio.wait({working})
-        leaving.cancel()
         if not done and not left and not told:
             await _refuse(send, 504, f"no answer within {self._deadline_s:g} s, the most a request may take here")
         elif not working.cancelled():

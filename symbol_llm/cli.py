@@ -462,6 +462,8 @@ def judge(
     from symbol_llm.judging.rows import Asked
 
     if rows is not None:
+        if reply:
+            raise InvalidInput("--reply is about one text; a row says itself which it is, by `reply` or `program`")
         _judge_rows(ctx, rows, out)
     if out is not None:
         raise InvalidInput("--out goes with --rows; one verdict is printed")

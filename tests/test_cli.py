@@ -47,6 +47,12 @@ def test_judge_says_what_the_verifier_says(program: str, status: str, exit_code:
     assert re.fullmatch(r"python@\d+", verdict["verifier"])
 
 
+def test_reply_says_nothing_of_rows(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    done = call("judge", "--rows", str(tmp_path / "rows.jsonl"), "--reply")
+    assert (done.exit_code, "a row says itself which it is" in done.stderr) == (2, True)
+
+
 def test_judge_takes_its_input_as_a_program_unless_told_that_it_is_a_reply() -> None:
     text = "Sure:\n```python\nanswer = 8 / 2\n```"
     assert json.loads(call(*JUDGE, "--json", program=text).stdout)["status"] == "unparsable"

@@ -53,7 +53,7 @@ class Engine(ABC):
     """What every engine does. Log-probabilities are the model's own, at temperature 1, whatever the sampling."""
 
     name: ClassVar[str]
-    place: str
+    runs_on: str
     """What it runs on: `cpu`, the name of a GPU, the address of an endpoint."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class Engine(ABC):
 
 def ran(engine: Engine, split: str) -> dict[str, str]:
     """Return what a manifest says of the work of `engine` on the problems of `split`."""
-    return {"engine": engine.name, "device": engine.place, "split": split}
+    return {"engine": engine.name, "device": engine.runs_on, "split": split}
 
 
 def start(name: str, checkpoint: Path, *, batch: int = 64) -> Engine:

@@ -28,7 +28,7 @@ class FakeEngine(Engine):
     """Replies by rule, deterministic in all arguments; log-probability falls with length."""
 
     name = "fake"
-    place = "none"
+    runs_on = "none"
 
     def __init__(self, write: Writer) -> None:
         """`write(messages, index)` gives reply number `index` to a prompt."""

@@ -51,7 +51,7 @@ class OpenAIEngine(Engine):
         if not url.startswith(("http://", "https://")):
             raise InvalidInput(f"OPENAI_BASE_URL {url!r}: expected http://host/v1 or https://host/v1")
         self.url, self.batch = url.rstrip("/"), batch
-        self.place = self.url
+        self.runs_on = self.url
         limits = httpx.Limits(max_connections=batch, max_keepalive_connections=batch)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.timeout_s = _timeout_s()

@@ -40,7 +40,7 @@ class TransformersEngine(Engine):
         """Load `checkpoint`; at most `batch` sequences are generated at once, fewer if they are long (`prefixes.HELD`)."""
         self.batch = batch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.place = precision.device()
+        self.runs_on = precision.device()
         self.dtype = precision.dtype()
         self.width = self.dtype.itemsize // torch.bfloat16.itemsize
         self.load(checkpoint)

@@ -33,7 +33,7 @@ class VLLMEngine(Engine):
 
     def __init__(self, checkpoint: Path, *, batch: int) -> None:
         """Start vLLM on `checkpoint`; the first start on a machine compiles and takes a minute or two."""
-        self.place = precision.device()
+        self.runs_on = precision.device()
         self.tok = tokenizer(checkpoint)
         self.llm = _engine(checkpoint, batch)
 

@@ -46,8 +46,15 @@ def code() -> str:
 
 @functools.cache
 def packages() -> dict[str, str]:
-    """Return the versions of the packages that this one names and that are installed, tools of development left out."""
-    named = (r for r in importlib.metadata.requires("symbol-llm") or () if not re.search(r"extra == .(dev|docs)\b", r))
+    """Return the versions of the packages that this one names and that are installed, tools of development left out.
+
+    Empty where this one is not installed but found on the path, which says nothing of what it needs.
+    """
+    try:
+        requires = importlib.metadata.requires("symbol-llm") or ()
+    except importlib.metadata.PackageNotFoundError:
+        requires = ()
+    named = (r for r in requires if not re.search(r"extra == .(dev|docs)\b", r))
     names = {match[0].lower() for r in named if (match := re.match(r"[\w.-]+", r))} - {"symbol-llm"}
     found = {}
     for name in sorted(names):

@@ -1,5 +1,6 @@
 """What results are named by: the code, the packages, the git revision."""
 
+import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,14 @@ def test_packages_are_those_that_results_depend_on_and_no_tools_of_development()
     found = provenance.packages()
     assert {"sympy", "torch", "transformers", "z3-solver", "mlflow"} <= found.keys()
     assert not {"pytest", "ruff", "mypy", "symbol-llm"} & found.keys()
+
+
+def test_a_package_that_is_on_the_path_and_not_installed_names_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", unknown)
+    assert provenance.packages() == {}
 
 
 @pytest.mark.parametrize("changed", ["version", "code"])

@@ -280,6 +280,10 @@ def test_a_request_whose_client_has_left_is_given_up(own_server: Server) -> None
 def test_a_request_that_takes_too_long_is_answered_with_504() -> None:
     own_server = Server(deadline_s=1.5)
     try:
+        with socket.create_connection(("127.0.0.1", int(own_server.url.rsplit(":", 1)[1]))) as client:
+            client.sendall(b"POST /v1/models/symbol-llm:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+            client.settimeout(60)
+            assert client.recv(64).startswith(b"HTTP/1.1 408 ")
         status, body = own_server.predict({"question": WAIT, "k": 1})
         assert (status, body) == (504, {"error": "no answer within 1.5 s, the most a request may take here"})
         own_server.gate.set()

@@ -50,6 +50,7 @@ from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
+from symbol_llm.notation.numbers import RELATIVE
 from symbol_llm.sandbox import executor
 
 VERSION = 6
@@ -76,8 +77,6 @@ class Rows(NamedTuple):
     """What it returns without its last LIMIT, sorted both ways."""
 
 
-RELATIVE = 1e-9
-"""By which a number that is not whole may differ from gold's."""
 MAX_PARSED = 20_000
 """Characters that are parsed to find where a query without a fence ends."""
 
@@ -695,7 +694,10 @@ def _same_cell(found: Any, gold: Any) -> bool:
 
 
 def _same_number(found: float, gold: float) -> bool:
-    """Return whether two numbers are the same or, unless both are whole numbers of SQL, apart by RELATIVE of the greater."""
+    """Return whether two numbers are the same or, unless both are whole numbers of SQL, apart by RELATIVE of the greater.
+
+    Stricter than `numbers.equal`: both were computed from the same rows, so nothing was rounded for print.
+    """
     if isinstance(found, int) and isinstance(gold, int):
         return found == gold
     return math.isclose(found, gold, rel_tol=RELATIVE, abs_tol=0.0)
