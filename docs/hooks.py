@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from symbol_llm import cli, families, tasks
 from symbol_llm.ground import params
 from symbol_llm.ground.errors import MissingDependency
+from symbol_llm.training.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"^<!-- generated: (.*) -->$", re.MULTILINE)
@@ -120,6 +121,15 @@ def notations() -> str:
     return "\n\n".join(parts)
 
 
+def strategy_table() -> str:
+    """Return the strategies with their sources and settings."""
+    rows = []
+    for name, (about, source, settings) in STRATEGIES.items():
+        keys = [f"`{part}.{key}={json.dumps(value)}`" for part, one in settings.items() for key, value in one.items()]
+        rows.append((f"`{name}`", about, source, ", ".join(keys)))
+    return _table(("Strategy", "What it does", "Source", "Settings"), rows)
+
+
 def task_table() -> str:
     """Return Symbol-LLM's 34 tasks and the others as two tables."""
     domain = tasks.domain_of()
@@ -166,6 +176,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "commands": commands,
     "parameters": parameters,
     "notations": notations,
+    "strategies": strategy_table,
     "tasks": task_table,
     "import graph": import_graph,
     "import graph drawn": import_graph_drawn,

@@ -9,10 +9,13 @@ goes on; inside a killed exploration it goes on with what is missing.
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import logging
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -31,49 +34,69 @@ from pipelines.screen import Screen, closing_tables
 from symbol_llm import machine
 from symbol_llm.evaluation.evaluate import read_report
 from symbol_llm.ground import files, life, locks, outputs, progress
-from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
+from symbol_llm.ground.errors import Busy, InvalidInput, SymbolLLMError
 from symbol_llm.ground.params import Parameters
 from symbol_llm.tracking import registry, runs
 
 PROBLEM = re.compile(r"\bproblem [0-9a-f]{16}\b")
 PLAIN_WIDTH = 110
+PATIENCE_S = 60.0
+"""For the end of a stage whose runner was killed; it is killed itself after `life.GRACE_S`."""
 QUESTION = "Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @settings.with_profile
 @click.option(
-    "--name", default="", help="Name of the run. Runs of the same name share a cache. Default: the name of the profile."
+    "--name",
+    default="",
+    help="Name of the run. Runs of the same name share a cache. Default: the names of profile and strategy.",
 )
 @click.option(
     "--question", default=QUESTION, show_default=True, help="Question for the champion at the end; empty to skip it."
 )
 def main(
-    file: Path | None, profile: str, source: Path | str | None, overrides: tuple[str, ...], name: str, question: str
+    file: Path | None,
+    profile: str,
+    strategy: str,
+    source: Path | str | None,
+    overrides: tuple[str, ...],
+    name: str,
+    question: str,
 ) -> None:
     """Run the whole pipeline on this machine, from a base model to a promoted one that answers a question."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    console = Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False, width=width)
+    shown = io.TextIOWrapper(io.BufferedWriter(_Shown(os.dup(sys.stdout.fileno()), "w")))
+    console = Console(file=shown, highlight=False, width=width)
     machine.warn_if_root()
     try:
-        parameters = settings.load(file, profile, source, overrides)
-        home = outputs.claim(outputs.state_dir() / _checked(name or Path(profile).stem or "default"))
-        with locks.hold(home / outputs.LOCK, "a run of the pipeline"):
-            promotion = run(parameters, home, console)
-            finish(parameters, promotion, home, console)
-            champion = registry.by_alias(parameters.promote.name, registry.CHAMPION)
-            if champion is None:
-                console.print(
-                    "No checkpoint has passed the gate yet, so none is served. More problems or rounds may help."
-                )
-            elif question:
-                first_question(f"models:/{parameters.promote.name}@champion", question, home / "server.log", console)
+        with life.stoppable():
+            parameters = settings.load(file, profile, strategy, source, overrides)
+            laid = [part for part in (Path(profile).stem, strategy) if part]
+            home = outputs.claim(outputs.state_dir() / _checked(name or "-".join(laid) or "default"))
+            with _held(home, console):
+                promotion = run(parameters, home, console)
+                finish(parameters, promotion, home, console)
+                ask(parameters.promote.name, question, home, console)
     except SymbolLLMError as e:
         console.print(Text(f"✘ {e}", style="red"))
         sys.exit(e.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as e:
         console.print("\nStopped. The same command goes on from the finished stages.")
-        sys.exit(130)
+        sys.exit(e.code if isinstance(e, SystemExit) else 130)
+
+
+class _Shown(io.FileIO):
+    """A terminal, or what stands for it; one that has been closed takes what is written and shows it to nobody."""
+
+    def write(self, data: Any) -> int:
+        """Write `data`; return how many bytes were taken."""
+        try:
+            return int(super().write(data) or 0)
+        except OSError as e:
+            if e.errno != errno.EIO:
+                raise
+            return len(data)
 
 
 def _checked(name: str) -> str:
@@ -82,19 +105,47 @@ def _checked(name: str) -> str:
     return name
 
 
+@contextlib.contextmanager
+def _held(home: Path, console: Console) -> Iterator[None]:
+    """Hold `home` for this run, once the last stage of a run that was killed has ended."""
+    stages = home / outputs.STAGES
+    with files.saying_unwritable(home, files.DISK_FAULTS), locks.hold(home / outputs.LOCK, "a run of the pipeline"):
+        try:
+            locks.wait_until_free(stages, 0)
+        except Busy:
+            console.print("Waiting for the stage of a run that was killed to end.")
+            locks.wait_until_free(stages, PATIENCE_S)
+        outputs.remove_drafts(home / "kfp")
+        life.be_runner(stages)
+        yield
+
+
+def ask(model: str, question: str, home: Path, console: Console) -> None:
+    """Put `question`, if there is one, to the champion of `model`, if there is one."""
+    if registry.by_alias(model, registry.CHAMPION) is None:
+        console.print("No checkpoint has passed the gate yet, so none is served. More problems or rounds may help.")
+    elif question:
+        first_question(f"models:/{model}@champion", question, home / "server.log", console)
+
+
 def run(parameters: Parameters, home: Path, console: Console) -> Path:
     """Run the pipeline of `parameters` under `home`; return the folder that `promote` wrote."""
     progress_file = home / "progress.jsonl"
-    progress_file.unlink(missing_ok=True)
+    with files.saying_unwritable(progress_file):
+        progress_file.unlink(missing_ok=True)
     os.environ["SYMBOL_LLM_HOME"] = str(outputs.state_dir())
     os.environ[progress.FILE_VARIABLE] = str(progress_file)
-    os.environ[life.RUNNER_VARIABLE] = str(os.getpid())
     began = time.monotonic()
     log = home / "log.txt"
     console.print(f"Run [bold]{home.name}[/], log {_short(log)}")
     with Screen(console, progress_file) as screen, redirected(log):
         pipeline, names = _compiled(parameters, screen)
-        with runs.parent(home.name, parameters), following(screen, names) as unfinished:
+        with (
+            runs.parent(home.name, parameters),
+            outputs.scratch(home) as scratch,
+            supervised(scratch),
+            following(screen, names) as unfinished,
+        ):
             if _run_pipeline(pipeline, home):  # raised in here, so that the run in MLflow has failed too
                 sys.stdout.flush()
                 stage = unfinished[-1] if unfinished else "a stage"
@@ -122,7 +173,7 @@ def _run_pipeline(pipeline: Any, home: Path) -> bool:
     """Return whether a task failed."""
     from kfp import local
 
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), enable_caching=True)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), workspace_root="", enable_caching=True)
     try:
         pipeline()
     except RuntimeError as e:
@@ -156,7 +207,9 @@ def redirected(log: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with log.open("wb") as out:
+    with files.saying_unwritable(log):
+        out = log.open("wb")
+    with out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
         try:
@@ -170,15 +223,46 @@ def redirected(log: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def supervised(scratch: Path) -> Iterator[None]:
+    """Have Kubeflow's runner start tasks as processes that end with this one, with their temporary files in `scratch`."""
+    from kfp.local import subprocess_task_handler
+
+    def run_task(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        command = [sys.executable, "-m", life.__name__, str(os.getpid()), *full_command]
+        environment = os.environ | {"TMPDIR": str(scratch)} | (env_vars or {})
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
+        with subprocess.Popen(command, bufsize=1, text=True, env=environment, **pipes) as process:  # noqa: S603 - Kubeflow's own
+            try:
+                for line in process.stdout or ():
+                    print(line, end="")
+                print("\n")
+                return process.wait()
+            except BaseException:
+                life.end(process.pid)
+                raise
+
+    kubeflows = subprocess_task_handler.run_local_subprocess
+    subprocess_task_handler.run_local_subprocess = run_task
+    try:
+        yield
+    finally:
+        subprocess_task_handler.run_local_subprocess = kubeflows
+
+
+@contextlib.contextmanager
 def following(screen: Screen, names: dict[str, str]) -> Iterator[list[str]]:
     """Tell `screen` by their `names` of the tasks that Kubeflow's runner begins or has in its cache; yield the unfinished.
 
+    What is in the cache is checked; see `CheckedCache`.
     The runner (kfp 2.17) tells nobody but its log. So what it calls for each task, and in that for each that is not in its
     cache, is watched: what they return says the rest, and one that is called otherwise is an AttributeError here.
     """
-    from kfp.local import status, task_dispatcher
+    from kfp.local import cache, config, status, task_dispatcher
     from kfp.local.orchestrator import task_executor
 
+    from pipelines.cache import CheckedCache
+
+    kubeflows = cache.get_local_cache
     one_task, dispatch = task_executor.execute_single_task, task_dispatcher.run_single_task_implementation
     unfinished: list[str] = []
     here = threading.local()
@@ -198,14 +282,23 @@ def following(screen: Screen, names: dict[str, str]) -> Iterator[list[str]]:
         screen.begin(here.name)
         return dispatch(*args, **more)
 
+    def doubted(why: str) -> None:
+        logging.warning("task %s is done again: %s", here.name, why)
+        screen.console.print(f"[yellow]↻ {escape(here.name):<22} done again: {escape(why)}[/]")
+
+    def checked() -> Any:
+        return CheckedCache(Path(config.LocalExecutionConfig.instance.pipeline_root) / ".checked_cache", doubted)
+
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.INFO)
     task_executor.execute_single_task, task_dispatcher.run_single_task_implementation = watched_task, watched_dispatch
+    cache.get_local_cache = checked
     try:
         yield unfinished
     finally:
         task_executor.execute_single_task, task_dispatcher.run_single_task_implementation = one_task, dispatch
+        cache.get_local_cache = kubeflows
         root.setLevel(level)
 
 

@@ -87,7 +87,10 @@ def build(parameters: Parameters, place: Place) -> Any:
         if p.rounds.start == "infused":
             start = loop.two_stages(original, replaying, injecting, infusing)
         rounds = Rounds(loop, p.rounds, original, start, bootstrapping, exploring, selecting, tuning, promoting)
-        rounds.run(1, start, None)
+        if p.rounds.n:
+            rounds.run(1, start, None)
+        else:
+            rounds.close(start, original)
 
     return self_training
 
@@ -142,7 +145,8 @@ class Rounds(NamedTuple):
         """Lay out round `number` and all that may follow it."""
         name = f"round {number}"
         selected = self.selected(number, before, pool)
-        tuned = self.loop.tuned(name, self.start.checkpoint, selected, self.tuning)
+        base = before if self.how.tunes == "latest" else self.start
+        tuned = self.loop.tuned(name, base.checkpoint, selected, self.tuning)
         judged = self.loop.evaluation(tuned, name, previous=before.report, selected=selected)
         now = Point(tuned, judged.outputs["report"])
         if number == self.how.n:

@@ -12,6 +12,8 @@ import click
 from symbol_llm.cli import Source
 from symbol_llm.ground import files, outputs, params, provenance
 from symbol_llm.ground.params import Parameters
+from symbol_llm.training import strategies
+from symbol_llm.training.strategies import STRATEGIES
 
 COMPILED = b"# PIPELINE DEFINITION"
 """How each file that Kubeflow's compiler writes begins."""
@@ -27,6 +29,11 @@ profile_options = [
         "--profile",
         default="",
         help=f"Profile laid over the parameters: {', '.join(params.profiles())}, or a YAML file.",
+    ),
+    click.option(
+        "--strategy",
+        default="",
+        help=f"Method of self-training laid over the profile: {', '.join(STRATEGIES)}.",
     ),
     click.option(
         "--source",
@@ -46,14 +53,18 @@ def with_profile(command: Any) -> Any:
     return command
 
 
-def load(file: Path | None, profile: str, source: Path | str | None, overrides: tuple[str, ...]) -> Parameters:
-    """Return the parameters of `file` under the profile, the source and the overrides."""
+def load(
+    file: Path | None, profile: str, strategy: str, source: Path | str | None, overrides: tuple[str, ...]
+) -> Parameters:
+    """Return the parameters of `file` under the profile, the strategy, the source and the overrides."""
     given = list(overrides)
     if source is not None:
         place = source.absolute() if isinstance(source, Path) else source
         given.append(f"collect.source={json.dumps(str(place))}")
-    overlay = [params.profile(profile)] if profile else []
-    return params.load(file, overlays=overlay, overrides=given)
+    overlays: list[Path | dict[str, Any]] = [params.profile(profile)] if profile else []
+    if strategy:
+        overlays.append(strategies.overlay(strategy))
+    return params.load(file, overlays=overlays, overrides=given)
 
 
 def cache_environment(parameters: Parameters) -> dict[str, str]:

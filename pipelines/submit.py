@@ -51,6 +51,7 @@ from symbol_llm.ground.params import Parameters
 def main(
     file: Path | None,
     profile: str,
+    strategy: str,
     source: Path | str | None,
     overrides: tuple[str, ...],
     output: Path | None,
@@ -69,7 +70,7 @@ def main(
     projected token, KF_PIPELINES_SA_TOKEN_PATH names its file. Kubeflow's own variables for IAP are read, too.
     """
     try:
-        parameters = settings.load(file, profile, source, overrides)
+        parameters = settings.load(file, profile, strategy, source, overrides)
         if output is not None:
             settings.compile_to(parameters, output, gpus)
             click.echo(f"compiled to {output}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 
 import click
 
 from symbol_llm import engines, machine
-from symbol_llm.engines import weights
 from symbol_llm.ground import life
 from symbol_llm.ground.errors import SymbolLLMError
 
@@ -54,6 +54,13 @@ from symbol_llm.ground.errors import SymbolLLMError
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds after which a request is given up with status 504.",
 )
+@click.option(
+    "--follow-s",
+    default=15.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds between two looks at an alias in the registry, whose new weights are taken without a restart; 0: never.",
+)
 def main(model: str, port: int, engine: str, **settings: object) -> None:
     """Serve a model with KServe's v1 protocol.
 
@@ -64,11 +71,11 @@ def main(model: str, port: int, engine: str, **settings: object) -> None:
     sys.argv[
         1:
     ] = []  # kserve reads the command line when it is imported and would take --model for its own --model_name
-    from serving import solver  # noqa: PLC0415
+    from serving import solver, source  # noqa: PLC0415
 
     try:
         served = solver.Solver(
-            solver.Settings.model_validate(settings), lambda: engines.start(engine, weights.resolve(model))
+            solver.Settings.model_validate(settings), partial(engines.start, engine), source.of(model)
         )
         with life.signs(lambda tags: None):
             solver.serve(served, port)

@@ -21,20 +21,30 @@ REPOSITORY = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load/?")
 """Anybody who reaches the port could take the model down with these; it is loaded at start and by nothing else."""
 
 
+ASKING = (":predict", "/infer", "/solve", "/chat/completions")
+"""How the paths end that need the model."""
+
+
 class Guard:
     """ASGI middleware in front of KServe's application."""
 
-    def __init__(self, app: App, deadline_s: float) -> None:
-        """`deadline_s`: seconds that a request may take, its place in the queue included."""
+    def __init__(self, app: App, deadline_s: float, why_not: Callable[[], str | None]) -> None:
+        """`deadline_s`: seconds that a request may take, its place in the queue included.
+
+        `why_not()` says why no question can be answered now.
+        """
         self._app = app
         self._deadline_s = deadline_s
+        self._why_not = why_not
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Let a request through, or answer 403, 408, 413 or 504."""
+        """Let a request through, or answer 403, 408, 413, 503 or 504."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif REPOSITORY.fullmatch(scope["path"]):
             await _refuse(send, 403, "models are neither loaded nor unloaded over the network")
+        elif scope["path"].endswith(ASKING) and (why := self._why_not()):
+            await _refuse(send, 503, why)
         else:
             await self._read(scope, receive, send)
 

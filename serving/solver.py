@@ -3,21 +3,21 @@
     POST /v1/models/symbol-llm:predict  {"instances": [{"question": "...", "task": "word_problems", "k": 5}]}
 
 It has no gold and calls nothing right or wrong: `vote.py` says what the programs agree on, `verify.execute` runs them.
-One thread generates, so that the event loop stays free for probes; programs run beside it.
+One thread generates for all requests (`sampler.py`); programs run beside it, and the event loop stays free for probes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import kserve
 from kserve import errors as http
@@ -27,11 +27,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.guard import Guard
 from serving.lanes import Lane, Lanes
+from serving.sampler import Job, Sampler
+from serving.source import Source
 from serving.vote import Answer, vote
 from symbol_llm import families, tasks
-from symbol_llm.engines import Engine, Request, Sampling
+from symbol_llm.engines import Completion, Engine, Request, Sampling
 from symbol_llm.engines.prompts import messages
-from symbol_llm.engines.rollout import Asked, submit
+from symbol_llm.engines.rollout import Asked, Judging, Pending
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
 from symbol_llm.ground.files import explain
 from symbol_llm.ground.params import Limits
@@ -42,7 +44,7 @@ from symbol_llm.judging.verify import Execution
 log = logging.getLogger(__name__)
 
 TEMPERATURE = 0.7  # as in self-consistency (Wang et al., 2022, section 3.1)
-PROBE: Messages = [{"role": "user", "content": "1 + 1 ="}]
+B = TypeVar("B", bound=BaseModel)
 
 VERDICTS = Counter("symbol_llm_verdicts", "Programs run, by verdict", ["status"])
 ANSWERS = Counter("symbol_llm_answers", "Questions answered, by status", ["status"])
@@ -77,6 +79,7 @@ class Settings(BaseModel):
 
     `n_waiting`: requests held at once, those whose programs are running included, before more are refused with 503.
     `deadline_s`: seconds after which a request is given up and answered with 504.
+    `follow_s`: seconds between two looks at where the weights come from; 0 looks at the start alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +91,7 @@ class Settings(BaseModel):
     max_tokens: int = Field(default=96, ge=1)
     n_waiting: int = Field(default=16, ge=1)
     deadline_s: float = Field(default=120.0, gt=0)
+    follow_s: float = Field(default=15.0, ge=0)
     seed: int = 0
     limits: Limits = Limits()
 
@@ -109,56 +113,98 @@ class Overloaded(http.ServerNotReady):  # type: ignore[misc]
 
 
 class Solver(kserve.Model):  # type: ignore[misc]
-    """The served model. `start` opens the engine; it is called by `load`, not before."""
+    """The served model. Nothing is loaded before `look`, which is called at the start and then every `follow_s`."""
 
-    def __init__(self, settings: Settings, start: Callable[[], Engine]) -> None:
+    def __init__(self, settings: Settings, start: Callable[[Path], Engine], source: Source) -> None:
         """Check the default task, load nothing."""
         super().__init__(settings.name)
         tasks.get(settings.task)
         self.settings = settings
+        self.serves: str | None = None
+        """What `source` calls the weights that are served."""
+        self.trouble = ""
+        """Why other weights are not served, where there are some."""
+        self._place: Path | None = None
+        self._refused: str | None = None
+        self.sampler = Sampler()
         self._start = start
-        self._generating = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
+        self._source = source
         self._running = Lanes(verify.workers())
         self._n_waiting = 0
 
-    def load(self) -> bool:
-        """Open the engine and generate one token; only then is the model ready."""
-        self._engine: Engine = self._start()
-        self._probe()
+    def look(self) -> None:
+        """Take the weights that `source` has now, if they are others: between two batches, so that no request fails.
+
+        Weights that do not load or give no token are tried once, and what was served before is put back.
+        """
+        found = self._source.now()
+        if found is None or found in (self.serves, self._refused):
+            return
+        place, before = self._source.fetch(), self._place
+        try:
+            self.sampler.call(partial(self._take, place, before)).result()
+        except Exception:
+            self._refused = found if before else None
+            raise
+        self.serves, self._place, self._refused, self.trouble = found, place, None, ""
         self.ready = True
-        log.info("model %s is ready", self.name)
-        return self.ready
+        log.info("model %s is ready: %s", self.name, found)
+
+    def _take(self, place: Path, before: Path | None) -> None:
+        """Load `place`; runs in the generating thread."""
+        engine = self.sampler.engine
+        if engine is None:
+            engine = self._start(place)
+            engine.together = True
+            self.sampler.engine = engine
+            self.sampler.probe()
+            return
+        try:
+            engine.load(place)
+            self.sampler.probe()
+        except Exception:
+            if before is not None:
+                engine.load(before)
+            raise
+
+    def follow(self) -> None:
+        """Look for other weights every `follow_s` until the process ends; what goes wrong is logged and tried again."""
+        while True:
+            time.sleep(self.settings.follow_s)
+            try:
+                self.look()
+            except Exception as e:  # the registry may be away for a while, a version may be broken
+                self.trouble = f"still serving {self.serves or 'nothing'}: {e}"
+                log.warning("%s", self.trouble)
+
+    def why_not(self) -> str | None:
+        """Return why no question is answered now, in words; None if they are."""
+        if self.sampler.is_broken:
+            return "the engine is broken; the server has to be started again"
+        if self.serves is None:
+            return "no champion yet: nothing has passed the gate, so there is no model to ask; it is served once there is one"
+        return None
 
     async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> dict[str, Any]:
         """Return an answer an instance, in order; HTTP 400 on bad input, 503 if too many wait or the engine is down."""
-        asks = self._read(payload)
-        lane, gone = self._running.lane(), threading.Event()
-        with self._place():
-            loop = asyncio.get_running_loop()
-            try:
-                runs = await loop.run_in_executor(self._generating, self._sample, asks, lane, gone)
-                answers = await asyncio.gather(*(self._answer(runs[ask.problem.id][: ask.k]) for ask in asks))
-            except InvalidInput as e:
-                raise http.InvalidInput(str(e)) from e
-            except SymbolLLMError as e:
-                raise Overloaded(str(e)) from e
-            finally:  # answered, failed or cancelled: nothing more is done for this request
-                gone.set()
-                lane.close()
+        asks = self.read(payload)
+        runs: dict[str, list[tuple[int, Execution]]] = {ask.problem.id: [] for ask in asks}
+        async with contextlib.aclosing(self.run(asks)) as ran:
+            async for problem, index, execution in ran:
+                runs[problem].append((index, execution))
+        answers = [self.answer([e for _, e in sorted(runs[a.problem.id], key=_by_index)][: a.k]) for a in asks]
         return {"predictions": [answer.model_dump() for answer in answers]}
 
-    def _read(self, payload: Any) -> list[Ask]:
-        validate = Body.model_validate_json if isinstance(payload, bytes) else Body.model_validate
+    def read(self, payload: Any) -> list[Ask]:
+        """Return what is asked; HTTP 400 says what is wrong with it."""
+        request = parsed(Body, payload)
         try:
-            request = validate(payload)  # bytes: the body did not call itself JSON
-        except ValidationError as e:
-            raise http.InvalidInput(explain(e)) from e
-        try:
-            return [self._ask(instance) for instance in request.instances]
+            return [self.ask(instance) for instance in request.instances]
         except InvalidInput as e:
             raise http.InvalidInput(str(e)) from e
 
-    def _ask(self, instance: Instance) -> Ask:
+    def ask(self, instance: Instance) -> Ask:
+        """Return `instance` as the model is asked; InvalidInput for an unknown task or a script where none belongs."""
         task = tasks.get(instance.task or self.settings.task)
         if bool(instance.script) != ("script" in families.get(task.family).Environment.model_fields):
             raise InvalidInput(
@@ -178,7 +224,8 @@ class Solver(kserve.Model):  # type: ignore[misc]
         return Ask(problem, messages(problem, task.shots[: self.settings.shots]), instance.k or self.settings.k)
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def place(self) -> Iterator[None]:
+        """Hold a place for a request; HTTP 503 if there is none."""
         if self._n_waiting >= self.settings.n_waiting:
             raise Overloaded(
                 f"{self._n_waiting} requests wait already, the most this server holds; try again in a moment"
@@ -190,57 +237,107 @@ class Solver(kserve.Model):  # type: ignore[misc]
         finally:
             self._n_waiting -= 1
 
-    def _sample(self, asks: Sequence[Ask], lane: Lane, gone: threading.Event) -> dict[str, list[Future[Execution]]]:
-        """Return the runs of each problem's replies, under way: the greedy reply's first, then k - 1 sampled ones'.
+    @contextmanager
+    def lane(self) -> Iterator[Lane]:
+        """Give a lane to run programs in, for a request that holds a place; what has not begun at the end is given up."""
+        with self.place():
+            lane = self._running.lane()
+            try:
+                yield lane
+            finally:
+                lane.close()
 
-        Nothing more is sampled once the request is `gone`.
+    async def run(self, asks: Sequence[Ask]) -> AsyncGenerator[tuple[str, int, Execution], None]:
+        """Yield problem id, index and outcome of each program as it has run: the greedy reply's is 0, k - 1 are sampled.
+
+        Nothing more is done for the asks once the generator is closed.
         """
-        largest = {ask.problem.id: ask for ask in sorted(asks, key=lambda ask: ask.k)}
-        asked = [self._asked(list(largest.values()), 1, 0.0)]
-        for k in sorted({ask.k for ask in largest.values()} - {1}):
-            asked.append(self._asked([ask for ask in largest.values() if ask.k == k], k - 1, TEMPERATURE))
-        execute = partial(verify.execute, limits=self.settings.limits)
-        runs: dict[str, list[tuple[int, Future[Execution]]]] = {name: [] for name in largest}
-        try:
-            with contextlib.closing(submit(asked, self._engine, execute, lane)) as replies:
-                for reply in itertools.takewhile(lambda _: not gone.is_set(), replies):
-                    runs[reply.problem.id].append((reply.index, reply.verdict))
-        except SymbolLLMError:
-            raise
-        except Exception:
-            # A broken engine keeps raising: not ready, it is taken out of the Service, then liveness starts it afresh.
-            self.ready = self._gives_a_token()
-            raise
-        return {name: [run for _, run in sorted(row, key=lambda r: r[0])] for name, row in runs.items()}
+        loop, ended = asyncio.get_running_loop(), asyncio.Queue[tuple[str, int, Execution] | None]()
+        asked, running, n_ran = self._asked(asks), list[asyncio.Task[None]](), 0
 
-    def _asked(self, asks: Sequence[Ask], n: int, temperature: float) -> Asked:
+        def hear(pending: Pending[Execution]) -> None:
+            running.append(loop.create_task(outcome(pending)))
+
+        async def outcome(pending: Pending[Execution]) -> None:
+            execution = await asyncio.wrap_future(pending.verdict)
+            VERDICTS.labels(execution.status).inc()
+            ended.put_nowait((pending.problem.id, pending.index, execution))
+
+        with self.lane() as lane:
+            judging = Judging(partial(verify.execute, limits=self.settings.limits), lane)
+
+            def take(number: int, place: int, completions: list[Completion]) -> None:
+                for pending in judging.take(asked[number], place, completions):
+                    loop.call_soon_threadsafe(hear, pending)
+
+            job = Job([a.request for a in asked], take)
+            sampled = asyncio.ensure_future(asyncio.wrap_future(self.sampler.sample(job)))
+            sampled.add_done_callback(lambda _: ended.put_nowait(None))
+            try:
+                while n_ran < len(running) or not sampled.done():
+                    if (one := await ended.get()) is not None:
+                        n_ran += 1
+                        yield one
+                    else:
+                        _told(sampled)
+            finally:
+                self.ready = self.ready and not self.sampler.is_broken
+                job.gone.set()
+                for left in (*running, sampled):
+                    left.cancel()
+
+    def _asked(self, asks: Sequence[Ask]) -> list[Asked]:
+        """Return the greedy reply of each problem and its k - 1 sampled ones as requests; of equal problems the largest k."""
+        largest = {ask.problem.id: ask for ask in sorted(asks, key=lambda ask: ask.k)}
+        asked = [self._request(list(largest.values()), 1, 0.0)]
+        for k in sorted({ask.k for ask in largest.values()} - {1}):
+            asked.append(self._request([ask for ask in largest.values() if ask.k == k], k - 1, TEMPERATURE))
+        return asked
+
+    def _request(self, asks: Sequence[Ask], n: int, temperature: float) -> Asked:
         sampling = Sampling(n, temperature, 1.0, self.settings.max_tokens)
         request = Request([ask.prompt for ask in asks], sampling, self.settings.seed)
         return Asked(request, [ask.problem for ask in asks], [int(temperature > 0)] * len(asks))
 
-    def _probe(self) -> None:
-        self._engine.generate([PROBE], n=1, temperature=0.0, top_p=1.0, max_tokens=1, seed=0)
-
-    def _gives_a_token(self) -> bool:
-        try:
-            self._probe()
-        except Exception:
-            log.exception("the engine of %s gives no token any more", self.name)
-            return False
-        return True
-
-    async def _answer(self, runs: Sequence[Future[Execution]]) -> Answer:
+    def answer(self, executions: Sequence[Execution]) -> Answer:
         """Put the values of all runs to the vote."""
-        executions = await asyncio.gather(*map(asyncio.wrap_future, runs))
-        for execution in executions:
-            VERDICTS.labels(execution.status).inc()
         answer = vote(executions)
         ANSWERS.labels(answer.status).inc()
         return answer
 
 
+def parsed(kind: type[B], payload: Any) -> B:
+    """Return `payload`, bytes or what JSON means, as `kind`; HTTP 400 names the field that is wrong."""
+    validate = kind.model_validate_json if isinstance(payload, bytes) else kind.model_validate
+    try:
+        return validate(payload)
+    except ValidationError as e:
+        raise http.InvalidInput(explain(e)) from e
+
+
+def _by_index(run: tuple[int, Execution]) -> int:
+    return run[0]
+
+
+def _told(sampled: asyncio.Future[None]) -> None:
+    """Raise what the engine raised, as an answer in HTTP."""
+    try:
+        sampled.result()
+    except InvalidInput as e:
+        raise http.InvalidInput(str(e)) from e
+    except SymbolLLMError as e:
+        raise Overloaded(str(e)) from e
+
+
 def serve(solver: Solver, port: int) -> None:
-    """Load `solver`, then answer on `port` until SIGTERM; requests under way are finished first."""
-    solver.load()
-    app.add_middleware(Guard, deadline_s=solver.settings.deadline_s)
-    kserve.ModelServer(http_port=port, enable_grpc=False, workers=1, grace_period=30).start([solver])
+    """Look for weights, then answer on `port` until SIGTERM; requests under way are finished first."""
+    from serving import api
+
+    solver.look()
+    if solver.settings.follow_s:
+        threading.Thread(target=solver.follow, name="follow", daemon=True).start()
+    app.include_router(api.routes(solver))
+    app.add_middleware(Guard, deadline_s=solver.settings.deadline_s, why_not=solver.why_not)
+    server = kserve.ModelServer(http_port=port, enable_grpc=False, workers=1, grace_period=30)
+    server.register_model(solver)  # `start` refuses models that are not ready yet
+    server.start([])

@@ -49,7 +49,7 @@ class Source(Utf8Path):
 def _note(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Put what a command was given of the options that all commands share behind what the program itself was given."""
     ctx.ensure_object(dict)
-    for name, empty in (("params", None), ("profile", ()), ("set", ()), ("json", False)):
+    for name, empty in (("params", None), ("profile", ()), ("strategy", ()), ("set", ()), ("json", False)):
         ctx.obj.setdefault(name, empty)
     if not value:
         return
@@ -74,6 +74,14 @@ def _shared() -> list[click.Option]:
             expose_value=False,
             callback=_note,
             help="Profile of the package, or YAML file, laid over the parameters. Repeatable.",
+        ),
+        click.Option(
+            ["--strategy"],
+            multiple=True,
+            metavar="NAME",
+            expose_value=False,
+            callback=_note,
+            help="Method of self-training laid over the profiles; see `symbol-llm strategies`.",
         ),
         click.Option(
             ["--set"],
@@ -173,8 +181,10 @@ main.params += _shared()
 
 def _params(ctx: click.Context) -> Any:
     from symbol_llm.ground import params
+    from symbol_llm.training import strategies
 
-    overlays = [params.profile(name) for name in ctx.obj["profile"]]
+    overlays: list[Any] = [params.profile(name) for name in ctx.obj["profile"]]
+    overlays += [strategies.overlay(name) for name in ctx.obj["strategy"]]
     return params.load(ctx.obj["params"], overlays=overlays, overrides=ctx.obj["set"])
 
 
@@ -401,21 +411,39 @@ def promote(ctx: click.Context, checkpoint: Path, report: Path, original: Path, 
 
 
 @main.command()
+@click.option("--to", metavar="VERSION", help="A version that was champion once. Default: the previous champion.")
 @click.pass_context
-def rollback(ctx: click.Context) -> None:
+def rollback(ctx: click.Context, to: str | None) -> None:
     """Make the previous champion the champion again."""
     from symbol_llm.tracking import registry
 
-    _show(ctx, registry.rollback(_params(ctx).promote.name)._asdict())
+    _show(ctx, registry.rollback(_params(ctx).promote.name, to)._asdict())
 
 
 @main.command()
 @click.pass_context
 def history(ctx: click.Context) -> None:
-    """List promotions, refusals and rollbacks, oldest first."""
+    """List promotions, refusals and rollbacks of all models in the registry, oldest first.
+
+    What a killed promotion or rollback left half done is finished.
+    """
     from symbol_llm.tracking import registry
 
     _show(ctx, registry.history())
+
+
+@main.command()
+@click.argument("version")
+@click.argument("out", type=Folder)
+@click.pass_context
+def export(ctx: click.Context, version: str, out: Path) -> None:
+    """Write VERSION, a number or an alias such as `champion`, to the folder OUT, with a model card.
+
+    transformers, `vllm serve` and other programs that read the hub's format load the folder as it is.
+    """
+    from symbol_llm.tracking.export import export as write_out
+
+    _show(ctx, write_out(_params(ctx).promote.name, version, out))
 
 
 @main.command()
@@ -526,6 +554,15 @@ def families(ctx: click.Context) -> None:
         else:
             rows.append({"family": name, "version": family.VERSION, "metric": family.METRIC, "missing": None})
     _show(ctx, rows)
+
+
+@main.command()
+@click.pass_context
+def strategies(ctx: click.Context) -> None:
+    """List the methods of self-training that --strategy takes, and what each is."""
+    from symbol_llm.training.strategies import STRATEGIES
+
+    _show(ctx, [{"strategy": k, "source": s.source or None, "about": s.about} for k, s in STRATEGIES.items()])
 
 
 @main.command()

@@ -10,14 +10,19 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Container
 from pathlib import Path
+from typing import TypeVar
 
 from symbol_llm.ground import files, outputs, provenance
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
-from symbol_llm.ground.records import Candidate, GeneralItem, PoolEntry, TrainingRow, Verdict
+from symbol_llm.ground.records import SPLITS, Candidate, GeneralItem, PoolEntry, Problem, Report, TrainingRow, Verdict
 
 Numbers = dict[str, float]
+R = TypeVar("R", Candidate, PoolEntry)
+COPIES = "copies.jsonl"
+"""Of an exploration: redrawn problems with gold."""
 
 
 def fetch(out: Path, model: str) -> Numbers:
@@ -118,9 +123,13 @@ def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> N
         draft.ran = engines.ran(engine, "train")
         identity = provenance.identity(), *draft.ran.values()
         made_from = files.hash_path(checkpoint), files.hash_path(collection), params.model_dump_json(), *identity
-        with files.Ledger(ledger_path(outputs.state_dir(), *made_from)) as ledger:
+        path = ledger_path(outputs.state_dir(), *made_from)
+        draft.ledger = path.name
+        with files.Ledger(path) as ledger:
             found = search(problems, engine, ledger, params)
         candidates, verdicts = found.ordered()
+        taken = {p.id for split in SPLITS for p in read_problems(collection, split)}
+        copies = [c for c in found.copies if c.id not in taken]
         seconds = time.monotonic() - began
         draft.metrics = {
             "n_problems": float(len(problems)),
@@ -128,13 +137,15 @@ def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> N
             "n_accepted": float(sum(v.status == "accepted" for v in verdicts)),
             "n_unscored": float(sum(v.status == "unscored" for v in verdicts)),
             "n_tokens": float(sum(c.n_tokens for c in candidates)),
+            "n_disagreeing": float(sum(v.agrees is False for v in verdicts)),
+            "n_copies": float(len(copies)),
         }
         files.write_records(draft.folder / "candidates.jsonl", candidates)
         files.write_records(draft.folder / "verdicts.jsonl", verdicts)
-    ledger.remove()
+        files.write_records(draft.folder / COPIES, copies)
     judging = sorted(v.seconds for v in found.verdicts.values())
     timings = {"explore_s": seconds, "judge_p50_s": _at(judging, 0.5), "judge_p99_s": _at(judging, 0.99)}
-    resumed = {"n_resumed": float(found.n_resumed), "n_torn_lines": float(ledger.n_torn)}
+    resumed = {"n_resumed": float(found.n_resumed), "n_bad_lines": float(ledger.n_bad)}
     return draft.metrics | timings | resumed
 
 
@@ -152,15 +163,29 @@ def select(
     inputs = {"collection": collection, "explored": explored, "pool": pool}
     with outputs.building(out, "select", params, inputs) as draft:
         problems = {p.id: p for p in read_problems(collection, "train")}
-        before = list(files.read_records(pool / "pool.jsonl", PoolEntry)) if pool else []
-        candidates = files.read_records(explored / "candidates.jsonl", Candidate)
-        found = selecting.trajectories(candidates, files.read_records(explored / "verdicts.jsonl", Verdict))
-        grown = selecting.grow(before, found, round_, params)
-        rows = selecting.training_set(grown, problems, params)
+        before = _of(problems, pool / "pool.jsonl", PoolEntry) if pool else []
+        candidates = _of(problems, explored / "candidates.jsonl", Candidate)
+        verdicts = list(files.read_records(explored / "verdicts.jsonl", Verdict))
+        if left := {c.id for c in candidates} - {v.candidate for v in verdicts}:
+            raise InvalidInput(f"{explored / 'verdicts.jsonl'}: no verdict on candidate {min(left)!r}; explore again")
+        found = selecting.trajectories(candidates, verdicts)
+        grown = selecting.grow(before, found, problems, round_, params)
+        rows = selecting.training_set(grown, problems, round_, params)
+        rows += selecting.taught(files.read_records(explored / COPIES, Problem))
         draft.metrics = selecting.metrics(before, grown, found, rows)
         files.write_records(draft.folder / "pool.jsonl", grown)
         files.write_records(draft.folder / "training_set.jsonl", rows)
     return draft.metrics
+
+
+def _of(problems: Container[str], path: Path, kind: type[R]) -> list[R]:
+    """Return the rows of `path`; InvalidInput for one on a problem that is not among `problems`."""
+    rows = []
+    for n, row in files.read_numbered(path, kind):
+        if row.problem not in problems:
+            raise InvalidInput(f"{path}:{n}: problem {row.problem!r} is no training problem of the collection")
+        rows.append(row)
+    return rows
 
 
 def evaluate(
@@ -206,12 +231,14 @@ def promote(
     inputs |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
     with outputs.building(out, "promote", params, inputs) as draft:
         latest = read_report(report)
+        _check_is_on(report, latest, checkpoint)
         contenders = [Contender(latest, source or str(checkpoint.absolute()))]
         if earlier_checkpoint and earlier_report:
             place = earlier_source or str(earlier_checkpoint.absolute())
             contenders.insert(0, Contender(read_report(earlier_report), place))
+            _check_is_on(earlier_report, contenders[0].report, earlier_checkpoint)
         contest = contend(contenders, read_report(original), params, runs.stage_run() or "")
-        chosen, version, decision, n_tested = contest
+        chosen, version, decision, n_tested = contest[:4]
         accuracy = chosen.report.summary.overall.mean
         promoted = float(decision.promoted)
         draft.metrics = {"promoted": promoted, "version": float(version.number), "accuracy": accuracy}
@@ -223,4 +250,14 @@ def promote(
         files.write_text(
             draft.folder / "report.html", page.render(latest, f"{stage} was {word}: {decision.reason}", n_tested)
         )
+        contest.conclude()
     return draft.metrics
+
+
+def _check_is_on(folder: Path, report: Report, checkpoint: Path) -> None:
+    """Raise InvalidInput unless the report in `folder` is on `checkpoint` as it is."""
+    if (found := files.hash_path(checkpoint)) != report.summary.checkpoint:
+        raise InvalidInput(
+            f"{folder}: its report is on a checkpoint with the hash {report.summary.checkpoint[:12]}, {checkpoint} has "
+            f"{found[:12]}; evaluate it again"
+        )

@@ -188,17 +188,31 @@ def test_tasks_are_listed_with_domain_family_and_licence() -> None:
     assert (rows["svamp"]["generator"], rows["humaneval"]["evaluation_only"]) == (False, True)
 
 
-def test_history_without_a_decision_is_empty(home: Path) -> None:
+def test_history_without_a_decision_is_empty(tracked_home: Path) -> None:
     assert answer("history") == []
 
 
-def test_history_prints_a_line_a_decision(home: Path) -> None:
-    home.mkdir()
-    (home / "promotions.jsonl").write_text(
-        '{"action": "promote", "version": "1"}\n{"action": "rollback", "version": "2"}\n'
+def test_history_prints_a_line_a_decision(tracked_home: Path) -> None:
+    (tracked_home / "promotions.jsonl").write_text(
+        '{"time": "1", "action": "promote", "version": "1"}\n{"time": "2", "action": "rollback", "version": "2"}\n'
     )
     lines = [line.split() for line in call("history").stdout.splitlines()]
-    assert lines == [["action", "version"], ["promote", "1"], ["rollback", "2"]]
+    named = ["time", "model", "action", "version", "sha256", "reason"]
+    assert lines == [named, ["1", "promote", "1"], ["2", "rollback", "2"]]
+
+
+def test_rollback_takes_a_version(tracked_home: Path) -> None:
+    done = call("rollback", "--to", "3")
+    assert done.exit_code == 2
+    assert "model 'symbol-llm' has no previous champion to roll back to" in done.stderr
+
+
+def test_export_names_the_version_that_is_not_there(tracked_home: Path, tmp_path: Path) -> None:
+    done = call("export", "champion", str(tmp_path / "out"))
+    assert done.exit_code == 2
+    assert (
+        "model 'symbol-llm' has no version 'champion'; expected a number, or an alias such as 'champion'" in done.stderr
+    )
 
 
 def test_version_is_the_packages() -> None:
@@ -244,6 +258,7 @@ def test_help_lists_the_stages_and_imports_nothing_heavy(in_root: Path) -> None:
         "promote",
         "rollback",
         "history",
+        "export",
         "judge",
         "doctor",
     }

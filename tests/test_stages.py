@@ -139,7 +139,7 @@ def test_exploring_gives_two_candidates_and_two_repairs_a_problem(chain: Chain) 
         12,
         0,
     )
-    assert (numbers["n_resumed"], numbers["n_torn_lines"]) == (0, 0)
+    assert (numbers["n_resumed"], numbers["n_bad_lines"]) == (0, 0)
     candidates = list(files.read_records(chain.folder / "explored" / "candidates.jsonl", Candidate))
     verdicts = list(files.read_records(chain.folder / "explored" / "verdicts.jsonl", Verdict))
     assert [c.id for c in candidates] == [v.candidate for v in verdicts]
@@ -149,13 +149,41 @@ def test_exploring_gives_two_candidates_and_two_repairs_a_problem(chain: Chain) 
     assert {v.seconds for v in verdicts} == {0.0}
 
 
-def test_exploring_again_gives_the_same_bytes_and_leaves_no_ledger(chain: Chain, tmp_path: Path) -> None:
-    stages.explore(chain.folder / "collection", chain.folder / "weak", tmp_path / "again", EXPLORE)
-    first = chain.folder / "explored"
-    assert {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()} == {
-        p.name: p.read_bytes() for p in first.iterdir()
-    }
-    assert list((chain.folder / "home" / "ledgers").iterdir()) == []
+def test_exploring_again_gives_the_same_bytes_and_its_ledger_goes_when_the_next_stage_reads_them(
+    chain: Chain, tmp_path: Path
+) -> None:
+    """Whoever started the stage may not know yet that it has ended: until its output is read the samples are kept."""
+    ledgers = chain.folder / "home" / "ledgers"
+    assert list(ledgers.iterdir()) == []
+    for name, n_resumed in (("again", 0), ("and again", 24)):
+        numbers = stages.explore(chain.folder / "collection", chain.folder / "weak", tmp_path / name, EXPLORE)
+        assert numbers["n_resumed"] == n_resumed
+        assert {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} == {
+            p.name: p.read_bytes() for p in (chain.folder / "explored").iterdir()
+        }
+    assert [p.name for p in ledgers.iterdir()] == [files.read_json(tmp_path / "again" / files.MANIFEST)["ledger"]]
+    stages.select(chain.folder / "collection", tmp_path / "again", tmp_path / "selected", Select(), round_=1)
+    assert list(ledgers.iterdir()) == []
+
+
+def test_exploring_makes_again_what_a_damaged_ledger_lost_and_ends_with_the_same_bytes(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line at a time, of each kind, and a few at once."""
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "home"))
+    inputs = chain.folder / "collection", chain.folder / "weak"
+    stages.explore(*inputs, tmp_path / "out", EXPLORE)
+    (ledger,) = (tmp_path / "home" / "ledgers").iterdir()
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    kinds = {re.match(rb".{8} ..(\w+)", line)[1]: n for n, line in enumerate(lines)}  # type: ignore[index]
+    assert kinds.keys() == {b"candidate", b"verdict", b"rescored"}
+    for lost in (*({n} for n in kinds.values()), {0, 1, 5, len(lines) // 2, len(lines) - 1}):
+        damaged = (line.replace(b":", b";", 1) if n in lost else line for n, line in enumerate(lines))
+        ledger.write_bytes(b"".join(damaged))
+        caplog.clear()
+        numbers = stages.explore(*inputs, tmp_path / "out", EXPLORE)
+        assert (numbers["n_bad_lines"], "damaged lines left out" in caplog.text) == (len(lost), True)
+        assert files.digests(tmp_path / "out") == files.digests(chain.folder / "explored")
 
 
 def test_problems_whose_gold_was_learnt_can_be_left_to_injection(chain: Chain, tmp_path: Path) -> None:
@@ -165,6 +193,7 @@ def test_problems_whose_gold_was_learnt_can_be_left_to_injection(chain: Chain, t
     with pytest.raises(InvalidInput, match="lower `collect.gold_share`"):
         stages.explore(collection, chain.folder / "weak", tmp_path / "none", without)
     files.write_records(collection / "training_set.jsonl", rows[:4])
+    (collection / files.MANIFEST).unlink()  # it is ours now
     assert stages.explore(collection, chain.folder / "weak", tmp_path / "out", without)["n_problems"] == 2
     explored = {c.problem for c in files.read_records(tmp_path / "out" / "candidates.jsonl", Candidate)}
     assert explored == {row.problem for row in rows[4:]}
@@ -422,6 +451,126 @@ def test_version_is_tagged_on_the_run_of_the_stage(chain: Chain) -> None:
     assert numbers == {"n_files": 3.0}
     assert run.data.tags["dvc.dvc_md5"] in pointer
     assert run.data.tags["dvc.tag"].startswith("selected-")
+
+
+# --- what stages never believe -------------------------------------------------------------------------------------
+
+READ = {
+    "train": ("collection", "train.jsonl", ("explore", "select")),
+    "training_set": ("collection", "training_set.jsonl", ("tune", "explore")),
+    "general_train": ("collection", "general_train.jsonl", ("replay",)),
+    "general_test": ("collection", "general_test.jsonl", ("evaluate",)),
+    "test": ("collection", "test.jsonl", ("evaluate", "suite")),
+    "dev": ("collection", "dev.jsonl", ("evaluate", "write")),
+    "candidates": ("explored", "candidates.jsonl", ("select",)),
+    "verdicts": ("explored", "verdicts.jsonl", ("select",)),
+    "pool": ("selected", "pool.jsonl", ("select", "tune on it", "evaluate", "version")),
+    "report": ("report", "report.json", ("promote", "evaluate")),
+    "original": ("original", "report.json", ("promote",)),
+}
+"""What is read by which stages: folder, file, stages."""
+
+
+def flipped(data: bytes) -> bytes:
+    at = len(data) // 2
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+ALTERATIONS = {
+    "flipped": flipped,
+    "cut at the end of a line": lambda data: data[: data.rindex(b"\n", 0, -1) + 1] if data.count(b"\n") > 1 else b"",
+    "emptied": lambda data: b"",
+}
+
+
+@pytest.mark.parametrize("how", ALTERATIONS)
+@pytest.mark.parametrize("what", READ)
+def test_no_stage_goes_on_with_a_file_that_was_altered(chain: Chain, tmp_path: Path, what: str, how: str) -> None:
+    folder, file, stages_ = READ[what]
+    shutil.copytree(chain.folder / folder, tmp_path / folder)
+    whole = (tmp_path / folder / file).read_bytes()
+    (tmp_path / folder / file).write_bytes(ALTERATIONS[how](whole))
+    place = {name: chain.folder / name for name in ("collection", "weak", "strong", "explored", "report", "original")}
+    place |= {"selected": chain.folder / "selected", folder: tmp_path / folder}
+    calls = reading(place, tmp_path / "out", whole_checkpoint(tmp_path / "model"))
+    told = rf"{tmp_path / folder}: {file} was altered since the stage '\w+' wrote it; run the stage '\w+' again"
+    for name in stages_:
+        with pytest.raises(InvalidInput, match=told):
+            calls[name]()
+        assert not (tmp_path / "out").exists()
+
+
+def reading(place: dict[str, Path], out: Path, model: Path) -> dict[str, Callable[[], object]]:
+    """Return a call of each stage that reads what lies at `place`."""
+    inputs = {"collection": place["collection"], "checkpoint": place["weak"]}
+    reports = {"report": place["report"], "original": place["original"]}
+    found = place["collection"], place["explored"], out, Select()
+    before = {"previous": place["report"], "selected": place["selected"]}
+    return {
+        "replay": lambda: stages.replay(**inputs, out=out, params=Replay(engine="fake")),
+        "tune": lambda: stages.tune(place["collection"], model, out, Tune()),
+        "tune on it": lambda: stages.tune(place["selected"], model, out, Tune()),
+        "explore": lambda: stages.explore(**inputs, out=out, params=EXPLORE),
+        "select": lambda: stages.select(*found, round_=2, pool=place["selected"]),
+        "evaluate": lambda: stages.evaluate(**inputs, out=out, params=EVALUATE, stage="s", **before),
+        "promote": lambda: stages.promote(place["strong"], **reports, out=out, params=Promote(name="n")),
+        "suite": lambda: evaluate_on_suites(**inputs, out=out, params=EVALUATE),
+        "write": lambda: write(place["collection"], out, Write()),
+        "version": lambda: stages.version("altered", place["selected"]),
+    }
+
+
+def test_no_stage_goes_on_with_weights_that_were_altered(chain: Chain, tmp_path: Path) -> None:
+    stages.fetch(tmp_path / "base", str(whole_checkpoint(tmp_path / "model")))
+    weights = tmp_path / "base" / "model.safetensors"
+    (tmp_path / "model" / "model.safetensors").unlink()  # it is the same file
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    told = "base: model.safetensors was altered since the stage 'fetch' wrote it"
+    collection, out = chain.folder / "collection", tmp_path / "out"
+    for call in (
+        lambda: stages.tune(collection, tmp_path / "base", out, Tune()),
+        lambda: stages.explore(collection, tmp_path / "base", out, EXPLORE),
+        lambda: stages.evaluate(collection, tmp_path / "base", out, EVALUATE, "s"),
+        lambda: stages.replay(collection, tmp_path / "base", out, Replay(engine="fake")),
+        lambda: stages.fetch(out, str(tmp_path / "base")),
+    ):
+        with pytest.raises(InvalidInput, match=told):
+            call()
+
+
+def test_report_on_other_weights_is_not_put_to_the_gate(chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="report: its report is on a checkpoint with the hash .*; evaluate it again"):
+        promote(chain.folder, "weak", "report", "none")
+    earlier = {"earlier_checkpoint": chain.folder / "weak", "earlier_report": chain.folder / "report"}
+    with pytest.raises(InvalidInput, match="report: its report is on a checkpoint"):
+        promote(chain.folder, "strong", "report", "none", **earlier)
+    assert not (chain.folder / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("train.jsonl", r"in/train.jsonl:2: id: field required"),
+        ("candidates.jsonl", r"in/candidates.jsonl:2: problem: field required"),
+        ("verdicts.jsonl", r"in/verdicts.jsonl: no verdict on candidate '[0-9a-f]{16}'; explore again"),
+        ("pool.jsonl", r"in/pool.jsonl:2: problem 'none' is no training problem of the collection"),
+    ],
+)
+def test_damaged_row_of_a_folder_of_a_users_own_is_named(chain: Chain, tmp_path: Path, file: str, told: str) -> None:
+    for folder in ("collection", "explored", "selected"):
+        shutil.copytree(chain.folder / folder, tmp_path / "in", dirs_exist_ok=True)
+    (tmp_path / "in" / files.MANIFEST).unlink()
+    rows = [row for _, row in files.read_json_lines(tmp_path / "in" / file)]
+    change = {
+        "train.jsonl": lambda row: row.pop("id"),
+        "candidates.jsonl": lambda row: row.pop("problem"),
+        "verdicts.jsonl": lambda row: row.update(candidate="none"),
+        "pool.jsonl": lambda row: row.update(problem="none"),
+    }
+    change[file](rows[1])
+    (tmp_path / "in" / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InvalidInput, match=told):
+        stages.select(*[tmp_path / "in"] * 2, tmp_path / "out", Select(), round_=2, pool=tmp_path / "in")
 
 
 # --- what stages never replace -------------------------------------------------------------------------------------

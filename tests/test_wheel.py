@@ -100,7 +100,7 @@ def test_profile_is_known_by_name_before_and_behind_a_command(installed: Path, t
         done = call(installed, tmp_path, *words)
         assert "model 'symbol-llm' has no previous champion to roll back to" in done.stderr
     assert (
-        "unknown profile 'maths'; have math, symbolic-34"
+        "unknown profile 'maths'; have math, published-13b, published-7b, symbolic-34"
         in call(installed, tmp_path, "rollback", "--profile", "maths").stderr
     )
 

@@ -27,7 +27,7 @@ from symbol_llm.engines.prompts import messages
 from symbol_llm.ground import provenance
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.files import Ledger, hash_path, read_records, write_records
-from symbol_llm.ground.outputs import building, state_dir
+from symbol_llm.ground.outputs import LEDGERS, building, state_dir
 from symbol_llm.ground.params import Collect
 from symbol_llm.ground.problems import with_database
 from symbol_llm.ground.progress import track
@@ -97,14 +97,15 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
     folder = source.folder if source else None
     params = params.model_copy(update={"source": source.reference}) if source else params
     chosen = _chosen(params, folder)
-    made_from = params.model_dump(mode="json"), str(out.absolute()), provenance.identity()
-    path = state_dir() / "ledgers" / f"collect-{content_id(*made_from)}.jsonl"
+    made_from = params.model_dump(mode="json"), provenance.identity()
+    path = state_dir() / LEDGERS / f"collect-{content_id(*made_from)}.jsonl"
     read = {"source": folder, "written": params.written}
     with (
         building(out, "collect", params, read) as draft,
         tempfile.TemporaryFile(dir=draft.folder) as file,
         Ledger(path) as ledger,
     ):
+        draft.ledger = path.name
         cleaner = Cleaner(params, ledger, [one.task.name for one in chosen])
         rows = _read(chosen, Shelf(file), cleaner, params)
         general_items = _general(params, folder)
@@ -116,7 +117,6 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
         draft.metrics = numbers | write_card(draft.folder, chosen, numbers, params)
         draft.inputs = {one.task.name: one.folder for one in chosen}
         draft.inputs |= {**_general_folders(params, folder), "written": params.written}
-    ledger.remove()
     return draft.metrics
 
 

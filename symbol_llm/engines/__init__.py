@@ -55,6 +55,9 @@ class Engine(ABC):
     name: ClassVar[str]
     runs_on: str
     """What it runs on: `cpu`, the name of a GPU, the address of an endpoint."""
+    together: bool = False
+    """Let prompts of several requests share a batch: faster for many small requests, and what else is asked then changes
+    replies by rounding. vLLM always does."""
 
     @abstractmethod
     def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:

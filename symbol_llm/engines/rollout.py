@@ -75,14 +75,28 @@ def submit(
     asked: Sequence[Asked], engine: Engine, judge: Callable[[Problem, str], V], pool: Executor
 ) -> Generator[Pending[V], None, None]:
     """Yield every reply as it ends, already on its way to `judge` in `pool`."""
-    verdicts: dict[tuple[str, str], Future[V]] = {}
+    judging = Judging(judge, pool)
     for number, place, completions in engine.stream([a.request for a in asked]):
-        problem, first = asked[number].problems[place], asked[number].first
-        for index, completion in enumerate(completions, first[place] if first else 0):
+        yield from judging.take(asked[number], place, completions)
+
+
+class Judging(Generic[V]):
+    """Has replies judged in a pool, equal replies to one problem once."""
+
+    def __init__(self, judge: Callable[[Problem, str], V], pool: Executor) -> None:
+        """`judge(problem, reply)` is called in `pool`."""
+        self._judge = judge
+        self._pool = pool
+        self._verdicts: dict[tuple[str, str], Future[V]] = {}
+
+    def take(self, asked: Asked, place: int, completions: Sequence[Completion]) -> Iterator[Pending[V]]:
+        """Yield the replies to the prompt at `place`, on their way to be judged."""
+        problem = asked.problems[place]
+        for index, completion in enumerate(completions, asked.first[place] if asked.first else 0):
             key = problem.id, completion.text
-            if key not in verdicts:
-                verdicts[key] = pool.submit(judge, problem, completion.text)
-            yield Pending(problem, index, completion, verdicts[key])
+            if key not in self._verdicts:
+                self._verdicts[key] = self._pool.submit(self._judge, problem, completion.text)
+            yield Pending(problem, index, completion, self._verdicts[key])
 
 
 def _resolved(pending: Pending[V]) -> Reply[V]:

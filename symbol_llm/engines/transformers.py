@@ -6,10 +6,12 @@ Shape suffixes: B sequences, T tokens, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -58,55 +60,71 @@ class TransformersEngine(Engine):
         self.model.to(self.device).eval()
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
-        """See `Engine.stream`. Prompts of like length share a batch; no batch is shared between requests."""
-        for number, request in enumerate(requests):
-            n_drawn = request.sampling.n if request.sampling.temperature > 0 else 1
-            sampling = request.sampling._replace(n=n_drawn)
-            ids = [prompt_ids(self.tok, p) for p in request.prompts]
-            size, held = max(1, self.batch // n_drawn), HELD // (self.width * n_drawn)
-            most = [len(row) - 1 for row in ids]
-            for turn, groups in enumerate(batches(ids, most, size, held=held, more=sampling.max_tokens)):
-                rng = torch.Generator(self.device)
-                rng.manual_seed(random.Random(f"{request.seed}:{turn}").getrandbits(63))
-                with advising(f"a batch of {self.batch} sequences", ADVICE):
-                    replies = self._decode(ids, groups, sampling, rng)
-                for at, place in enumerate(_rows(groups)):
-                    mine = replies[at * n_drawn : (at + 1) * n_drawn]
-                    yield Ended(number, place, mine * (request.sampling.n // n_drawn))
+        """See `Engine.stream`. Prompts of like length share a batch; requests share one only if they are `together`."""
+        numbered = [(n, r._replace(sampling=_drawn(r.sampling))) for n, r in enumerate(requests)]
+        for turn in [numbered] if self.together else [[one] for one in numbered]:
+            yield from self._turn(turn, requests)
+
+    def _turn(self, turn: list[tuple[int, Request]], requests: Sequence[Request]) -> Iterator[Ended]:
+        """Yield the replies to requests whose prompts may share batches."""
+        prompts = [_Prompt(number, place, request) for number, request in turn for place in range(len(request.prompts))]
+        ids = [prompt_ids(self.tok, p.request.prompts[p.place]) for p in prompts]
+        n = max(request.sampling.n for _, request in turn)
+        more = max(request.sampling.max_tokens for _, request in turn)
+        most, size = [len(row) - 1 for row in ids], max(1, self.batch // n)
+        for batch, groups in enumerate(batches(ids, most, size, held=HELD // (self.width * n), more=more)):
+            owners = [prompts[i] for i in _rows(groups)]
+            rngs = [self._rng(f"{o.request.seed}:{o.place}") for o in owners] if self.together else []
+            rngs = rngs or [self._rng(f"{owners[0].request.seed}:{batch}")] * len(owners)
+            with advising(f"a batch of {self.batch} sequences", ADVICE):
+                replies = iter(self._decode(ids, groups, owners, rngs))
+            for number, place, request in owners:
+                mine = list(itertools.islice(replies, request.sampling.n))
+                yield Ended(number, place, mine * (requests[number].sampling.n // request.sampling.n))
+
+    def _rng(self, seed: str) -> torch.Generator:
+        rng = torch.Generator(self.device)
+        rng.manual_seed(random.Random(seed).getrandbits(63))
+        return rng
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _decode(
-        self, ids: list[list[int]], groups: list[Group], sampling: Sampling, rng: torch.Generator
+        self, ids: list[list[int]], groups: list[Group], owners: list[_Prompt], rngs: list[torch.Generator]
     ) -> list[Completion]:
-        n, temperature, top_p, max_tokens = sampling
+        """Return the replies to the prompts `owners`, in their order, drawn with what `rngs` has for each."""
         cache, head_mask_BT = self._read_heads(ids, groups)
         tails = [ids[i][g.head :] for g in groups for i in g.rows]
         tail_BT, tail_mask_BT = self._padded(tails, left=True)
         mask_BT = torch.cat([head_mask_BT, tail_mask_BT], 1)
         logits_BV = self._forward(tail_BT, mask_BT, cache, 1)[:, -1].float()
-        if n > 1:
-            cache.batch_repeat_interleave(n)
-            mask_BT, logits_BV = mask_BT.repeat_interleave(n, 0), logits_BV.repeat_interleave(n, 0)
-        total = len(tails) * n
-        tokens: list[list[int]] = [[] for _ in range(total)]
-        sums = [0.0] * total
-        rows = list(range(total))
-        for _ in range(max_tokens):
-            next_B, logprob_B = _draw(logits_BV, temperature, top_p, rng)
+        replies = [
+            _Reply(o.request.sampling, rng)
+            for o, rng in zip(owners, rngs, strict=True)
+            for _ in range(o.request.sampling.n)
+        ]
+        if len(replies) > len(owners):
+            copies_B = torch.tensor([i for i, o in enumerate(owners) for _ in range(o.request.sampling.n)])
+            copies_B = copies_B.to(self.device)
+            cache.batch_select_indices(copies_B)
+            mask_BT, logits_BV = mask_BT[copies_B], logits_BV[copies_B]
+        rows = list(replies)
+        while rows:
+            next_B, logprob_B = _draw_each(logits_BV, rows)
             for row, token, logprob in zip(rows, next_B.tolist(), logprob_B.tolist(), strict=True):
-                tokens[row].append(token)
-                sums[row] += logprob
-            alive = [b for b, row in enumerate(rows) if tokens[row][-1] != self.tok.eos_token_id]
-            if not alive:
-                break
+                row.tokens.append(token)
+                row.logprob += logprob
+            alive = [b for b, row in enumerate(rows) if not row.has_ended(self.tok.eos_token_id)]
             if len(alive) < len(rows):
-                keep = torch.tensor(alive, device=self.device)
+                keep = torch.tensor(alive, device=self.device, dtype=torch.long)
+                rows = [rows[b] for b in alive]
+                if not rows:
+                    break
                 cache.batch_select_indices(keep)
-                mask_BT, next_B, rows = mask_BT[keep], next_B[keep], [rows[b] for b in alive]
+                mask_BT, next_B = mask_BT[keep], next_B[keep]
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], 1)
             logits_BV = self._forward(next_B[:, None], mask_BT, cache, 1)[:, -1].float()
-        texts = [self.tok.decode(t, skip_special_tokens=True) for t in tokens]
-        return completions(texts, sums, [len(t) for t in tokens])
+        texts = [self.tok.decode(r.tokens, skip_special_tokens=True) for r in replies]
+        return completions(texts, [r.logprob for r in replies], [len(r.tokens) for r in replies])
 
     def _read_heads(self, ids: Sequence[list[int]], groups: list[Group]) -> tuple[Any, torch.Tensor]:
         """Return a cache that holds what each group shares, once a row, and its mask."""
@@ -167,21 +185,58 @@ class TransformersEngine(Engine):
         return totals
 
 
+class _Prompt(NamedTuple):
+    """A prompt: the number of its request, its place in that, and the request with as many replies as are drawn."""
+
+    number: int
+    place: int
+    request: Request
+
+
+@dataclass
+class _Reply:
+    """A reply under way."""
+
+    sampling: Sampling
+    rng: torch.Generator
+    tokens: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+
+    def has_ended(self, end: int) -> bool:
+        return self.tokens[-1] == end or len(self.tokens) >= self.sampling.max_tokens
+
+
+def _drawn(sampling: Sampling) -> Sampling:
+    """Return `sampling` with one reply where all would be the same."""
+    return sampling if sampling.temperature > 0 else sampling._replace(n=1)
+
+
 def _rows(groups: list[Group]) -> list[int]:
     return [i for g in groups for i in g.rows]
 
 
-def _draw(
-    logits_BV: torch.Tensor, temperature: float, top_p: float, rng: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _draw_each(logits_BV: torch.Tensor, rows: Sequence[_Reply]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what `_draw` gives for the rows of each generator, in the order of `rows`."""
+    if len({id(row.rng) for row in rows}) == 1:
+        return _draw(logits_BV, rows[0].sampling, rows[0].rng)
+    next_B = torch.empty(len(rows), dtype=torch.long, device=logits_BV.device)
+    logprob_B = torch.empty(len(rows), device=logits_BV.device)
+    for _, group in itertools.groupby(range(len(rows)), key=lambda b: id(rows[b].rng)):
+        mine = list(group)
+        mine_B = torch.tensor(mine, device=logits_BV.device)
+        next_B[mine_B], logprob_B[mine_B] = _draw(logits_BV[mine_B], rows[mine[0]].sampling, rows[mine[0]].rng)
+    return next_B, logprob_B
+
+
+def _draw(logits_BV: torch.Tensor, how: Sampling, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the drawn tokens and their log-probabilities at temperature 1."""
     logprobs_BV = torch.log_softmax(logits_BV, -1)
-    if temperature == 0:
+    if how.temperature == 0:
         next_B = logprobs_BV.argmax(-1)
     else:
-        probs_BV = torch.softmax(logits_BV / temperature, -1)
-        if top_p < 1:
-            probs_BV = _nucleus(probs_BV, top_p)
+        probs_BV = torch.softmax(logits_BV / how.temperature, -1)
+        if how.top_p < 1:
+            probs_BV = _nucleus(probs_BV, how.top_p)
         cumulative_BV = probs_BV.cumsum(-1)
         point_B1 = torch.rand(len(probs_BV), 1, generator=rng, device=rng.device) * cumulative_BV[:, -1:]
         next_B = torch.searchsorted(cumulative_BV, point_B1, right=True).clamp(max=probs_BV.shape[-1] - 1)[:, 0]

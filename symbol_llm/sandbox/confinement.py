@@ -1,26 +1,23 @@
 """What a sandbox child gives up: Landlock (files), seccomp (system calls), capabilities, limits of resources.
 
-Every step is one-way, and all are taken before a program is looked at: those that hold for all children of a zygote in the
-zygote, once; the rest in the child. Processes and what they say to each other are `executor.py`'s.
+Every step is one-way, and all are taken before a program is looked at, each as early as it holds for all that come after:
+in the zygote, in the worker, in the child. `syscalls.py` says which calls are left, `executor.py` what the parts are.
+
+All three are forked often, and what lies in their memory is copied at each fork. So this module imports little.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
-import fcntl
+import functools
 import math
 import os
 import resource
 import signal
-import socket
 import struct
 import sys
-import sysconfig
-import termios
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 N_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -30,94 +27,153 @@ MAX_TASKS = 512
 TOOL_DATA_MIB = 384
 """What a command may write to beyond `memory_mib`, of the address space it has: its run time's own."""
 
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _SECCOMP_MODE_FILTER = 1, 22, 38, 2
-_libc = ctypes.CDLL(None, use_errno=True)
-_WORD = ctypes.c_ulong
+_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 22, 36, 38
+_SECCOMP_MODE_FILTER = 2
+_libc = ctypes.PyDLL(None, use_errno=True)
 if sys.platform == "linux":
-    _libc.prctl.argtypes = [ctypes.c_int, _WORD, _WORD, _WORD, _WORD]
     _libc.syscall.restype = ctypes.c_long
+# What a child calls is looked up ahead, and without errno, which is kept aside for each thread: to look something up is to
+# write beside it, and a page that is written to is copied.
+_prctl: Any = getattr(ctypes.PyDLL(None), "prctl", None)
+_getppid, _setrlimit, _exit = os.getppid, resource.setrlimit, os._exit
+_SIGKILL, _RLIMIT_NPROC = int(signal.SIGKILL), resource.RLIMIT_NPROC
+fork: Callable[[], int] = ctypes.PyDLL(None).fork
+"""As libc forks, without what Python adds for other threads and for modules, in half the time; -1 where that fails.
+
+Only for a process of one thread.
+"""
+
+
+class _Program(ctypes.Structure):
+    """A filter of system calls, as the kernel takes it."""
+
+    _fields_ = (("n_instructions", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def _program(instructions: bytes) -> Any:
+    return ctypes.pointer(_Program(len(instructions) // 8, instructions)) if instructions else None
+
+
+def _install(program: Any) -> bool:
+    """Add a filter to those in force; False where there is none, or the kernel has none."""
+    return program is not None and _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0
 
 
 class _Settled(NamedTuple):
     """What a zygote has done once for all its children."""
 
-    address_space: int
+    address_space: int = 0
     """Bytes held before a program adds its own."""
-    filter: bytes
-    """Of system calls, as the kernel reads it; empty where there is no libseccomp."""
-    libraries: tuple[tuple[int, int], ...]
+    rules: tuple[tuple[int, int], ...] = ()
     """What every child may read: (open folder or file, Landlock rights)."""
+    worker_filter: Any = None
+    """None where there is no libseccomp."""
 
 
-_settled = _Settled(0, b"", ())
-_serves_commands = False
-_ZYGOTE_FILES = 4096
-"""Open files that a zygote asks for: one for each child alive."""
+_settled = _Settled()
+_child_filter: Any = None
+"""None where workers have none either."""
 
 
-def allow_commands() -> None:
-    """Make this zygote one whose children become commands. Only ever called in a zygote."""
-    global _serves_commands  # noqa: PLW0603 - set once, before the first fork
-    _serves_commands = True
+# --- in the zygote ----------------------------------------------------------------------------------------------------
 
 
-def settle() -> None:
-    """Give up, in the zygote, what neither it nor any child needs."""
-    global _settled  # noqa: PLW0603 - set once, before the first fork
-    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+def settle(libraries: Sequence[str], worker_filter: bytes, child_filter: bytes) -> None:
+    """Give up, in the zygote, what neither it nor any child needs; keep what they will give up.
+
+    `libraries` are the files and folders that every child may read; see `syscalls.Filters` for the filters.
+    """
+    global _settled, _child_filter  # noqa: PLW0603 - set once, before the first fork
+    _check(_prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    # A child outlives its worker by as long as dying takes.
+    _check(_prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
     _check(_libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    with contextlib.suppress(OSError):  # where memory runs out, the kernel is to take a child, not the caller
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _ZYGOTE_FILES)), hard))
-    libraries = tuple(_open_for_rule(place) for place in _libraries())
-    _settled = _Settled(pages * resource.getpagesize(), _filter(may_execute=_serves_commands), libraries)
+    with open("/proc/self/statm") as sizes:
+        pages = int(sizes.read().split()[0])
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")  # where memory runs out, the kernel is to take a child, not the caller
+    rules = tuple(map(_open_for_rule, libraries))
+    _settled = _Settled(pages * resource.getpagesize(), rules, _program(worker_filter))
+    _child_filter = _program(child_filter)
 
 
-def confine(request: Mapping[str, Any]) -> str:
-    """Give up, in the child, what the entry does not need and return what holds; OSError if that is too little."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
-    n_tasks = _count_tasks()
+# --- in a worker ------------------------------------------------------------------------------------------------------
+
+
+def confine(settings: Mapping[str, Any], keep: int) -> str:
+    """Give up what is not needed, open files from `keep` on among it, and return what holds; OSError if that is too little.
+
+    `settings` are the caller's: `limits`, `readable` paths, `folder`, `landlock` (the version to use), `weak` and, for
+    children that become commands, `executable` paths and `reserved_mib`.
+    """
+    global _child_filter  # noqa: PLW0603 - a worker without a filter has children without one
     os.environ.clear()
-    os.chdir(request["folder"])
-    is_command = "argv" in request
+    os.chdir(settings["folder"])
     levels = []
-    if _restrict_files(request["folder"], request["readable"], request["executable"] if is_command else None):
-        levels.append(f"landlock{landlock_version()}")
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # ahead of the limit of open files, which would hide those above it
-    if is_command:
-        _limit_resources(request["limits"], request["reserved_mib"] * 2**20, N_CORES, n_tasks)
-        _lower(resource.RLIMIT_DATA, (request["limits"]["memory_mib"] + TOOL_DATA_MIB) * 2**20)
+    if _restrict_files(settings):
+        levels.append(f"landlock{settings['landlock']}")
+    os.closerange(keep, os.sysconf("SC_OPEN_MAX"))  # ahead of the limit of open files, which would hide those above it
+    if "executable" in settings:
+        _limit_resources(settings["limits"], settings["reserved_mib"] * 2**20, N_CORES)
+        _lower(resource.RLIMIT_DATA, (settings["limits"]["memory_mib"] + TOOL_DATA_MIB) * 2**20)
     else:
-        _limit_resources(request["limits"], _settled.address_space, 1, n_tasks)
-    if _settled.filter and (not is_command or _keep_signals_at_home()) and _install(_settled.filter):
+        _limit_resources(settings["limits"], _settled.address_space, 1)
+    if _install(_settled.worker_filter):
         levels.append("seccomp")
-    if len(levels) < 2 and not request["weak"]:  # noqa: PLR2004
+    else:
+        _child_filter = None
+    if len(levels) < 2 and not settings["weak"]:  # noqa: PLR2004
         have = " and ".join(levels) or "neither Landlock nor seccomp"
-        lack = "" if _settled.filter else "; libseccomp is not installed (apt-get install libseccomp2)"
+        lack = "" if _settled.worker_filter else "; libseccomp is not installed (apt-get install libseccomp2)"
         raise OSError(f"this machine offers {have}{lack}; set SYMBOL_LLM_SANDBOX=weak to run with less")
     return "+".join([*levels, "rlimits"])
 
 
-def _check(returned: int, what: str) -> None:
-    if returned != 0:
-        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+# --- in a child -------------------------------------------------------------------------------------------------------
 
 
-def _count_tasks() -> int:
-    """Return how many there are, of all users: what a limit that counts those of this user must leave room for."""
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, which forked it, ends; end at once if it has."""
+    if _prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0) or _getppid() != parent:
+        _exit(1)
+
+
+def confine_child(most_tasks: int) -> bool:
+    """Give up what only its worker needs; False if that cannot be.
+
+    `most_tasks`, threads among them, are those of this user beyond which it starts none.
+    """
+    _setrlimit(_RLIMIT_NPROC, (most_tasks, most_tasks))
+    return _child_filter is None or _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _child_filter, 0, 0) == 0
+
+
+def keep_signals_at_home() -> bool:
+    """Refuse signals to threads of other processes, in a child that becomes a command; False if that cannot be."""
+    from symbol_llm.sandbox import syscalls
+
+    return _child_filter is None or _install(_program(syscalls.own_threads_alone(os.getpid())))
+
+
+# --- limits of resources ----------------------------------------------------------------------------------------------
+
+
+def most_tasks() -> int:
+    """Return the tasks beyond which a child is to start none.
+
+    The kernel counts those of its user, who may have others; so it is the tasks that there are, of all users, and some.
+    """
     with open("/proc/loadavg") as loads:
-        return int(loads.read().split()[3].partition("/")[2])
+        n_tasks = int(loads.read().split()[3].partition("/")[2])
+    ceiling = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    return n_tasks + MAX_TASKS if ceiling == resource.RLIM_INFINITY else min(n_tasks + MAX_TASKS, ceiling)
 
 
-def _limit_resources(limits: Mapping[str, Any], held: int, n_cores: int, n_tasks: int) -> None:
+def _limit_resources(limits: Mapping[str, Any], held: int, n_cores: int) -> None:
     """Bound this process; `held` are bytes of address space beside what the limit gives the program."""
     cpu_s = (math.ceil(limits["timeout_s"]) + 1) * n_cores
     _lower(resource.RLIMIT_AS, held + limits["memory_mib"] * 2**20)
     _lower(resource.RLIMIT_FSIZE, limits["file_mib"] * 2**20)
     _lower(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
-    _lower(resource.RLIMIT_NPROC, n_tasks + MAX_TASKS)
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_CPU, cpu_s, cpu_s + 1)
 
@@ -130,7 +186,13 @@ def _lower(kind: int, soft: int, hard: int | None = None) -> None:
     resource.setrlimit(kind, (min(soft, top), top))
 
 
-# Landlock: rights by number of bit, and the version of the interface that brought them.
+def _check(returned: int, what: str) -> None:
+    if returned != 0:
+        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+# --- Landlock: rights by number of bit, and the version of the interface that brought them ----------------------------
+
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_FILE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 8
 _READ = _READ_FILE | _READ_DIR
 _OWN = _READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_FILE  # but no folders, links or devices
@@ -138,20 +200,29 @@ _TRUNCATE = 1 << 14
 _ALL_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16, 6: 16}
 _TCP_BIND_CONNECT, _SIGNALS_AND_ABSTRACT_SOCKETS = 0b11, 0b11
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+NEWEST_LANDLOCK = max(_ALL_FILE_RIGHTS)
+"""Version of its interface; tests lower it to have an older kernel's."""
 
 
 def landlock_version() -> int:
     """Return the version of Landlock's interface that children are confined by; 0 where there is none."""
+    return min(_landlock_of_kernel(), NEWEST_LANDLOCK)
+
+
+@functools.cache
+def _landlock_of_kernel() -> int:
     version: int = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
-    return max(0, min(version, max(_ALL_FILE_RIGHTS)))
+    return max(0, version)
 
 
-def _restrict_files(folder: str, readable: Sequence[str], executable: Sequence[str] | None) -> bool:
+def _restrict_files(settings: Mapping[str, Any]) -> bool:
     """Allow reading the libraries and `readable`, writing `folder`, no TCP; False where the kernel has no Landlock.
 
-    For a command, also executing what lies in `folder` and `executable`, and the loaders that start any program.
+    For a command, also executing what lies in `folder` and `executable`, and the loaders that start any program. What a
+    version does not know of yet, the filter of system calls refuses: cutting off files that may be read alone (before 3),
+    TCP (before 4), devices (before 5), signals and abstract sockets (before 6).
     """
-    version = landlock_version()
+    version = settings["landlock"]
     if not version:
         return False
     rights = (1 << _ALL_FILE_RIGHTS[version]) - 1
@@ -160,14 +231,14 @@ def _restrict_files(folder: str, readable: Sequence[str], executable: Sequence[s
     ruleset = _libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0)
     if ruleset < 0:
         raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
-    for fd, reading in (*_settled.libraries, *map(_open_for_rule, readable)):
+    for fd, reading in (*_settled.rules, *map(_open_for_rule, settings["readable"])):
         _allow(ruleset, fd, reading)
     own = _OWN | _TRUNCATE
-    if executable is not None:
+    if "executable" in settings:
         own |= _EXECUTE
-        for fd, reading in map(_open_for_rule, (*executable, *_loaders())):
+        for fd, reading in map(_open_for_rule, (*settings["executable"], *_loaders())):
             _allow(ruleset, fd, reading | _EXECUTE)
-    _allow(ruleset, os.open(folder, os.O_PATH), own & rights)
+    _allow(ruleset, os.open(settings["folder"], os.O_PATH), own & rights)
     _check(_libc.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
     return True
@@ -182,100 +253,7 @@ def _open_for_rule(path: str) -> tuple[int, int]:
     return os.open(path, os.O_PATH), rights
 
 
-def _libraries() -> Iterator[str]:
-    places = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places |= {os.path.realpath(os.path.join(prefix, "lib")) for prefix in (sys.base_prefix, sys.base_exec_prefix)}
-    places |= {os.path.realpath(p) for p in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")}
-    inner = {p for p in places if any(p.startswith(f"{other}/") for other in places)}
-    files = {"/etc/ld.so.cache", "/dev/null", "/dev/urandom"}
-    yield from sorted(p for p in places - inner | files if os.path.exists(p))
-
-
 def _loaders() -> Iterator[str]:
     for folder in ("/lib", "/lib64"):
         with contextlib.suppress(FileNotFoundError):
             yield from (f"{folder}/{name}" for name in os.listdir(folder) if name.startswith("ld-"))
-
-
-# What a child may ask of the kernel; all else is refused with EPERM, which Python raises as an exception. Measured with
-# strace over the families' runs and tests, the JDK 17 and Go 1.19; those of a kind (readv beside read) come together.
-_ALLOWED = """
-read write readv writev pread64 pwrite64 preadv pwritev lseek open openat creat close close_range dup dup2 dup3
-pipe pipe2 sendfile copy_file_range fsync fdatasync ftruncate stat fstat lstat newfstatat statx access faccessat
-faccessat2 readlink readlinkat getdents getdents64 getcwd chdir fchdir umask unlink unlinkat rename renameat renameat2
-mmap munmap mprotect mremap madvise msync mincore brk membarrier
-poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2
-rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack pause restart_syscall
-time gettimeofday clock_gettime clock_getres clock_nanosleep nanosleep times alarm getitimer setitimer
-futex set_robust_list get_robust_list set_tid_address rseq arch_prctl sched_yield sched_getaffinity sched_getparam
-sched_getscheduler sched_get_priority_max sched_get_priority_min getcpu exit exit_group
-getpid getppid gettid getpgrp getpgid getsid getuid geteuid getgid getegid getresuid getresgid getgroups capget
-uname sysinfo getrusage getrlimit getrandom
-""".split()
-_ALLOWED_TO_COMMANDS = ("execve", "tgkill", "shutdown")
-"""And pairs of local sockets: one the JDK makes before it reads a file. Of `tgkill` see `_keep_signals_at_home`."""
-_CLONE_THREAD, _PR_SET_NAME, _PR_GET_NAME = 0x10000, 15, 16
-# Calls allowed where an argument, by number, has one of these values: own limits and names, what cannot change an open
-# file that others share, and looking at a terminal.
-_ALLOWED_WITH = {
-    "fcntl": (1, (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_GETLK, fcntl.F_SETLK)),
-    "ioctl": (1, (termios.TCGETS, termios.TIOCGWINSZ, termios.FIONREAD, termios.FIOCLEX, termios.FIONCLEX)),
-    "prctl": (0, (_PR_SET_NAME, _PR_GET_NAME)),
-    "prlimit64": (0, (0,)),
-}  # fmt: skip
-_LOW_HALF = 0xFFFFFFFF
-"""The kernel reads no more of these arguments."""
-
-
-def _filter(*, may_execute: bool) -> bytes:
-    """Return the filter of system calls as the kernel reads it; empty where there is no libseccomp."""
-    try:
-        import pyseccomp as seccomp
-    except RuntimeError:  # it is a doorway to the library, which it did not find
-        return b""
-    calls = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
-    calls.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS)
-    calls.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)  # a tree instead of a list
-    for name in [*_ALLOWED, *(_ALLOWED_TO_COMMANDS if may_execute else [])]:
-        _add(calls, seccomp.ALLOW, name)
-    for name, (n, values) in _ALLOWED_WITH.items():
-        for value in values:
-            _add(calls, seccomp.ALLOW, name, seccomp.Arg(n, seccomp.MASKED_EQ, _LOW_HALF, value))
-    if may_execute:
-        _add(calls, seccomp.ALLOW, "socketpair", seccomp.Arg(0, seccomp.MASKED_EQ, _LOW_HALF, socket.AF_UNIX))
-    _add(calls, seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
-    _add(calls, seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags no filter can see; libc falls back to clone
-    return _export(calls)
-
-
-def _add(calls: Any, action: int, name: str, *arguments: Any) -> None:
-    """Add a rule, unless this machine has no call of that name."""
-    import pyseccomp as seccomp
-
-    number = seccomp.resolve_syscall(seccomp.Arch.NATIVE, name)
-    if number >= 0:
-        calls.add_rule(action, number, *arguments)
-
-
-def _export(calls: Any) -> bytes:
-    with open(os.memfd_create("filter"), "w+b") as file:
-        calls.export_bpf(file)
-        file.seek(0)
-        return file.read()
-
-
-def _keep_signals_at_home() -> bool:
-    """Refuse signals to threads of other processes; among its own, Go takes turns by them. False where that fails."""
-    import pyseccomp as seccomp
-
-    calls = seccomp.SyscallFilter(seccomp.ALLOW)
-    calls.add_rule(seccomp.ERRNO(errno.EPERM), "tgkill", seccomp.Arg(0, seccomp.NE, os.getpid()))
-    return _install(_export(calls))
-
-
-def _install(instructions: bytes) -> bool:
-    """Add a filter to those in force; False where the kernel has none."""
-    code = ctypes.create_string_buffer(instructions, len(instructions))
-    program = struct.pack("HxxxxxxP", len(instructions) // 8, ctypes.addressof(code))
-    buffer = ctypes.create_string_buffer(program, len(program))
-    return bool(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(buffer), 0, 0) == 0)

@@ -13,6 +13,8 @@ import warnings
 from fractions import Fraction
 from typing import Any
 
+from symbol_llm.sandbox.child import REHEARSALS
+
 MAX_DEPTH = 20
 """Of containers in an answer."""
 
@@ -20,9 +22,15 @@ MAX_DEPTH = 20
 warnings.filterwarnings("ignore", module=r"<program>")
 
 
+def rehearse() -> None:
+    """Run a program a few times, in the zygote; see `child.rehearse`. Every child has the random numbers that it leaves."""
+    for _ in range(REHEARSALS):
+        execute({"program": "a = 1\nb = a * 2 + 3\nanswer = b", "imports": []})
+    random.seed(0)
+
+
 def execute(args: dict[str, Any]) -> Any:
     """Run the program and return its answer, tagged with its type. Only ever called in a sandbox child."""
-    random.seed(0)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     namespace |= {name: importlib.import_module(name) for name in args["imports"]}
     code = compile(args["program"], "<program>", "exec", dont_inherit=True)  # not our own __future__ imports

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unavailable
 from symbol_llm.ground.params import Limits
 from symbol_llm.sandbox import executor
+from symbol_llm.sandbox.child import MAX_DETAIL
 
 MARK = "\x02results "
 BUILD_S = 3.0
@@ -98,7 +99,7 @@ def _complaint(outcome: executor.Outcome) -> str:
     """Return the first line that tells of an error, or the first, or how it ended."""
     lines = [" ".join(line.split()) for line in outcome.stdout.splitlines() if re.search(r"[^\W_]", line)]
     telling = [line for line in lines if "error:" in line or line.startswith(("panic:", "fatal error:"))]
-    return next(iter(telling + lines), outcome.detail or "ended before it gave a result")[: executor.MAX_DETAIL]
+    return next(iter(telling + lines), outcome.detail or "ended before it gave a result")[:MAX_DETAIL]
 
 
 # One thread compiles and one collects garbage; code and classes have bounds of their own beside the heap.

@@ -1,28 +1,32 @@
-"""The registered model: versions by reference, the aliases champion, challenger and previous, the gate, the promotion log.
+"""The registered model: versions by reference, the aliases champion, challenger and previous; promotion and the way back.
 
-A challenger becomes champion when its score on the test problems beats the champion's by more than chance (paired bootstrap over the
-problems both were asked), its general ability has not fallen past the margins, and its programs ran in a whole sandbox.
-Each decision is a line in the log.
+A checkpoint is registered as challenger and put to the gate (`gate.py`). What is decided goes to the promotion log, which
+moves the aliases (`promotions.py`).
 """
 
 from __future__ import annotations
 
-import json
-import math
-import time
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from symbol_llm.ground import files, outputs
-from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.errors import Busy, InvalidInput
 from symbol_llm.ground.params import Promote
-from symbol_llm.ground.records import Interval, Report
-from symbol_llm.ground.stats import bootstrap
-from symbol_llm.tracking import runs
+from symbol_llm.ground.records import Report
+from symbol_llm.tracking import lineage, promotions, runs
+from symbol_llm.tracking.gate import Decision, gate
+from symbol_llm.tracking.promotions import EMPTY, LOG, MOVES, Entry
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-LOG = "promotions.jsonl"
+logger = logging.getLogger(__name__)
+
+CHAMPION, CHALLENGER, PREVIOUS = promotions.CHAMPION, "challenger", promotions.PREVIOUS
+OLD_LOG = "promotions.jsonl"
+"""Where the log lay before it lay in the registry; read, never written."""
+TOLD = ("time", "model", "action", "version", "sha256", "reason")
+SKETCH = 32
+"""Test problems by which a set of them is known again: those with the smallest ids, which are hashes."""
 
 
 class Version(NamedTuple):
@@ -34,15 +38,6 @@ class Version(NamedTuple):
     digest: str
     """SHA-256 of the folder."""
     run: str
-
-
-class Decision(NamedTuple):
-    """What the gate said."""
-
-    promoted: bool
-    reason: str
-    difference: Interval | None
-    """Test accuracy over the champion's (or the original model's), paired."""
 
 
 def resolve(reference: str) -> Path:
@@ -58,10 +53,7 @@ def resolve(reference: str) -> Path:
     name, _, number = name.partition("/")
     if not number:
         raise InvalidInput(f"{reference}: expected models:/name@alias or models:/name/version")
-    found = runs.absent_is_none(runs.client().get_model_version, name, number)
-    if found is None:
-        raise InvalidInput(f"{reference}: model {name!r} has no version {number!r}")
-    version = _version(found)
+    version = by_number(name, number)
     return fetch(version.source, version.digest)
 
 
@@ -102,20 +94,36 @@ def register(name: str, source: str, report: Report, run: str) -> Version:
     """Return the version of the checkpoint at `source` that `report` is on, made a challenger; each is registered once."""
     digest = report.summary.checkpoint
     mlflow = runs.client()
-    if runs.absent_is_none(mlflow.get_registered_model, name) is None:
-        mlflow.create_registered_model(name)
-    versions = mlflow.search_model_versions(f"name = '{name}'")
-    same = [v for v in versions if v.tags.get("sha256") == digest and _is_there(v.source)]
+    promotions.made(name)
+    same = [v for v in _versions(name) if v.tags.get("sha256") == digest and _is_there(v.source)]
+    asked = sketch(report)
     if same:
         version = same[0]
+        if more := asked - _asked(version):
+            asked = _asked(version) | more
+            promotions.put(mlflow.set_model_version_tag, name, version.version, "asked", " ".join(sorted(asked)))
     else:
         tags = {"sha256": digest, "accuracy": f"{report.summary.overall.mean:.4f}", "stage": report.summary.stage}
-        tags["isolation"] = ", ".join(report.summary.isolation) or "none"
+        tags |= {"isolation": ", ".join(report.summary.isolation) or "none", "asked": " ".join(sorted(asked))}
         if run:
             mlflow.log_text(run, report.model_dump_json(), "report.json")
         version = mlflow.create_model_version(name, source, run, tags=tags)
-    mlflow.set_registered_model_alias(name, CHALLENGER, version.version)
+    promotions.put(mlflow.set_registered_model_alias, name, CHALLENGER, version.version)
     return _version(version)
+
+
+def _versions(name: str) -> list[Any]:
+    """Return all versions of the model `name`, in the order of their numbers."""
+    return sorted(runs.search(runs.client().search_model_versions, f"name = '{name}'"), key=lambda v: int(v.version))
+
+
+def sketch(report: Report) -> set[str]:
+    """Return what the test problems of `report` are known by again, even where a verdict or two is missing."""
+    return {problem[:8] for problem in sorted(report.outcomes)[:SKETCH]}
+
+
+def _asked(version: Any) -> set[str]:
+    return set(version.tags.get("asked", "").split())
 
 
 def _is_there(source: str) -> bool:
@@ -137,114 +145,131 @@ class Contest(NamedTuple):
     version: Version
     decision: Decision
     n_tested: int
-    """Checkpoints that were ever put to the gate under this name: each looked at the test problems once."""
+    """Checkpoints that were ever put to the gate with these test problems."""
+    name: str
+    base: Entry | None
+    """The move of the log that the decision stands on; None where there was nothing to decide."""
+
+    def conclude(self) -> None:
+        """Put the decision into effect. Call it when all that is said of it is written; raises as `promote`."""
+        if self.base is not None:
+            promote(self.version, self.decision, self.name, self.base)
 
 
 def contend(contenders: Sequence[Contender], original: Report, params: Promote, run: str) -> Contest:
     """Register the best of `contenders` by dev accuracy, the last of equals, and put it to the gate, which reads test.
 
     Its rival is the champion, or before there is one the model that `original` reports on. `run` is where its report is
-    kept. InvalidInput if there is a choice and no dev problems to make it by.
+    kept. No alias but challenger is moved before the contest is concluded. InvalidInput if there is a choice and no dev
+    problems to make it by.
     """
     if len(contenders) > 1 and not all(c.report.summary.dev for c in contenders):
         raise InvalidInput(
             "no dev problems to choose the better checkpoint by; see `collect.n_dev` and `collect.dev_share`"
         )
     best = max(reversed(contenders), key=lambda c: c.report.summary.dev.mean if c.report.summary.dev else 0.0)
-    champion = by_alias(params.name, CHAMPION)
+    _same(best)
+    last = promotions.settle(params.name)
     version = register(params.name, best.source, best.report, run)
+    champion = by_number(params.name, last.champion) if last.champion else None
+    n = n_tested(params.name, best.report)
     if champion is not None and champion.digest == version.digest:
         decision = Decision(False, f"version {version.number} is the champion already", None)
-        return Contest(best, version, decision, n_tested(params.name))
-    decision = gate(best.report, report(champion) if champion else original, original, params)
-    promote(version, decision, params.name)
-    return Contest(best, version, decision, n_tested(params.name))
+        return Contest(best, version, decision, n, params.name, None)
+    rival = report(champion) if champion else original
+    decision = gate(best.report, rival, original, params, n, lineage.facts(version.digest))
+    return Contest(best, version, decision, n, params.name, last)
 
 
-def n_tested(name: str) -> int:
-    """Return how many versions of the model `name` were ever put to the gate."""
-    return sum("gate" in v.tags for v in runs.client().search_model_versions(f"name = '{name}'"))
-
-
-def gate(report: Report, rival: Report, original: Report, params: Promote) -> Decision:
-    """Return whether `report` beats `rival` and keeps the general ability of `original`, and why."""
-    if not params.weak_isolation and (weak := [level for level in report.summary.isolation if not _is_full(level)]):
-        why = f"programs ran under {', '.join(weak)} alone; promote.weak_isolation=true lets such verdicts count"
-        return Decision(False, why, None)
-    shared = sorted(set(report.outcomes) & set(rival.outcomes))
-    if not report.outcomes:
-        return Decision(False, "no test problem has a verdict", None)
-    if len(shared) < len(report.outcomes) / 2:
-        return Decision(
-            False,
-            f"only {len(shared)} of {len(report.outcomes)} test problems were also put to {rival.summary.stage!r}",
-            None,
+def _same(contender: Contender) -> None:
+    """Raise InvalidInput if what lies at the contender's source is not what its report is on; looked at where it is local."""
+    place, expected = Path(contender.source.removeprefix("file://")), contender.report.summary.checkpoint
+    if place.is_dir() and (digest := files.hash_path(place)) != expected:
+        raise InvalidInput(
+            f"{place}: its digest is {digest}; it is not the checkpoint that was evaluated, whose digest is {expected}"
         )
-    gains = [report.outcomes[p] - rival.outcomes[p] for p in shared]
-    difference = bootstrap(gains, params.confidence)
-    said = f"{difference.mean:+.1%} [{difference.low:+.1%}, {difference.high:+.1%}] on {len(shared)} test problems"
-    if not difference.low > 0:  # what is not a number is not above 0 either
-        return Decision(False, f"not proved better than the {rival.summary.stage!r} checkpoint: {said}", difference)
-    if why := _generality_lost(report, rival, original, params):
-        return Decision(False, why, difference)
-    return Decision(True, f"better than the {rival.summary.stage!r} checkpoint: {said}", difference)
 
 
-def _is_full(isolation: str) -> bool:
-    return "landlock" in isolation and "seccomp" in isolation
+def n_tested(name: str, report: Report) -> int:
+    """Return how many versions of the model `name` were put to the gate with test problems that `report` shares.
+
+    Versions of which that is not recorded count.
+    """
+    asked = sketch(report)
+    return sum(bool(_asked(v) & asked) or ("asked" not in v.tags and "gate" in v.tags) for v in _versions(name))
 
 
-def _generality_lost(report: Report, rival: Report, original: Report, params: Promote) -> str:
-    """Return why general ability counts as lost; empty if it is kept. What is not known to be kept is lost."""
-    now, then = report.summary.general, original.summary.general
-    for name in ("choice", "perplexity"):
-        if getattr(now, name) is None and any(getattr(r.summary.general, name) is not None for r in (rival, original)):
-            return "general ability was not measured, though that of the model it is compared with was"
-    if not all(map(math.isfinite, (now.choice.mean if now.choice else 0.0, now.perplexity or 0.0))):
-        return "general ability has a figure that is not finite"
-    if now.choice and then.choice and now.choice.mean < then.choice.mean - params.general_margin:
-        return f"multiple choice fell from {then.choice.mean:.1%} to {now.choice.mean:.1%}, allowed {params.general_margin:.0%}"
-    if now.perplexity and then.perplexity and now.perplexity > then.perplexity * (1 + params.perplexity_margin):
-        return f"perplexity rose from {then.perplexity:.1f} to {now.perplexity:.1f}, allowed {params.perplexity_margin:.0%}"
-    return ""
+def promote(version: Version, decision: Decision, name: str, base: Entry) -> None:
+    """Write the decision on `version` to the log; if it says so, `version` becomes champion, and the champion previous.
+
+    Busy, with nothing moved, if there was another move after `base`, which the decision stands on.
+    """
+    promotions.put(runs.client().set_model_version_tag, name, version.number, "gate", decision.reason)
+    entry = EMPTY._replace(version=version.number, sha256=version.digest, reason=decision.reason)
+    if not decision.promoted:
+        promotions.append(name, entry._replace(action="refuse"))
+        return
+    entry = entry._replace(action="promote", base=base.number, applied=False)
+    _move(name, entry._replace(champion=version.number, previous=base.champion))
 
 
-def promote(version: Version, decision: Decision, name: str) -> None:
-    """Write the decision to the log; if it says so, move champion to `version` and previous to the old champion."""
-    mlflow = runs.client()
-    champion = by_alias(name, CHAMPION)
-    if decision.promoted:
-        if champion is not None:
-            mlflow.set_registered_model_alias(name, PREVIOUS, champion.number)
-        mlflow.set_registered_model_alias(name, CHAMPION, version.number)
-    mlflow.set_model_version_tag(name, version.number, "gate", decision.reason)
-    _note(name, "promote" if decision.promoted else "refuse", version, decision.reason)
+def rollback(name: str, to: str | None = None) -> Version:
+    """Make the previous champion, or version `to`, champion again and return it; the champion becomes previous.
 
-
-def rollback(name: str) -> Version:
-    """Make the previous champion champion again and return it; InvalidInput if there is none."""
-    mlflow = runs.client()
-    previous, champion = by_alias(name, PREVIOUS), by_alias(name, CHAMPION)
-    if previous is None or champion is None:
+    InvalidInput if there is none, or if `to` never was champion; Busy if another move comes first.
+    """
+    last = promotions.settle(name)
+    if not last.champion or not (to or last.previous):
         raise InvalidInput(f"model {name!r} has no previous champion to roll back to")
-    mlflow.set_registered_model_alias(name, CHAMPION, previous.number)
-    mlflow.set_registered_model_alias(name, PREVIOUS, champion.number)
-    _note(name, "rollback", previous, f"from version {champion.number}")
-    return previous
+    number = to or last.previous
+    once = {entry.champion for entry in promotions.entries(name) if entry.action in MOVES} | {last.previous}
+    if number == last.champion:
+        raise InvalidInput(f"version {number} of {name!r} is the champion already")
+    if number not in once:
+        held = ", ".join(sorted(once - {last.champion, ""}, key=int))
+        raise InvalidInput(f"version {number} of {name!r} never was champion; these were: {held}")
+    version = by_number(name, number)
+    entry = EMPTY._replace(
+        action="rollback", version=number, sha256=version.digest, reason=f"from version {last.champion}"
+    )
+    _move(name, entry._replace(base=last.number, champion=number, previous=last.champion, applied=False))
+    return version
+
+
+def _move(name: str, entry: Entry) -> None:
+    """Put a move into the log and into effect."""
+    if promotions.append(name, entry).action == "lost":
+        now = promotions.settle(name)
+        raise Busy(
+            f"model {name!r}: while version {entry.version} was decided on, version {now.champion} became champion "
+            f"({now.action}); nothing was moved, run it again"
+        )
+    promotions.settle(name)
 
 
 def history() -> list[dict[str, Any]]:
-    """Return the promotion log, oldest first."""
-    path = outputs.state_dir() / LOG
-    return [row for _, row in files.read_json_lines(path)] if path.is_file() else []
+    """Return what was ever decided, on all models of the registry, oldest first.
+
+    A move that a killed process left half done is finished. A log file of earlier versions is read too; of a line that is
+    torn, a warning is all that is left.
+    """
+    path = outputs.state_dir() / OLD_LOG
+    old = files.read_json_lines(path, lambda e: logger.warning("%s", e)) if path.is_file() else ()
+    rows = [{key: row.get(key, "") for key in TOLD} for _, row in old]
+    names = runs.search(runs.client().search_registered_models, f"name LIKE '%{LOG}'")
+    for name in sorted(found.name.removesuffix(LOG) for found in names):
+        promotions.settle(name)
+        told = [entry._asdict() | {"model": name} for entry in promotions.entries(name)]
+        rows += [{key: entry[key] for key in TOLD} for entry in told]
+    return sorted(rows, key=lambda row: str(row["time"]))
 
 
-def _note(name: str, action: str, version: Version, reason: str) -> None:
-    path = outputs.state_dir() / LOG
-    path.parent.mkdir(parents=True, exist_ok=True)
-    row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "model": name, "action": action}
-    with path.open("a") as out:
-        out.write(json.dumps(row | {"version": version.number, "sha256": version.digest, "reason": reason}) + "\n")
+def by_number(name: str, number: str) -> Version:
+    """Return version `number` of the model `name`; InvalidInput if there is none."""
+    found = runs.absent_is_none(runs.client().get_model_version, name, number)
+    if found is None:
+        raise InvalidInput(f"models:/{name}/{number}: model {name!r} has no version {number!r}")
+    return _version(found)
 
 
 def _version(found: Any) -> Version:

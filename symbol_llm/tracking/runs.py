@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from symbol_llm.ground import files, life, outputs, provenance
 from symbol_llm.ground.errors import Unavailable
 from symbol_llm.ground.progress import event
+from symbol_llm.tracking import curves, database
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ class MetricsArtifact(Protocol):
 
 def client() -> Any:
     """Return an MLflow client whose calls raise Unavailable where no server answers; pickle is refused, telemetry is off."""
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{outputs.state_dir() / 'mlflow.db'}")
+    local = outputs.state_dir() / "mlflow.db"
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{local}")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -68,6 +70,8 @@ def client() -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    if os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{local}":
+        database.ready(local)
     return _Answered(MlflowClient(os.environ["MLFLOW_TRACKING_URI"]))
 
 
@@ -105,7 +109,14 @@ def experiment(mlflow: Any) -> str:
         return str(found.experiment_id)
     local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
     location = (outputs.state_dir() / "mlartifacts").as_uri() if local else None
-    return str(mlflow.create_experiment(name, artifact_location=location))
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(mlflow.create_experiment(name, artifact_location=location))
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_ALREADY_EXISTS":  # another process made it just now
+            raise
+        return str(mlflow.get_experiment_by_name(name).experiment_id)
 
 
 @contextmanager
@@ -176,6 +187,8 @@ def tracked(
         with _ending(mlflow, run):
             numbers = stage(**arguments)
             _log_stage(mlflow, run, numbers, arguments)
+            if above := os.environ.get("MLFLOW_RUN_ID"):
+                curves.log(mlflow, above, stage.__name__, arguments.get("out"))
         status = "FINISHED"
     finally:
         os.environ.pop("SYMBOL_LLM_STAGE_RUN", None)
@@ -185,6 +198,19 @@ def tracked(
             metrics.log_metric(name, value)
         files.write_json(Path(metrics.path), numbers)
     return numbers
+
+
+def series(rows: Iterable[Mapping[str, float]]) -> None:
+    """Log to the run of the stage under way, if there is one, a point of each metric a row, at its `step`.
+
+    One call for up to a thousand points, so call it at the end of the work, or now and then.
+    """
+    run = stage_run()
+    if run is None:
+        return
+    mlflow = client()
+    for points in curves.batches(rows):
+        mlflow.log_batch(run, metrics=points)
 
 
 def stage_run() -> str | None:
@@ -208,6 +234,16 @@ def absent_is_none(call: Callable[..., Any], *arguments: Any) -> Any:
         if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def search(call: Callable[..., Any], filter_: str) -> list[Any]:
+    """Return all that `call`, a search of the client, finds by `filter_`, over all pages."""
+    found, token = [], None
+    while True:
+        page = call(filter_, page_token=token)
+        found += page
+        if not (token := page.token):
+            return found
 
 
 def tag(run: str, tags: Mapping[str, str]) -> None:
@@ -249,7 +285,7 @@ def _made_with() -> dict[str, str]:
 
 def _command_line(mlflow: Any) -> str:
     """Make the run that stands above all stages of the command line, which has no end of its own and is ended at once."""
-    tags = {"symbol_llm.kind": "command line"}
+    tags = {"symbol_llm.kind": "command line"} | life.tags()
     run = str(mlflow.create_run(experiment(mlflow), run_name="command line", tags=tags).info.run_id)
     mlflow.set_terminated(run, "FINISHED")
     return run

@@ -2,7 +2,8 @@
 
 The repository is `SYMBOL_LLM_DATA_REPO`, a folder or a git URL, by default a local one beside the other state with a
 folder as its remote. Sets lie there at the paths `dvc.yaml` uses, so equal sets have equal hashes in both. One commit and
-one tag a set; the same content twice is one commit.
+one tag a set; the same content twice is one commit. Wherever a recording is killed, the next one goes on: the repository
+is made beside its place and moved there whole, and lock files of git are taken over once no process works with them.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ import logging
 import os
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
-from symbol_llm.ground import locks, outputs
+from symbol_llm.ground import files, locks, outputs
 from symbol_llm.ground.errors import InvalidInput, Unavailable
 
 REPO_VARIABLE = "SYMBOL_LLM_DATA_REPO"
 REMOTE = "storage"
+LOCK_FILES = ("*.lock", "refs/**/*.lock")
+"""Of git, in its folder."""
+
+logger = logging.getLogger(__name__)
 
 
 class Versioned(NamedTuple):
@@ -41,6 +47,9 @@ def record(name: str, folder: Path) -> Versioned:
     outputs.stage_of(folder)
     repo = repository()
     with locks.hold(repo / ".git" / "symbol-llm" / outputs.LOCK, f"recording {name}"):
+        _take_over_locks(repo)
+        if _is_url(_where()):
+            _pull(repo)
         target = repo / "data" / name
         outputs.copy(folder, target)
         pointer = _add(repo, target)
@@ -49,23 +58,23 @@ def record(name: str, folder: Path) -> Versioned:
 
 
 def _name_the_user() -> None:
-    """Have a name for a user whom the machine does not know, as on clusters that choose the number: DVC asks for one."""
+    """Have a name and a home for a user whom the machine does not know, as on clusters that choose the number: DVC asks."""
     try:
         getpass.getuser()
     except (OSError, KeyError):
         os.environ["LOGNAME"] = "symbol-llm"
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = tempfile.gettempdir()
 
 
 def repository() -> Path:
     """Return the folder of the data repository, made or cloned if absent."""
-    where = os.environ.get(REPO_VARIABLE) or str(outputs.state_dir() / "data-repo")
-    if "://" in where or where.startswith("git@"):
+    where = _where()
+    if _is_url(where):
         folder = outputs.state_dir() / "data-clone"
         if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _git(folder.parent, "clone", where, folder.name)
-        else:
-            _git(folder, "pull", "--rebase")
+            with outputs.placing_new(folder) as new:
+                _git(new.parent, "clone", where, new.name)
         return folder
     folder = Path(where).absolute()
     if not (folder / ".dvc").is_dir():
@@ -74,21 +83,77 @@ def repository() -> Path:
                 f"{REPO_VARIABLE}={where}: expected a repository of git and DVC, or a folder that is empty or absent; "
                 f"in a repository of git alone, `dvc init` makes it one"
             )
-        _init(folder)
+        if os.path.ismount(folder):
+            raise InvalidInput(f"{REPO_VARIABLE}={where}: it is a mount point; name a folder inside it")
+        with outputs.placing_new(folder) as new:
+            _init(new, folder.parent / f"{folder.name}-remote")
     return folder
 
 
-def _init(folder: Path) -> None:
+def _where() -> str:
+    return os.environ.get(REPO_VARIABLE) or str(outputs.state_dir() / "data-repo")
+
+
+def _is_url(where: str) -> bool:
+    return "://" in where or where.startswith("git@")
+
+
+def _init(folder: Path, remote: Path) -> None:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
     _git(folder, "init", "--initial-branch", "main")
     with Repo.init(str(folder)) as repo, repo.config.edit("repo") as config:
         config["core"] = {"remote": REMOTE, "analytics": False, "autostage": False}
-        config["remote"] = {REMOTE: {"url": str(folder.parent / f"{folder.name}-remote")}}
+        config["remote"] = {REMOTE: {"url": str(remote)}}
     _git(folder, "add", "--all")
     _git(folder, "commit", "--message", "Begin the data repository")
+
+
+def _pull(repo: Path) -> None:
+    """Bring what others pushed, whatever a recording that was killed left staged or half rebased."""
+    if any((repo / ".git" / name).is_dir() for name in ("rebase-merge", "rebase-apply")):
+        _git(repo, "rebase", "--abort")
+    _git(repo, "pull", "--rebase", "--autostash")
+
+
+def _take_over_locks(repo: Path) -> None:
+    """Remove lock files of git that no process works with, and say so; the caller holds the lock of recordings."""
+    for pattern in LOCK_FILES:
+        for lock in sorted((repo / ".git").glob(pattern)):
+            if lock.is_file() and not lock.is_symlink() and not _is_used(lock, repo):
+                with files.saying_unwritable(lock):
+                    lock.unlink()
+                logger.warning("%s: taken over from a git that was killed", lock)
+
+
+def _is_used(lock: Path, repo: Path) -> bool:
+    """Return whether a process of this machine has `lock` open, or is a git at work in `repo`; True if that cannot be told."""
+    processes = [p for p in Path("/proc").glob("[0-9]*") if p.name != str(os.getpid())]
+    return not processes or any(_may_use(process, lock, repo) for process in processes)
+
+
+def _may_use(process: Path, lock: Path, repo: Path) -> bool:
+    try:
+        is_git = (process / "comm").read_text().startswith("git")
+    except OSError:  # it is gone
+        return False
+    try:
+        open_files = {os.readlink(fd) for fd in (process / "fd").iterdir()}
+        works_in = [
+            os.readlink(process / "cwd"),
+            *(process / "cmdline").read_bytes().decode(errors="replace").split("\0"),
+        ]
+    except PermissionError:  # another user's
+        return is_git
+    except OSError:
+        return False
+    return (
+        str(lock.resolve()) in open_files
+        or is_git
+        and any(Path(w).is_relative_to(repo.resolve()) for w in works_in if w)
+    )
 
 
 def _add(repo: Path, target: Path) -> Path:

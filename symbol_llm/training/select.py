@@ -1,15 +1,18 @@
-"""The trajectory filter, the pools over rounds, and the two training sets (ENVISIONS, steps 8-10). No model, no running.
+"""The trajectory filter, the pools over rounds, and the training rows (ENVISIONS, steps 8-10). No model, no running.
 
 Of each original and its repair one is kept. Kept programs join the pool of their problem, right ones as positives, wrong
-ones as negatives. L1 rows teach the best positives; L2 rows show a confident negative and ask for a positive.
+ones as negatives. L1 rows teach the best positives; pairs of a confident negative and a positive become L2 rows, which
+show the one and ask for the other, or rows of preference. `strategies.py` says which published method is which choice.
 """
 
 from __future__ import annotations
 
+import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from symbol_llm.engines import prompts
 from symbol_llm.ground.params import Select
@@ -33,6 +36,8 @@ class Trajectory(NamedTuple):
 
     original: Judged | None
     repair: Judged | None
+    hinted: Judged | None = None
+    """A candidate for which the model was shown the answer."""
 
 
 Trajectories = Mapping[str, Sequence[Trajectory]]
@@ -48,7 +53,7 @@ def trajectories(candidates: Iterable[Candidate], verdicts: Iterable[Verdict]) -
             found[c.problem, c.index][c.origin] = Judged(c, by_id[c.id])
     out: dict[str, list[Trajectory]] = defaultdict(list)
     for (problem, _), pair in sorted(found.items()):
-        out[problem].append(Trajectory(pair.get("explore"), pair.get("refine")))
+        out[problem].append(Trajectory(pair.get("explore"), pair.get("refine"), pair.get("hint")))
     return out
 
 
@@ -56,8 +61,11 @@ def kept(trajectory: Trajectory, *, keep_repaired: bool) -> Iterator[Judged]:
     """Yield the repair if only it is right, or if both are and it is likelier; else the original.
 
     With `keep_repaired` a wrong original stays as a negative beside its right repair; the published filter drops it.
+    What was found with the answer in sight is kept if it is right.
     """
-    original, repair = trajectory
+    original, repair, hinted = trajectory
+    if hinted is not None and hinted.accepted:
+        yield hinted
     if original is None:
         if repair is not None and repair.accepted:
             yield repair
@@ -71,7 +79,13 @@ def kept(trajectory: Trajectory, *, keep_repaired: bool) -> Iterator[Judged]:
         yield repair if repair.candidate.logprob > original.candidate.logprob else original
 
 
-def grow(pool: Sequence[PoolEntry], found: Trajectories, round_: int, params: Select) -> list[PoolEntry]:
+def grow(
+    pool: Sequence[PoolEntry],
+    found: Trajectories,
+    problems: Mapping[str, Problem],
+    round_: int,
+    params: Select,
+) -> list[PoolEntry]:
     """Return `pool` with the programs kept in this round that it lacks, by problem, positives first, likeliest first.
 
     Of equal programs in one round the shortest text wins, then the one sampled first.
@@ -79,13 +93,12 @@ def grow(pool: Sequence[PoolEntry], found: Trajectories, round_: int, params: Se
     seen = {_key(e.problem, e.canonical, e.program, params) for e in pool}
     grown = list(pool)
     for problem in sorted(found):
-        judged = [j for t in found[problem] for j in kept(t, keep_repaired=params.keep_repaired)]
-        entries = [_entry(j, round_) for j in judged if j.verdict.program]
+        entries = [e for t in found[problem] for e in _entries(t, problems[problem], round_, params)]
         if params.duplicates == "canonical":
             entries.sort(key=lambda e: len(e.program))
         for entry in entries:
             key = _key(problem, entry.canonical, entry.program, params)
-            if key not in seen:
+            if key not in seen or params.duplicates == "kept":
                 seen.add(key)
                 grown.append(entry)
     return sorted(grown, key=lambda e: (e.problem, not e.accepted, -e.logprob, e.canonical))
@@ -95,47 +108,86 @@ def _key(problem: str, canonical: str, program: str, params: Select) -> tuple[st
     return (problem, canonical) if params.duplicates == "canonical" else (program,)
 
 
-def _entry(judged: Judged, round_: int) -> PoolEntry:
-    candidate, verdict = judged
-    program = verdict.program or ""
-    return PoolEntry(
-        problem=candidate.problem,
-        canonical=verdict.canonical or content_id("unparsable", program),
-        program=program,
-        logprob=candidate.logprob,
-        accepted=judged.accepted,
-        origin=candidate.origin,
-        round=round_,
-    )
+def _entries(trajectory: Trajectory, problem: Problem, round_: int, params: Select) -> Iterator[PoolEntry]:
+    told = trajectory.repair.candidate.feedback if trajectory.repair else ""
+    for candidate, verdict in kept(trajectory, keep_repaired=params.keep_repaired):
+        if not verdict.program or verdict.agrees is False:
+            continue
+        if candidate.origin == "hint" and _states_answer(verdict.program, problem):
+            continue
+        accepted = verdict.status == "accepted"
+        if round_ <= params.question_rounds:
+            accepted = accepted and problem.question in verdict.program
+        yield PoolEntry(
+            problem=candidate.problem,
+            canonical=verdict.canonical or content_id("unparsable", verdict.program),
+            program=verdict.program,
+            logprob=candidate.logprob,
+            accepted=accepted,
+            origin=candidate.origin,
+            round=round_,
+            feedback="" if accepted else told,
+        )
 
 
-def training_set(pool: Iterable[PoolEntry], problems: Mapping[str, Problem], params: Select) -> list[TrainingRow]:
-    """Return the L1 and L2 rows of `pool`, by problem."""
+def _states_answer(program: str, problem: Problem) -> bool:
+    """Say whether `program`, written with the answer in sight, names it as the question does not."""
+    answer = re.compile(rf"(?<![\w.]){re.escape(str(problem.answer))}(?!\w|\.\d)")
+    return bool(answer.search(program)) and not answer.search(f"{problem.context}\n{problem.question}")
+
+
+def training_set(
+    pool: Iterable[PoolEntry], problems: Mapping[str, Problem], round_: int, params: Select
+) -> list[TrainingRow]:
+    """Return the rows that `pool` teaches in `round_`, by problem: L1, then those of its pairs."""
     by_problem: dict[str, tuple[list[PoolEntry], list[PoolEntry]]] = defaultdict(lambda: ([], []))
     for entry in pool:
-        by_problem[entry.problem][0 if entry.accepted else 1].append(entry)
+        if params.scope == "all" or entry.round == round_:
+            by_problem[entry.problem][0 if entry.accepted else 1].append(entry)
     rows: list[TrainingRow] = []
     for name, (positives, negatives) in sorted(by_problem.items()):
+        if params.order == "random":
+            rng = random.Random(f"{params.seed}:{round_}:{name}")
+            rng.shuffle(positives)
+            rng.shuffle(negatives)
+        problem, asked = problems[name], prompts.messages(problems[name])
         n1, n2 = counts(len(positives), len(negatives), params)
-        problem = problems[name]
-        for right in positives[:n1]:
-            rows.append(
-                TrainingRow.of(kind="L1", problem=name, messages=prompts.messages(problem), completion=right.program)
-            )
-        for wrong, right in zip(negatives[:n2], positives[n1 : n1 + n2], strict=True):
-            asked = prompts.repair_messages(problem, wrong.program)
-            rows.append(TrainingRow.of(kind="L2", problem=name, messages=asked, completion=right.program))
+        rows += [TrainingRow.of(kind="L1", problem=name, messages=asked, completion=e.program) for e in positives[:n1]]
+        paired = positives[n1:] if params.pairs == "repair" else positives
+        rows += [_pair(problem, wrong, right, params) for wrong, right in zip(negatives[:n2], paired, strict=False)]
     return rows
 
 
+def taught(copies: Iterable[Problem]) -> list[TrainingRow]:
+    """Return an L1 row for each problem that has its program."""
+    return [
+        TrainingRow.of(kind="L1", problem=c.id, messages=prompts.messages(c), completion=c.program)
+        for c in copies
+        if c.program
+    ]
+
+
+def _pair(problem: Problem, wrong: PoolEntry, right: PoolEntry, params: Select) -> TrainingRow:
+    how: dict[str, Any] = {"problem": problem.id, "completion": right.program}
+    if params.pairs == "preference":
+        return TrainingRow.of(kind="pair", messages=prompts.messages(problem), rejected=wrong.program, **how)
+    asked = prompts.repair_messages(problem, wrong.program, wrong.feedback)
+    return TrainingRow.of(kind="L2", messages=asked, **how)
+
+
 def counts(n_positive: int, n_negative: int, params: Select) -> tuple[int, int]:
-    """Return (n1, n2): rows of L1 and pairs of L2 for one problem (ENVISIONS, step 9).
+    """Return (n1, n2): rows of L1 and pairs for one problem (ENVISIONS, step 9).
+
+    A pair that asks for a repair takes a right program that is not an L1 row, so one is held back for it.
 
     >>> [counts(p, 9, Select()) for p in (0, 1, 2, 11, 12)]
     [(0, 0), (1, 0), (1, 1), (10, 1), (10, 2)]
     """
-    n1 = min(params.max_positives, max(1, n_positive - 1), n_positive)
-    return n1, max(0, min(params.max_pairs, n_positive - n1, n_negative))
+    held_back = params.max_pairs > 0 and params.pairs == "repair"
+    most = n_positive if params.max_positives == "all" else params.max_positives
+    n1 = min(most, max(1, n_positive - held_back), n_positive)
+    free = n_positive - n1 if params.pairs == "repair" else n_positive
+    return n1, max(0, min(params.max_pairs, free, n_negative))
 
 
 def metrics(
@@ -143,10 +195,10 @@ def metrics(
 ) -> dict[str, float]:
     """Return the figures of a round: what was solved, what refinement changed, how the pool grew."""
     solved_before = {e.problem for e in before if e.accepted}
-    solved_now = {p for p, ts in found.items() if any(j and j.accepted for t in ts for j in t)}
+    solved_now = {p for p, ts in found.items() if any(j and j.accepted for t in ts for j in t[:2])}
     originals = [t.original for ts in found.values() for t in ts if t.original]
     pairs = [(t.original.accepted, t.repair.accepted) for ts in found.values() for t in ts if t.original and t.repair]
-    statuses = Counter(j.verdict.status for ts in found.values() for t in ts for j in t if j)
+    statuses = Counter(j.verdict.status for ts in found.values() for t in ts for j in t[:2] if j)
     positives, negatives = [e for e in pool if e.accepted], [e for e in pool if not e.accepted]
     kinds = Counter(r.kind for r in rows)
     numbers = {
@@ -159,6 +211,7 @@ def metrics(
         "n_solved_ever": len(solved_before | solved_now),
         "n_repaired": sum(not a and b for a, b in pairs),
         "n_spoiled": sum(a and not b for a, b in pairs),
+        "n_hinted": sum(t.hinted.accepted for ts in found.values() for t in ts if t.hinted),
         "n_positives": len(positives),
         "n_negatives": len(negatives),
         "positives_per_solved": len(positives) / max(1, len({e.problem for e in positives})),
@@ -166,6 +219,7 @@ def metrics(
         "logprob_negatives": _mean(e.logprob for e in negatives),
         "n_L1": kinds["L1"],
         "n_L2": kinds["L2"],
+        "n_pairs": kinds["pair"],
     }
     numbers["logprob_margin"] = numbers["logprob_positives"] - numbers["logprob_negatives"]
     return {k: float(v) for k, v in numbers.items()} | {

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from symbol_llm.engines import precision
-from symbol_llm.engines.chat import encode, tokenizer
+from symbol_llm.engines.chat import tokenizer
 from symbol_llm.engines.memory import advising
 from symbol_llm.ground import files
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Tune
 from symbol_llm.ground.progress import event
 from symbol_llm.ground.records import TrainingRow
-
-IGNORED = -100
+from symbol_llm.training import losses
 
 
 class Tuned(NamedTuple):
@@ -61,15 +60,15 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
     `out` is None in all but the first of several processes. InvalidInput if loss, gradient or a weight stops being finite.
     """
     import torch
-    from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, set_seed
+    from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
 
     set_seed(params.seed)
     tok = tokenizer(base)
-    encoded = [encode(tok, row.messages, row.completion) for row in rows]
-    kept = [e for e in encoded if len(e.ids) <= params.max_length]
+    encoded = [losses.example(tok, row) for row in rows]
+    kept = [e for e in encoded if losses.length(e) <= params.max_length]
     if not kept:
         raise InvalidInput(f"every row is longer than max_length={params.max_length} tokens; raise it")
-    examples = [{"input_ids": e.ids, "labels": [IGNORED] * e.n_prompt + e.ids[e.n_prompt :]} for e in kept]
+    has_pairs = any("rejected" in e for e in kept)
     with (
         advising(f"{params.device_batch} rows at once", "lower `device_batch` or `max_length` of this stage"),
         tempfile.TemporaryDirectory(prefix="symbol-llm-") as scratch,
@@ -78,19 +77,21 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
             base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
         model.config.use_cache = False
-        trainer = Trainer(
+        trainer = losses.trainer_class(params, has_pairs=has_pairs)(
             model=model,
             args=_arguments(params, scratch),
-            train_dataset=_Examples(examples),
-            data_collator=_Collator(tok.pad_token_id),
+            train_dataset=_Examples(kept),
+            data_collator=losses.Collator(tok.pad_token_id),
             callbacks=[_watch()],
         )
         trainer.remove_callback(PrinterCallback)
+        if has_pairs:
+            losses.note_reference(trainer, kept)
         result = trainer.train()
     _save(trainer, tok, out)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    tail = losses[-max(1, len(losses) // 10) :] or [float(result.training_loss)]
-    n_tokens = round(sum(len(e.ids) for e in kept) * params.epochs)
+    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    tail = logged[-max(1, len(logged) // 10) :] or [float(result.training_loss)]
+    n_tokens = round(sum(len(s["input_ids"]) for e in kept for s in (e, e.get("rejected")) if s) * params.epochs)
     seconds = float(result.metrics["train_runtime"])
     stage = int(trainer.accelerator.state.deepspeed_plugin.zero_stage) if trainer.is_deepspeed_enabled else 0
     return Tuned(
@@ -151,6 +152,7 @@ def _arguments(params: Tune, scratch: str) -> Any:
         lr_scheduler_type="linear",
         warmup_steps=params.warmup,
         weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
         per_device_train_batch_size=held,
         gradient_accumulation_steps=n_turns,
         train_sampling_strategy="group_by_length" if params.shuffle else "sequential",
@@ -162,6 +164,7 @@ def _arguments(params: Tune, scratch: str) -> Any:
         logging_nan_inf_filter=False,  # it would print a loss that is not a number as 0
         save_strategy="no",
         report_to="none",
+        remove_unused_columns=False,
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
@@ -170,36 +173,14 @@ def _arguments(params: Tune, scratch: str) -> Any:
 class _Examples:
     """A map-style data set that the Trainer can index."""
 
-    def __init__(self, rows: list[dict[str, list[int]]]) -> None:
+    def __init__(self, rows: list[losses.Example]) -> None:
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> dict[str, list[int]]:
+    def __getitem__(self, i: int) -> losses.Example:
         return self.rows[i]
-
-
-class _Collator:
-    """Pads a batch on the left, so that completions end together and logits are needed of the last positions only."""
-
-    def __init__(self, pad: int) -> None:
-        self.pad = pad
-
-    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, Any]:
-        import torch
-
-        width = max(len(r["input_ids"]) for r in rows)
-        keep = 1 + max(sum(label != IGNORED for label in r["labels"]) for r in rows)
-        fill = [width - len(r["input_ids"]) for r in rows]
-        mask = torch.tensor([[0] * n + [1] * (width - n) for n, r in zip(fill, rows, strict=True)])
-        return {
-            "input_ids": torch.tensor([[self.pad] * n + r["input_ids"] for n, r in zip(fill, rows, strict=True)]),
-            "attention_mask": mask,
-            "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
-            "labels": torch.tensor([([IGNORED] * n + r["labels"])[-keep:] for n, r in zip(fill, rows, strict=True)]),
-            "logits_to_keep": keep,
-        }
 
 
 def _watch() -> Any:

@@ -91,7 +91,7 @@ def judge_next(name: str) -> None:
 
 
 def survivors() -> list[int]:
-    """Return the processes in the sessions of the sandbox's parents, but for these, that outlive three seconds."""
+    """Return the processes of the sandbox that outlive three seconds, but for those that wait for the next program."""
     deadline = time.monotonic() + 3
     while (found := list(_sandboxed())) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -99,7 +99,9 @@ def survivors() -> list[int]:
 
 
 def _sandboxed() -> Iterator[int]:
-    parents = {zygote._process.pid for zygote in executor._zygotes.values()}
+    """Yield the processes forked by zygotes, and by workers, but for idle workers."""
+    zygotes = {zygote._process.pid for zygote in executor._zygotes.values()}
+    parents = zygotes | {worker.pid for worker in executor._idle._workers}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             _, parent, _, session = stat.read_text().rpartition(")")[2].split()[:4]

@@ -15,6 +15,7 @@ from symbol_llm.collection.cleaning import Dropped
 from symbol_llm.collection.collect import choose, collect
 from symbol_llm.collection.evolve import restored
 from symbol_llm.collection.near_duplicates import Copies, Text, words
+from symbol_llm.ground import outputs
 from symbol_llm.ground.errors import InvalidInput, MissingDependency
 from symbol_llm.ground.files import read_records
 from symbol_llm.ground.params import Collect
@@ -492,10 +493,11 @@ def test_malformed_rows_are_listed_and_the_rest_is_built(tmp_path):
 
 
 def test_a_stopped_build_goes_on_from_its_verdicts_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "home"))
+    """Also where it is started again under another name, as a pipeline does, and where its ledger was damaged meanwhile."""
     params = {"tasks": ("scan", "word_problems"), "n_train": 6, "n_dev": 2, "n_test": 2}
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "undisturbed"))
     whole = gather(tmp_path, "out", **params)
-    first = (whole / "manifest.json").read_bytes()
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "home"))
     judged = []
 
     def stopping(items, limits):
@@ -507,15 +509,20 @@ def test_a_stopped_build_goes_on_from_its_verdicts_and_ends_with_the_same_bytes(
 
     monkeypatch.setattr("symbol_llm.collection.cleaning.judge_all", stopping)
     with pytest.raises(KeyboardInterrupt):
-        gather(tmp_path, "out", **params)
+        gather(tmp_path, "second", **params)
+    (ledger,) = (tmp_path / "home" / "ledgers").iterdir()
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(lines[0][:20] + b"?" + lines[0][21:] + b"".join(lines[1:]) + b"torn")
     monkeypatch.setattr(
         "symbol_llm.collection.cleaning.judge_all",
         lambda rows, limits: (judged.append("again") or v for v in verify.judge_all(rows, limits)),
     )
-    gather(tmp_path, "out", **params)
-    assert (whole / "manifest.json").read_bytes() == first
-    assert judged.count("again") < len(judged) / 2 + 4
-    assert not list((tmp_path / "home" / "ledgers").iterdir())
+    again = gather(tmp_path, "third", **params)
+    assert {p.name: p.read_bytes() for p in again.iterdir()} == {p.name: p.read_bytes() for p in whole.iterdir()}
+    n_all = len(ledger.read_bytes().splitlines()) - 1  # one line is damaged
+    assert judged.count("again") == n_all - (len(lines) - 1)
+    outputs.verified(again)
+    assert not ledger.exists()
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

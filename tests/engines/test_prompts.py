@@ -14,7 +14,9 @@ import pytest
 
 from symbol_llm import families, tasks
 from symbol_llm.engines import prompts
-from symbol_llm.ground.records import Messages, Problem
+from symbol_llm.ground.params import Feedback
+from symbol_llm.ground.records import Messages, Problem, Status
+from symbol_llm.judging.verify import Execution
 from tests import problems
 from tests.problems import problem
 
@@ -64,3 +66,39 @@ def test_prompts_of_a_family_are_those_of_its_snapshot(family: str) -> None:
 
 def test_every_snapshot_is_of_a_family() -> None:
     assert sorted(path.stem for path in SNAPSHOTS.iterdir()) == OURS
+
+
+SHOT = ("", "One and one?", "answer = 1 + 1")
+
+
+def test_hint_stands_behind_the_question_as_it_is_and_not_behind_a_worked_example() -> None:
+    asked = problem("python", question="Whose?", answer="Zoë")
+    chat = prompts.hinted_messages(asked, [SHOT])
+    assert chat[:-1] == prompts.messages(asked, [SHOT])[:-1]
+    assert chat[-1]["content"] == 'Whose?\n\nThe answer is "Zoë"'
+
+
+RAN = Execution("ran", "answer = 7", "7", "", 0.1, "none")
+FAILED = Execution("error", "answer = 1 / 0", None, "ZeroDivisionError", 0.1, "none")
+
+
+@pytest.mark.parametrize(
+    ("status", "ran", "level", "expected"),
+    [
+        ("rejected", RAN, "none", ""),
+        ("rejected", RAN, "status", "It is wrong."),
+        ("rejected", RAN, "message", "It is wrong."),
+        ("rejected", RAN, "value", "It is wrong. It gives 7."),
+        ("accepted", RAN, "value", "It is right. It gives 7."),
+        ("rejected", FAILED, "status", "It is wrong."),
+        ("rejected", FAILED, "message", "It is wrong. ZeroDivisionError"),
+        ("rejected", FAILED, "value", "It is wrong. ZeroDivisionError"),
+        ("timeout", FAILED._replace(detail=""), "value", "It does not end in time."),
+        ("resource", None, "status", "It takes too much."),
+        ("unscored", FAILED, "value", ""),
+        ("rejected", RAN._replace(value="7" * 999), "value", f"It is wrong. It gives {'7' * 200}."),
+        ("unparsable", FAILED._replace(detail="x" * 999), "message", f"It is not well-formed. {'x' * 200}"),
+    ],
+)
+def test_feedback_says_as_much_as_its_level(status: Status, ran: Execution, level: Feedback, expected: str) -> None:
+    assert prompts.feedback(status, ran, level) == expected

@@ -138,3 +138,33 @@ def test_malformed_hub_reference_is_refused_before_anything_is_asked(reference: 
         refusal(reference)
         == f"weights 'hf://{reference.removeprefix('hf:').removeprefix('//')}': expected hf://org/name@revision"
     )
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "{}:1: not JSON, Expecting value"),
+        (b'{"a": 1, "b', "{}:1: not JSON, Unterminated string"),
+        (b'{"a": "\xff"}', "{}: not UTF-8 at byte 7"),
+        (b"[" * 100_000, "{}: JSON that is nested too deeply"),
+        (b"[1]", "{} holds no JSON object"),
+    ],
+)
+def test_file_of_a_checkpoint_that_is_empty_or_cut_off_is_named(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    made = whole_checkpoint(tmp_path / "m")
+    (made / name).write_bytes(content)
+    with pytest.raises(InvalidInput) as e:
+        weights.check(made)
+    assert told.format(name) in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": {"a": 1}}', '{"weight_map": []}'])
+def test_index_of_weights_that_says_nothing_is_named(tmp_path: Path, content: str) -> None:
+    made = whole_checkpoint(tmp_path / "m")
+    (made / weights.INDEX).write_text(content)
+    with pytest.raises(InvalidInput, match=r"model.safetensors.index.json(:1: not JSON| does not say in which files)"):
+        weights.check(made)

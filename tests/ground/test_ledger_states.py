@@ -1,7 +1,9 @@
-"""A ledger through any life: rows appended, reopened, torn at any byte, garbage after it. No whole row is ever lost."""
+"""A ledger through any life: rows appended, reopened, torn at any byte, altered in the middle, garbage after it.
+
+No whole row is ever lost, whatever stands before it.
+"""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,17 @@ NULS = st.integers(1, 9).map(bytes)
 GARBAGE = st.tuples(
     NULS | st.binary(max_size=40).map(lambda more: b"\xff" + more), st.sampled_from([b"", b"\n", b'\n{"a": 1}\n'])
 ).map(b"".join)
-"""Bytes that are no JSON, whatever they follow: NULs, as a power cut leaves them, or a byte that UTF-8 does not have. What
-looks like a row behind them is cut off with them."""
+"""Bytes that are no rows, whatever they follow: NULs, as a power cut leaves them, or a byte that UTF-8 does not have, and a
+row without its checksum behind them."""
 
 
 class LedgerLife(RuleBasedStateMachine):
-    """Holds what must be there: the rows whose append returned and whose line is whole, and how long their lines are."""
+    """Holds what must be there: the lines of the file, each with its row, or None where it was damaged."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self.rows: list[dict[str, Any]] = []
-        self.ends = [0]
-        """Where the lines end, by the size of the file right after each append."""
+        self.lines: list[tuple[bytes, dict[str, Any] | None]] = []
         self.ledger = Ledger(path)
 
     def teardown(self) -> None:
@@ -37,43 +37,53 @@ class LedgerLife(RuleBasedStateMachine):
 
     @rule(row=ROWS)
     def append(self, row: dict[str, Any]) -> None:
+        before = self.path.stat().st_size
         self.ledger.append(row)
-        self.rows.append(row)
-        self.ends.append(self.path.stat().st_size)
-        assert self.ends[-1] >= self.ends[-2] + len("{}\n")
+        self.lines.append((self.path.read_bytes()[before:], row))
+        assert self.lines[-1][0].endswith(b"\n")
 
     @rule()
     def reopen(self) -> None:
-        self._reopen(n_torn=0)
+        self._reopen()
 
-    @precondition(lambda self: self.rows)
+    @precondition(lambda self: self.lines)
     @rule(data=st.data(), garbage=st.just(b"") | GARBAGE)
     def tear_the_last_line(self, data: st.DataObject, garbage: bytes) -> None:
-        left = data.draw(st.integers(self.ends[-2], self.ends[-1] - 1), label="bytes left")
-        self.rows.pop()
-        self.ends.pop()
-        self._reopen(n_torn=int(left > self.ends[-1] or garbage != b""), left=left, garbage=garbage)
+        line, _ = self.lines.pop()
+        left = data.draw(st.integers(0, len(line) - 1), label="bytes left")
+        self._reopen(tail=line[:left] + garbage)
 
     @rule(garbage=GARBAGE)
     def leave_garbage_after_the_last_line(self, garbage: bytes) -> None:
-        self._reopen(n_torn=1, left=self.ends[-1], garbage=garbage)
+        self._reopen(tail=garbage)
+
+    @precondition(lambda self: self.lines)
+    @rule(data=st.data())
+    def alter_a_byte_of_a_line(self, data: st.DataObject) -> None:
+        n = data.draw(st.integers(0, len(self.lines) - 1), label="line")
+        line = bytearray(self.lines[n][0])
+        at = data.draw(st.integers(0, len(line) - 2), label="byte")
+        line[at] = data.draw(st.integers(0, 255).filter(lambda b: b not in (line[at], 10)), label="value")
+        if self.lines[n][1] is not None:  # what is damaged might be mended
+            self.lines[n] = (bytes(line), None)
+        self._reopen()
 
     @invariant()
-    def file_ends_after_whole_lines(self) -> None:
-        assert self.path.stat().st_size == self.ends[-1]
+    def file_holds_these_lines(self) -> None:
+        assert self.path.read_bytes() == b"".join(line for line, _ in self.lines)
 
-    def _reopen(self, *, n_torn: int, left: int | None = None, garbage: bytes = b"") -> None:
+    def _reopen(self, *, tail: bytes = b"") -> None:
         self.ledger.__exit__()
-        if left is not None:
-            whole = self.path.read_bytes()[:left]
-            self.path.write_bytes(whole + garbage)
+        self.path.write_bytes(b"".join(line for line, _ in self.lines) + tail)
+        n_bad = sum(row is None for _, row in self.lines) + len(tail.split(b"\n")) - (tail[-1:] in (b"", b"\n"))
+        while self.lines and self.lines[-1][1] is None:
+            self.lines.pop()
         self.ledger = Ledger(self.path)
-        assert (self.ledger.rows, self.ledger.n_torn) == (self.rows, n_torn)
-        lines = self.path.read_bytes().split(b"\n")
-        assert [*map(json.loads, lines[:-1]), lines[-1]] == [*self.rows, b""]
+        rows = [row for _, row in self.lines if row is not None]
+        assert (self.ledger.rows, self.ledger.n_bad) == (rows, n_bad)
 
 
-def test_whole_rows_stay_in_order_and_a_torn_end_is_cut_off_and_counted(tmp_path: Path) -> None:
+def test_whole_rows_stay_in_order_and_what_is_damaged_is_left_out_and_counted(tmp_path: Path) -> None:
     lives = (LedgerLife(tmp_path / f"{n}.jsonl") for n in itertools.count())
     run_state_machine_as_test(
         lambda: next(lives), settings=settings(max_examples=60, stateful_step_count=15, deadline=None)

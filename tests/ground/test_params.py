@@ -13,9 +13,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_shipped_file_and_every_profile_are_valid() -> None:
-    assert params.profiles() == ["math", "symbolic-34"]
+    assert params.profiles() == ["math", "published-13b", "published-7b", "symbolic-34"]
     for overlay in ([], *([params.profile(name)] for name in params.profiles())):
         params.load(ROOT / "params.yaml", overlays=overlay)
+
+
+def test_no_rounds_from_the_original_model_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"rounds: no rounds from the original model leave nothing to do"):
+        params.load(ROOT / "params.yaml", overrides=["rounds.n=0", "rounds.start=original"])
 
 
 def test_without_a_file_the_one_of_the_working_folder_is_taken_or_else_the_packages(

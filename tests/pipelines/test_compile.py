@@ -14,6 +14,7 @@ from pipelines import settings
 from symbol_llm import __version__
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
+from symbol_llm.training import strategies
 
 ROOT = Path(__file__).parents[2]
 INPUTS = {
@@ -58,8 +59,8 @@ class Compiled(NamedTuple):
 Compile = Callable[..., Compiled]
 
 
-def load(*overrides: str, profile: str = "") -> Parameters:
-    return settings.load(ROOT / "params.yaml", profile, None, overrides)
+def load(*overrides: str, profile: str = "", strategy: str = "") -> Parameters:
+    return settings.load(ROOT / "params.yaml", profile, strategy, None, overrides)
 
 
 def walk(spec: dict[str, Any], dag: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -93,11 +94,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     """Give a compiler that compiles each pipeline once."""
     done: dict[tuple[Any, ...], Compiled] = {}
 
-    def compile_(*overrides: str, profile: str = "", gpus: int = 0) -> Compiled:
-        key = (*overrides, profile, gpus)
+    def compile_(*overrides: str, profile: str = "", strategy: str = "", gpus: int = 0) -> Compiled:
+        key = (*overrides, profile, strategy, gpus)
         if key not in done:
             path = tmp_path_factory.mktemp("pipelines") / "new" / "pipeline.yaml"
-            settings.compile_to(load(*overrides, profile=profile), path, gpus)
+            settings.compile_to(load(*overrides, profile=profile, strategy=strategy), path, gpus)
             done[key] = read(path)
         return done[key]
 
@@ -124,6 +125,29 @@ def test_rounds_are_unrolled_as_often_as_asked(
         assert found.titles(function) == [f"{function} round {r}" for r in range(1, n + 1)]
     assert [t for t in found.titles("tune") if "round" in t] == [f"tune round {r}" for r in range(1, n + 1)]
     assert [t for t in found.titles("evaluate") if "round" in t] == [f"evaluate round {r}" for r in range(1, n + 1)]
+
+
+@pytest.mark.parametrize("strategy", strategies.STRATEGIES)
+def test_every_strategy_is_a_pipeline_that_does_what_it_says(compiled: Compile, strategy: str) -> None:
+    how, found = load(strategy=strategy), compiled(strategy=strategy)
+    assert how.strategy == strategy
+    assert len(found.titles("explore")) == how.rounds.n
+    assert ("tune infusion" in found.titles("tune")) == (how.rounds.start == "infused")
+    assert found.titles("promote") == ["promote"] * max(1, how.rounds.n if how.rounds.stop_early else 1)
+
+
+def test_without_rounds_the_infused_model_is_put_to_the_gate(compiled: Compile) -> None:
+    found = compiled(strategy="symbol_llm")
+    assert (found.titles("explore"), found.titles("tune")) == ([], ["tune infusion", "tune injection"])
+    (gate,) = (t for t in found.tasks if t.function == "promote")
+    assert gate.artifacts["report"]["taskOutputArtifact"]["producerTask"] == "evaluate-3"
+
+
+@pytest.mark.parametrize(("tunes", "base"), [("start", "fetch"), ("latest", "tune")])
+def test_a_round_tunes_what_it_is_told_to(compiled: Compile, tunes: str, base: str) -> None:
+    found = compiled("rounds.start=original", "rounds.stop_early=false", f"rounds.tunes={tunes}")
+    (second,) = (t for t in found.tasks if t.title == "tune round 2")
+    assert second.artifacts["checkpoint"]["taskOutputArtifact"]["producerTask"] == base
 
 
 def test_infused_start_tunes_twice_before_the_rounds_and_measures_each_step(compiled: Compile) -> None:
@@ -182,7 +206,7 @@ def test_every_task_carries_the_hash_of_the_code_and_knows_where_state_lies(
 
 
 def test_compiled_tasks_take_addresses_keys_and_the_state_volume_from_the_manifests(tmp_path: Path) -> None:
-    settings.compile_to(settings.load(ROOT / "params.yaml", "", None, ()), tmp_path / "p.yaml", 0)
+    settings.compile_to(settings.load(ROOT / "params.yaml", "", "", None, ()), tmp_path / "p.yaml", 0)
     platform = list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))[1]
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     storage = (ROOT / "manifests" / "base" / "storage.yaml").read_text()
@@ -232,7 +256,7 @@ def test_no_task_takes_one_artifact_twice(compiled: Compile, overrides: tuple[st
 
 def test_hash_of_the_source_follows_its_content(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("{}\n")
-    chosen = settings.load(ROOT / "params.yaml", "", tmp_path, ())
+    chosen = settings.load(ROOT / "params.yaml", "", "", tmp_path, ())
     before = settings.cache_environment(chosen)
     (tmp_path / "train.jsonl").write_text('{"a": 1}\n')
     after = settings.cache_environment(chosen)
@@ -278,7 +302,7 @@ def test_every_task_asks_for_less_than_it_may_take(compiled: Compile) -> None:
 def test_every_section_is_an_input_but_how_the_rounds_are_laid_out(compiled: Compile) -> None:
     assert set(compiled().inputs) == {"model", *INPUTS}
     sections = {"collect", "replay", "injection", "infusion", "explore", "select", "tune", "evaluate", "promote"}
-    assert set(Parameters.model_fields) == sections | {"model", "rounds", "bootstrap_shots"}
+    assert set(Parameters.model_fields) == sections | {"model", "strategy", "rounds", "bootstrap_shots"}
 
 
 @pytest.mark.parametrize("profile", ["", "math"])
@@ -325,12 +349,12 @@ def test_profile_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
 
 def test_source_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    p = settings.load(ROOT / "params.yaml", "", Path("data"), ())
+    p = settings.load(ROOT / "params.yaml", "", "", Path("data"), ())
     assert p.collect.source == tmp_path / "data"
 
 
 def test_source_on_the_hub_is_handed_on_as_it_is() -> None:
-    p = settings.load(ROOT / "params.yaml", "", "hf://datasets/org/name@main", ())
+    p = settings.load(ROOT / "params.yaml", "", "", "hf://datasets/org/name@main", ())
     assert p.collect.source == "hf://datasets/org/name@main"
     assert set(settings.cache_environment(p)) == {"SYMBOL_LLM_CODE"}
 
@@ -338,10 +362,14 @@ def test_source_on_the_hub_is_handed_on_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("profile", "override", "message"),
     [
-        ("maths", "", "unknown profile 'maths'; have math, symbolic-34, or name a YAML file"),
+        (
+            "maths",
+            "",
+            "unknown profile 'maths'; have math, published-13b, published-7b, symbolic-34, or name a YAML file",
+        ),
         ("none.yaml", "", "unknown profile 'none.yaml'"),
         ("", "explore.kk=5", "explore.kk: extra inputs are not permitted"),
-        ("", "rounds.n=0", "rounds.n: input should be greater than or equal to 1"),
+        ("", "rounds.n=-1", "rounds.n: input should be greater than or equal to 0"),
         ("", "explore", "expected section.key=value"),
         ("", "explore.k=[1", "explore.k=[1"),
     ],
@@ -355,4 +383,4 @@ def test_unknown_profile_and_bad_override_are_refused_by_name(profile: str, over
 @pytest.mark.parametrize("name", ["with: colon", "with #hash"])
 def test_source_may_have_any_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
-    assert settings.load(ROOT / "params.yaml", "", tmp_path / name, ()).collect.source == tmp_path / name
+    assert settings.load(ROOT / "params.yaml", "", "", tmp_path / name, ()).collect.source == tmp_path / name

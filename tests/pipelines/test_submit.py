@@ -107,7 +107,10 @@ def test_bad_parameter_is_one_line_and_exit_2(tmp_path: Path) -> None:
 def test_local_run_refuses_an_unknown_profile(tmp_path: Path) -> None:
     done = run("pipelines.local", "--profile", "maths", home=tmp_path)
     assert done.returncode == 2
-    assert "✘ unknown profile 'maths'; have math, symbolic-34, or name a YAML file" in done.stdout
+    assert (
+        "✘ unknown profile 'maths'; have math, published-13b, published-7b, symbolic-34, or name a YAML file"
+        in done.stdout
+    )
 
 
 def test_second_local_run_of_one_name_is_told_who_holds_the_folder(tmp_path: Path) -> None:

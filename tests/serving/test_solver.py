@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import re
 import socket
 import subprocess
 import sys
-import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -23,102 +17,10 @@ from rich.console import Console
 
 from serving import ask
 from serving.vote import vote
-from symbol_llm.engines import Completion, Ended, Request
-from symbol_llm.engines.fake import FakeEngine
 from symbol_llm.judging.verify import Execution
+from tests.serving.scripted import APPLES, BREAK, SLEEP, WAIT, Server, until
 
 HERE = Path(ask.__file__).parent
-APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
-BREAK, WAIT, SLEEP = "Break the engine.", "Wait for the gate.", "Write programs that never end."
-REPLIES = {
-    APPLES: ["answer = 5", "answer = 7", "answer = 3 + 4", "answer = 9 - 2", "answer = ("],
-    "Which city has the most people?": ["SELECT name FROM cities ORDER BY people DESC LIMIT 1"],
-    "Run for ever.": ["while True:\n    pass"],
-    "Delete my files.": ["import os\nos.mkdir('/tmp/escaped-from-the-solver')\nanswer = 1"],
-    "Say nothing.": [""],
-    SLEEP: [f"while True:\n    pass  # {n}" for n in range(32)],
-    WAIT: ["answer = 1"],
-    BREAK: [],
-}
-
-
-class Scripted(FakeEngine):
-    """An engine that knows its replies; `gate` holds one of them back, another breaks it for good."""
-
-    def __init__(self, gate: Any) -> None:
-        self.gate = gate
-        self.broken = False
-
-    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
-        for number, (prompts, sampling, _) in enumerate(requests):
-            for place, prompt in enumerate(prompts):
-                yield Ended(number, place, self._replies(prompt[-1]["content"], sampling.n, sampling.temperature))
-
-    def _replies(self, asked: str, n: int, temperature: float) -> list[Completion]:
-        question = asked.splitlines()[-1]
-        self.broken |= question == BREAK
-        if self.broken:
-            raise RuntimeError("the device is gone")
-        if question == WAIT:
-            self.gate.wait()
-        texts = REPLIES.get(question, ["answer = 0"])
-        some = texts[:1] if temperature == 0 else (texts[1:] or texts) * n
-        return [Completion(text, 1, 0.0) for text in some[:n]]
-
-
-def run_server(port: int, gate: Any, deadline_s: float) -> None:
-    sys.argv[1:] = []
-    from serving.solver import Settings, Solver, serve
-    from symbol_llm.ground.params import Limits
-
-    settings = Settings(n_waiting=2, deadline_s=deadline_s, limits=Limits(timeout_s=1))
-    serve(Solver(settings, lambda: Scripted(gate)), port)
-
-
-class Server:
-    """A solver in a process of its own."""
-
-    def __init__(self, deadline_s: float = 120) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        spawn = multiprocessing.get_context("spawn")
-        self.gate = spawn.Event()
-        self.process = spawn.Process(target=run_server, args=(int(self.url.rsplit(":", 1)[1]), self.gate, deadline_s))
-        self.process.start()
-        until(lambda: self.get("/v1/models/symbol-llm")[0] == 200 or not self.process.is_alive())
-
-    def get(self, path: str, body: bytes | None = None, kind: str = "application/json") -> tuple[int, str]:
-        request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": kind})
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as e:
-            return e.code, e.read().decode()
-        except OSError as e:
-            return 0, str(e)
-
-    def predict(self, *instances: Any) -> tuple[int, Any]:
-        status, text = self.get("/v1/models/symbol-llm:predict", json.dumps({"instances": instances}).encode())
-        return status, json.loads(text)
-
-    def answer(self, **instance: Any) -> Any:
-        status, body = self.predict(instance)
-        assert status == 200, body
-        return body["predictions"][0]
-
-    def stop(self) -> int | None:
-        self.gate.set()
-        self.process.terminate()
-        self.process.join(40)
-        return self.process.exitcode
-
-
-def until(true: Any, timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < end, "waited too long"
-        threading.Event().wait(0.05)
 
 
 @pytest.fixture(scope="module")

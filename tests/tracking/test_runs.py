@@ -16,6 +16,8 @@ import pytest
 from symbol_llm.ground import files, life
 from symbol_llm.ground.errors import Unavailable
 from symbol_llm.ground.params import Parameters, Promote, Select
+from symbol_llm.ground.records import General, Report, Scores, Summary
+from symbol_llm.ground.stats import wilson
 from symbol_llm.tracking import runs
 from symbol_llm.tracking.runs import PARENT_TAG
 
@@ -88,12 +90,8 @@ def test_numbers_are_metrics_of_one_moment_and_the_section_is_parameters(tracked
     assert json.loads((tmp_path / "metrics").read_text()) == {"n_solved": 7.0, "accuracy": 0.25}
     run = named("s")
     assert run.data.metrics == {"n_solved": 7.0, "accuracy": 0.25}
-    assert run.data.params == {
-        "max_positives": "10",
-        "max_pairs": "3",
-        "duplicates": "canonical",
-        "keep_repaired": "True",
-    }
+    assert run.data.params == {key: str(value) for key, value in Select(max_pairs=3).model_dump().items()}
+    assert run.data.params["max_pairs"] == "3"
     assert seen == [("n_solved", 7.0), ("accuracy", 0.25)]
     history = [runs.client().get_metric_history(run.info.run_id, key)[0] for key in run.data.metrics]
     assert len({(metric.timestamp, metric.step) for metric in history}) == 1
@@ -270,9 +268,115 @@ def test_process_on_another_host_is_over_once_it_is_silent(process: str, silent_
     assert life.is_over(tags) == over
 
 
+COMMAND_LINE = """
+import os, signal
+from symbol_llm.tracking import runs
+client = runs.client()
+class Deadly:
+    def __getattr__(self, name):
+        if name == "set_terminated":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return getattr(client, name)
+runs._command_line(Deadly())
+"""
+
+
+def test_run_above_all_commands_is_ended_too_if_its_maker_was_killed(tracked_home: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", COMMAND_LINE], check=False).returncode == -9
+    assert named("command line").info.status == "RUNNING"
+    runs.tracked(select, label="next")
+    assert {run.info.status for run in all_runs()} == {"FINISHED", "KILLED"}
+
+
 def test_signs_of_life_are_given_while_the_block_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life, "BEAT_S", 0.0)
     monkeypatch.setattr(life, "LOOK_S", 0.001)
     given = threading.Event()
     with life.signs(lambda tags: given.set()):
         assert given.wait(30)
+
+
+# --- curves ----------------------------------------------------------------------------------------------------------
+
+
+def point(stage: str, mean: float, **more: Any) -> Summary:
+    families = {"sql": Scores(accuracy=wilson(mean, 10))}
+    general = General(perplexity=9.5, choice=wilson(0.5, 40))
+    fields = {"overall": wilson(mean, 10), "tasks": {}, "families": families, "domains": {}, "general": general} | more
+    return Summary(stage=stage, checkpoint=stage, **fields)
+
+
+def evaluate(out: Path, report: Report) -> dict[str, float]:
+    """Stand in for the stage."""
+    out.mkdir()
+    (out / "report.json").write_text(report.model_dump_json())
+    return {}
+
+
+def promote(out: Path, report: Report) -> dict[str, float]:
+    """Stand in for the stage."""
+    out.mkdir()
+    (out / "curve.json").write_text(report.model_dump_json())
+    (out / "report.html").write_text("page")
+    (out / "promotion.json").write_text('{"promoted": true, "version": "3", "reason": "better"}')
+    return {}
+
+
+def curve(run: str, key: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in runs.client().get_metric_history(run, key)]
+
+
+def test_run_of_a_pipeline_has_the_curve_a_point_a_step(tracked_home: Path, tmp_path: Path) -> None:
+    first = point("original", 0.2)
+    second = point("round 1", 0.6, dev=wilson(0.5, 20), round={"n_accepted": 30.0, "n_rejected": 70.0, "pass_1": 0.3})
+    third = point("round 2", 0.7, round={"n_accepted": 60.0})
+    with runs.parent("p", Parameters()) as above:
+        runs.tracked(evaluate, label="e0", out=tmp_path / "0", report=Report(summary=first, outcomes={}))
+        assert curve(above, "accuracy") == [(0, 0.2)]
+        report = Report(summary=third, history=(first, second), outcomes={})  # that of round 1 came from a cache
+        runs.tracked(evaluate, label="e2", out=tmp_path / "2", report=report)
+        runs.tracked(promote, label="p", out=tmp_path / "p", report=report)
+    assert curve(above, "accuracy") == [(0, 0.2), (1, 0.6), (2, 0.7)]
+    assert curve(above, "accuracy_low") == [(n, wilson(mean, 10).low) for n, mean in enumerate((0.2, 0.6, 0.7))]
+    assert curve(above, "accuracy_dev") == [(1, 0.5)]
+    assert curve(above, "family.sql") == [(0, 0.2), (1, 0.6), (2, 0.7)]
+    assert curve(above, "perplexity") == [(0, 9.5), (1, 9.5), (2, 9.5)]
+    assert curve(above, "samples") == [(0, 0.0), (1, 100.0), (2, 160.0)]
+    assert curve(above, "round.pass_1") == [(1, 0.3)]
+    assert [step for step, _ in curve(above, "seconds")] == [0, 2]
+    run = runs.client().get_run(above)
+    assert run.data.metrics["accuracy"] == 0.7
+    told = {key: run.data.tags[f"symbol_llm.{key}"] for key in ("promoted", "version", "reason")}
+    assert told == {"promoted": "True", "version": "3", "reason": "better"}
+    assert runs.artifact(above, "report.html").read_text() == "page"
+
+
+def test_commands_by_hand_have_no_curve_in_common(tracked_home: Path, tmp_path: Path) -> None:
+    report = Report(summary=point("original", 0.2), outcomes={})
+    runs.tracked(evaluate, label="e", out=tmp_path / "0", report=report)
+    assert named("command line").data.metrics == {}
+
+
+def test_series_is_logged_in_few_calls(tracked_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = runs.client
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            if name == "log_batch":
+                calls.append(1)
+            return getattr(real(), name)
+
+    def tune() -> dict[str, float]:
+        monkeypatch.setattr(runs, "client", Counted)
+        runs.series({"step": n, "loss": 1 / n, "learning_rate": 1e-4} for n in range(1, 701))
+        monkeypatch.setattr(runs, "client", real)
+        return {}
+
+    runs.tracked(tune, label="tune")
+    run = named("tune").info.run_id
+    assert len(calls) == 2
+    assert len(curve(run, "loss")) == 700
+    assert curve(run, "loss")[3] == (4, 0.25)
+    runs.series([{"step": 1.0, "loss": 2.0}])  # outside a stage it says nothing
+    assert len(curve(run, "loss")) == 700

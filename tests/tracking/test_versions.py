@@ -10,7 +10,7 @@ import yaml
 from dvc.repo import Repo
 
 from symbol_llm.ground import outputs
-from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.errors import InvalidInput, Unavailable
 from symbol_llm.tracking import versions
 
 TRAIN = '{"id": 1}\n'
@@ -173,3 +173,113 @@ def test_recording_prints_nothing(home: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(a_set(tmp_path / "in"))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+# --- killed and left behind --------------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from symbol_llm.tracking import versions
+n_left = int(sys.argv[2])
+def dying(real):
+    def call(*arguments, **more):
+        global n_left
+        n_left -= 1
+        if n_left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **more)
+    return call
+versions._git, versions._add = dying(versions._git), dying(versions._add)
+versions.record("set", Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("shared_by_url", [False, True])
+def test_recording_killed_before_any_step_goes_on_the_next_time(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_by_url: bool
+) -> None:
+    """From the first one, which makes the repository, or clones it."""
+    if shared_by_url:
+        versions.repository()
+        git(tmp_path, "clone", "--quiet", "--bare", str(home / "data-repo"), "bare.git")
+        monkeypatch.setenv(versions.REPO_VARIABLE, (tmp_path / "bare.git").as_uri())
+    folder = a_set(tmp_path / "in")
+    for n in range(1, 60):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(n)], check=False)
+        if done.returncode != -9:
+            break
+    assert (n > 5, done.returncode) == (True, 0)
+    repo = versions.repository()
+    kept = versions.record("set", folder)
+    assert git(repo, "rev-parse", "HEAD", kept.tag) == [kept.revision, kept.revision]
+    assert (commits(repo), git(repo, "status", "--porcelain")) == (2, [])
+    assert {p.name for p in home.iterdir() if p.name.startswith(".")} <= {outputs.MARK}
+    if shared_by_url:
+        assert git(tmp_path / "bare.git", "rev-parse", "main", kept.tag) == [kept.revision, kept.revision]
+
+
+LOCK_FILES = ("index.lock", "HEAD.lock", "config.lock", "packed-refs.lock", "refs/heads/main.lock")
+
+
+def test_lock_files_of_a_git_that_was_killed_are_taken_over_and_said(
+    data_repo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in LOCK_FILES:
+        (data_repo / ".git" / name).touch()
+    (data_repo / "data.lock").touch()
+    (data_repo / ".git" / "ORIG_HEAD.lock").symlink_to(data_repo / "data.lock")
+    kept = versions.record("collection", a_set(tmp_path / "in"))
+    assert git(data_repo, "rev-parse", "HEAD") == [kept.revision]
+    assert [name for name in LOCK_FILES if f"{name}: taken over from a git that was killed" not in caplog.text] == []
+    assert [name for name in LOCK_FILES if (data_repo / ".git" / name).exists()] == []
+    assert (data_repo / "data.lock").exists()
+    assert (data_repo / ".git" / "ORIG_HEAD.lock").is_symlink()
+
+
+@pytest.mark.parametrize("how", ["has it open", "is a git that works there"])
+def test_lock_file_of_a_process_that_lives_is_left_alone(data_repo: Path, tmp_path: Path, how: str) -> None:
+    lock = data_repo / ".git" / "index.lock"
+    lock.touch()
+    command = ["git", "-C", str(data_repo), "cat-file", "--batch"]
+    if how == "has it open":
+        command = [sys.executable, "-c", f"f = open({str(lock)!r}); print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdin is not None
+        assert owner.stdout is not None
+        owner.stdin.write("HEAD\n" if command[0] == "git" else "")
+        owner.stdin.flush()
+        owner.stdout.readline()
+        with pytest.raises(Unavailable, match=r"index\.lock"):
+            versions.record("collection", a_set(tmp_path / "in"))
+        assert lock.exists()
+        owner.communicate("\n")
+    versions.record("collection", tmp_path / "in")
+    assert not lock.exists()
+
+
+def test_user_whom_the_machine_does_not_know_can_record(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    code = """
+import pwd, sys
+from pathlib import Path
+def unknown(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+pwd.getpwuid = unknown
+from symbol_llm.tracking import versions
+print(versions.record("set", Path(sys.argv[1])).tag)
+"""
+    command = [sys.executable, "-c", code, str(a_set(tmp_path / "in"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout[:4], done.stderr) == (0, "set-", "")
+
+
+def test_set_that_was_altered_is_not_recorded(data_repo: Path, tmp_path: Path) -> None:
+    folder = a_set(tmp_path / "in")
+    (folder / "train.jsonl").write_text("changed")
+    with pytest.raises(InvalidInput, match="in: train.jsonl was altered since the stage 'collect' wrote it"):
+        versions.record("collection", folder)
+    assert commits(data_repo) == 1

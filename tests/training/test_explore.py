@@ -1,6 +1,7 @@
 """Sampling and running with a made-up engine: what is asked, what is kept, and that being killed leaves no trace."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -146,6 +147,101 @@ def test_gold_never_reaches_an_engine(tmp_path: Path, problem: Make) -> None:
     search(tmp_path / "l", [secret], engine, shots=4)
     everything = json.dumps([engine.asked, engine.scored])
     assert not any(gold in everything for gold in ("987654", "987000", "654"))
+
+
+# --- feedback, hints -------------------------------------------------------------------------------------------------
+
+TRIES = ("answer = 7 - 2", "answer = 3 + (", "answer = 2 + 2", "answer = 1 / 0")
+TOLD = {
+    "none": ["", "", "", ""],
+    "status": ["It is wrong.", "It is not well-formed.", "It is right.", "It is wrong."],
+    "message": [
+        "It is wrong.",
+        r"It is not well-formed\. .*line 1",
+        "It is right.",
+        "It is wrong. .*ZeroDivisionError",
+    ],
+    "value": ["It is wrong. It gives 5.", "It is not", "It is right. It gives 4.", "It is wrong. .*ZeroDivisionError"],
+}
+
+
+@pytest.mark.parametrize("level", TOLD)
+def test_repair_is_told_what_became_of_the_first_try(tmp_path: Path, problem: Make, level: str) -> None:
+    engine = Recorder()
+    engine.write = lambda messages, index: TRIES[index]
+    with Ledger(tmp_path / "l") as ledger:
+        found = explore([problem()], engine, ledger, Explore(k=len(TRIES), feedback=level))
+    prompts_of_repairs = [m[-1]["content"] for m in engine.asked[1:]]
+    noted = [c.feedback for c in found.of(problem(), "refine", len(TRIES))]
+    for asked, program, note, told in zip(prompts_of_repairs, TRIES, noted, TOLD[level], strict=True):
+        assert re.match(told, note) if told else note == ""
+        assert asked.endswith(f"{program}\n\n{note}" if note else program)
+
+
+def test_feedback_of_one_that_is_wrong_never_holds_gold(tmp_path: Path, problem: Make) -> None:
+    engine = Recorder()
+    engine.write = lambda messages, index: "answer = 1"
+    search(tmp_path / "l", [problem("How many?", 987654, program="answer = 987000 + 654")], engine, feedback="value")
+    assert not any(gold in json.dumps(engine.asked) for gold in ("987654", "987000"))
+
+
+def test_repairs_may_be_longer_than_first_tries(tmp_path: Path, scan: Make) -> None:
+    class Lengths(Recorder):
+        def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+            lengths.extend(r.sampling.max_tokens for r in requests)
+            return super().stream(requests)
+
+    lengths: list[int] = []
+    search(tmp_path / "l", [scan()], Lengths(), max_tokens=10, refine_max_tokens=20)
+    assert lengths == [10, 20]
+
+
+def hinting(messages: Messages, index: int) -> str:
+    """Solve the sum of two only with the answer in sight."""
+    asked = messages[-1]["content"]
+    return "answer = 2 + 2" if prompts.HINT in asked or "easy" in asked else "answer = 5"
+
+
+def test_answer_is_shown_for_unsolved_problems_alone(tmp_path: Path, problem: Make) -> None:
+    engine = Recorder()
+    engine.write = hinting
+    found = search(tmp_path / "l", [problem("An easy one?"), problem("A hard one?")], engine, refine=False, hint=True)
+    assert [s for s in statuses(found) if s[0] == "hint"] == [("hint", 0, "accepted")]
+    hinted = [m[-1]["content"] for m in engine.asked if prompts.HINT in m[-1]["content"]]
+    assert hinted == ["A hard one?\n\nThe answer is 4"]
+
+
+SUM = "Ann has 2 cats and 4 dogs. How many pets has she?"
+SUMS = ("answer = 2 + 4", "answer = 4 + 2", "answer = 4 // 2 * 3")
+"""The last is right by chance."""
+
+
+def test_right_by_chance_is_noted_and_copies_come_from_what_agrees(tmp_path: Path, problem: Make) -> None:
+    engine = FakeEngine(lambda messages, index: SUMS[index])
+    found = search(tmp_path / "l", [problem(SUM, 6)], engine, refine=False, redraws=3, copies=2)
+    assert [v.agrees for v in found.ordered()[1]] == [True, True, False]
+    assert len(found.copies) == 2
+    assert all("+" in (c.program or "") for c in found.copies)
+    again = search(tmp_path / "l", [problem(SUM, 6)], engine, refine=False, redraws=3, copies=2)
+    assert (written(again), again.copies) == (written(found), found.copies)
+
+
+def test_nothing_is_redrawn_unless_asked(tmp_path: Path, problem: Make) -> None:
+    found = search(tmp_path / "l", [problem(SUM, 6)], FakeEngine(lambda messages, index: SUMS[index]), refine=False)
+    assert ([v.agrees for v in found.ordered()[1]], found.copies) == ([None] * 3, [])
+
+
+def test_killed_among_repairs_with_feedback_and_hints_ends_with_the_same_bytes(tmp_path: Path, problem: Make) -> None:
+    engine, problems = FakeEngine(hinting), [problem("An easy one?"), problem("A hard one?")]
+
+    def found(path: Path) -> str:
+        return written(search(path, problems, engine, batch=BATCH, feedback="value", hint=True))
+
+    expected = found(tmp_path / "whole")
+    lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
+    for n in range(0, len(lines), 3):
+        (tmp_path / "killed").write_bytes(b"".join(lines[:n]))
+        assert found(tmp_path / "killed") == expected, f"killed after line {n}"
 
 
 def test_groups_of_problems_have_seeds_of_their_own_that_follow_from_the_parameters(tmp_path: Path, scan: Make) -> None:

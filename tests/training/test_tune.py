@@ -15,7 +15,7 @@ from symbol_llm.ground import files
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Tune
 from symbol_llm.ground.records import TrainingRow
-from symbol_llm.training import tune
+from symbol_llm.training import losses, tune
 
 ROOT = Path(__file__).parents[2]
 FEW = Tune(epochs=2, learning_rate=2e-4, batch=4, device_batch=4, max_length=64)
@@ -47,7 +47,7 @@ def test_empty_training_set_is_refused(tmp_path: Path) -> None:
 
 def test_batch_is_padded_left_and_labels_cover_completions_alone() -> None:
     rows = [{"input_ids": [1, 2, 3, 4], "labels": [-100, -100, 3, 4]}, {"input_ids": [5, 6], "labels": [-100, 6]}]
-    batch = tune._Collator(0)(rows)
+    batch = losses.Collator(0)(rows)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4], [0, 0, 5, 6]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3], [0, 0, 0, 1]]

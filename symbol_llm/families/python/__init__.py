@@ -31,12 +31,12 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
-from symbol_llm.families import Example, Needs, Ran, Result, needs, read_gold
-from symbol_llm.families.python import answers, expressions
+from symbol_llm.families import Example, Needs, Ran, Redrawn, Result, needs, read_gold
+from symbol_llm.families.python import answers, expressions, redrawing
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -123,6 +123,14 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
         return Result(0.0, outcome.detail, outcome.isolation)
     value = _decode(outcome.value)
     return Result(float(same_answer(value, problem.answer, limits)), _show(value), outcome.isolation)
+
+
+def redraw(programs: Sequence[str], problem: Problem, rng: random.Random) -> Redrawn | None:
+    """Return the question with other numbers, if a number is asked for; see `redrawing.py`."""
+    environment = needs(problem, Environment)
+    if problem.context or not environment.asks_for_a_value() or isinstance(problem.answer, (str, bool, list)):
+        return None
+    return redrawing.redraw(programs, problem.question, rng)
 
 
 def same_answer(value: Any, gold: Any, limits: Limits) -> bool:

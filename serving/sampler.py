@@ -1,0 +1,121 @@
+"""One thread that generates for all requests. Those that have come while it was busy share its next batch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from symbol_llm.engines import Completion, Engine, Request
+from symbol_llm.ground.errors import SymbolLLMError, Unavailable
+from symbol_llm.ground.records import Messages
+
+log = logging.getLogger(__name__)
+PROBE: Messages = [{"role": "user", "content": "1 + 1 ="}]
+
+
+@dataclass
+class Job:
+    """What one caller wants generated."""
+
+    requests: Sequence[Request]
+    take: Callable[[int, int, list[Completion]], None]
+    """Called in the generating thread with the number of the request, the place of the prompt, and its replies."""
+    gone: threading.Event = field(default_factory=threading.Event)
+    """Set once nobody waits for it any more."""
+    done: Future[None] = field(default_factory=Future)
+
+
+class Sampler:
+    """An engine and the thread that alone uses it."""
+
+    def __init__(self) -> None:
+        """Start the thread, which ends with the process; there is no engine yet."""
+        self.engine: Engine | None = None
+        self.is_broken = False
+        self._work: queue.SimpleQueue[Job | Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="generate", daemon=True).start()
+
+    def sample(self, job: Job) -> Future[None]:
+        """Have `job` done in the next batch. Its future raises what the engine raises, and is cancelled once it is gone."""
+        self._work.put(job)
+        return job.done
+
+    def call(self, what: Callable[[], Any]) -> Future[Any]:
+        """Have `what` called between two batches."""
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(what())
+            except BaseException as e:  # the thread goes on; who waits is told
+                done.set_exception(e)
+
+        self._work.put(run)
+        return done
+
+    def probe(self) -> None:
+        """Generate one token, in the calling thread; whatever the engine raises passes through."""
+        if self.engine is None:
+            raise Unavailable("there is no engine yet")
+        self.engine.generate([PROBE], n=1, temperature=0.0, top_p=1.0, max_tokens=1, seed=0)
+
+    def _run(self) -> None:
+        while True:
+            work = [self._work.get()]
+            while not self._work.empty():
+                work.append(self._work.get())
+            batch: list[Job] = []
+            for one in work:
+                if isinstance(one, Job):
+                    batch.append(one)
+                else:
+                    self._batch(batch)
+                    batch = []
+                    one()
+            self._batch(batch)
+
+    def _batch(self, jobs: list[Job]) -> None:
+        jobs = [job for job in jobs if not (job.gone.is_set() and job.done.cancel())]
+        if not jobs:
+            return
+        try:
+            self._generate(jobs)
+        except Exception as e:  # of the engine; each caller is told
+            if not isinstance(e, SymbolLLMError):
+                self.is_broken = not self._gives_a_token()
+            for job in jobs:
+                if not job.done.done():
+                    job.done.set_exception(e)
+
+    def _generate(self, jobs: list[Job]) -> None:
+        if self.engine is None:
+            raise Unavailable("there is no model to ask yet")
+        asked = [(job, number) for job in jobs for number in range(len(job.requests))]
+        left = {id(job): sum(len(request.prompts) for request in job.requests) for job in jobs}
+        stream = self.engine.stream([job.requests[number] for job, number in asked])
+        with contextlib.closing(stream) as replies:  # type: ignore[type-var]
+            for at, place, completions in replies:
+                job, number = asked[at]
+                job.take(number, place, completions)
+                left[id(job)] -= 1
+                if not left[id(job)]:
+                    job.done.set_result(None)
+                if all(j.done.done() or j.gone.is_set() for j in jobs):
+                    break
+        for job in jobs:
+            if not job.done.done():
+                job.done.cancel()
+
+    def _gives_a_token(self) -> bool:
+        try:
+            self.probe()
+        except Exception:
+            log.exception("the engine gives no token any more")
+            return False
+        return True

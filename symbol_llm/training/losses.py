@@ -1,0 +1,133 @@
+"""Batches and losses of a tuning stage: on completions alone, by tokens or by rows, and of preference where there are pairs.
+
+With log-probability log p(y|x) summed over the tokens of a completion and log p0 that of the model before tuning, a row
+costs -log p(y|x) / |y|, and one with a rejected completion r costs, in addition,
+-log sigmoid(beta [(log p(y|x) - log p0(y|x)) - (log p(r|x) - log p0(r|x))]): direct preference optimization (Rafailov et
+al. 2023) with the likelihood of what is preferred kept up (Pang et al. 2024, iterative reasoning preference optimization).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from symbol_llm.engines import chat
+from symbol_llm.ground.params import Tune
+from symbol_llm.ground.records import TrainingRow
+
+IGNORED = -100
+Example = dict[str, Any]
+"""`input_ids` and `labels` of a row; of one with a rejected completion also `rejected`, the same of that, and in time
+`reference`, the two log-probabilities before tuning."""
+
+
+def example(tok: Any, row: TrainingRow) -> Example:
+    """Return `row` as token ids."""
+    made = _sequence(chat.encode(tok, row.messages, row.completion))
+    if row.rejected is not None:
+        made["rejected"] = _sequence(chat.encode(tok, row.messages, row.rejected))
+    return made
+
+
+def _sequence(encoded: chat.Encoded) -> Example:
+    return {"input_ids": encoded.ids, "labels": [IGNORED] * encoded.n_prompt + encoded.ids[encoded.n_prompt :]}
+
+
+def length(made: Example) -> int:
+    """Return the tokens of the longer of its sequences."""
+    return max(len(s["input_ids"]) for s in (made, made.get("rejected", made)))
+
+
+class Collator:
+    """Pads a batch on the left, so that completions end together and logits are needed of the last positions only.
+
+    Rejected completions are further sequences behind those of the rows; `pairs` says to which row each belongs.
+    """
+
+    def __init__(self, pad: int) -> None:
+        """Pad with the token `pad`."""
+        self.pad = pad
+
+    def __call__(self, rows: Sequence[Example]) -> dict[str, Any]:
+        """Return tensors of shape (sequences, longest)."""
+        import torch
+
+        pairs = [i for i, row in enumerate(rows) if "rejected" in row]
+        sequences = [*rows, *(rows[i]["rejected"] for i in pairs)]
+        width = max(len(s["input_ids"]) for s in sequences)
+        keep = 1 + max(sum(label != IGNORED for label in s["labels"]) for s in sequences)
+        fill = [width - len(s["input_ids"]) for s in sequences]
+        mask = torch.tensor([[0] * n + [1] * (width - n) for n in fill])
+        ids = [[self.pad] * n + s["input_ids"] for n, s in zip(fill, sequences, strict=True)]
+        labels = [([IGNORED] * n + s["labels"])[-keep:] for n, s in zip(fill, sequences, strict=True)]
+        batch = {
+            "input_ids": torch.tensor(ids),
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+            "labels": torch.tensor(labels),
+            "logits_to_keep": keep,
+        }
+        if pairs:
+            batch["pairs"] = torch.tensor(pairs)
+            batch["reference"] = torch.tensor([rows[i].get("reference", (0.0, 0.0)) for i in pairs])
+        return batch
+
+
+def trainer_class(params: Tune, *, has_pairs: bool) -> Any:
+    """Return the Trainer that minimizes the loss of `params`: transformers' own, unless that cannot."""
+    from transformers import Trainer
+
+    if params.loss == "tokens" and not has_pairs:
+        return Trainer
+
+    class RowTrainer(Trainer):  # type: ignore[misc]
+        """Weighs rows, not tokens, and knows pairs."""
+
+        def __init__(self, **more: Any) -> None:
+            super().__init__(**more)
+            self.model_accepts_loss_kwargs = False  # then what is returned is averaged over the turns of a step
+
+        def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+            loss = batch_loss(model, inputs, params)
+            return (loss, None) if return_outputs else loss
+
+    return RowTrainer
+
+
+def batch_loss(model: Any, batch: Mapping[str, Any], params: Tune) -> Any:
+    """Return the loss of a batch of `Collator`, a scalar tensor."""
+    from torch.nn.functional import logsigmoid
+
+    total, n_tokens = logprobs(model, batch)
+    n_rows = len(total) - len(batch.get("pairs", ()))
+    chosen, n_chosen = total[:n_rows], n_tokens[:n_rows]
+    loss = -(chosen / n_chosen).mean() if params.loss == "rows" else -chosen.sum() / n_chosen.sum()
+    if n_rows < len(total):
+        moved = (total[batch["pairs"]] - batch["reference"][:, 0]) - (total[n_rows:] - batch["reference"][:, 1])
+        loss = loss - logsigmoid(params.beta * moved).sum() / n_rows
+    return loss
+
+
+def logprobs(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the summed log-probability of the completion of each sequence, and the number of its tokens."""
+    asked = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids", "logits_to_keep")}
+    logits = model(**asked).logits[:, :-1].float()
+    labels = batch["labels"][:, 1:]
+    counted = labels != IGNORED
+    picked = logits.log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return (picked * counted).sum(-1), counted.sum(-1)
+
+
+def note_reference(trainer: Any, examples: Sequence[Example]) -> None:
+    """Write into each example with a rejected completion what the model of `trainer`, not yet tuned, gives both."""
+    import torch
+
+    model, size = trainer.model.to(trainer.args.device).eval(), trainer.args.per_device_train_batch_size
+    pairs = [e for e in examples if "rejected" in e]
+    with torch.no_grad(), trainer.compute_loss_context_manager():
+        for at in range(0, len(pairs), size):
+            group = pairs[at : at + size]
+            total, _ = logprobs(model, trainer._prepare_inputs(trainer.data_collator(group)))  # noqa: SLF001 - its own
+            for i, made in enumerate(group):
+                made["reference"] = (float(total[i]), float(total[len(group) + i]))
+    model.train()

@@ -1,0 +1,140 @@
+"""A real KServe server in a process of its own, with scripted replies and the real sandbox."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import socket
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from symbol_llm.engines import Completion, Ended, Request
+from symbol_llm.engines.fake import FakeEngine
+
+APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
+BREAK, WAIT, SLEEP = "Break the engine.", "Wait for the gate.", "Write programs that never end."
+WHO = "Which weights are you?"
+REPLIES = {
+    APPLES: ["answer = 5", "answer = 7", "answer = 3 + 4", "answer = 9 - 2", "answer = ("],
+    "Which city has the most people?": ["SELECT name FROM cities ORDER BY people DESC LIMIT 1"],
+    "Run for ever.": ["while True:\n    pass"],
+    "Delete my files.": ["import os\nos.mkdir('/tmp/escaped-from-the-solver')\nanswer = 1"],
+    "Say nothing.": [""],
+    SLEEP: [f"while True:\n    pass  # {n}" for n in range(32)],
+    WAIT: ["answer = 1"],
+    BREAK: [],
+}
+
+
+class Scripted(FakeEngine):
+    """An engine that knows its replies; `gate` holds one of them back, another breaks it for good."""
+
+    def __init__(self, gate: Any, place: Path) -> None:
+        self.gate = gate
+        self.broken = False
+        self.load(place)
+
+    def load(self, checkpoint: Path) -> None:
+        """Take weights; those called `broken` give no token."""
+        self.place = checkpoint.name
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        if self.place == "broken":
+            raise RuntimeError("these weights give no token")
+        for number, (prompts, sampling, _) in enumerate(requests):
+            for place, prompt in enumerate(prompts):
+                yield Ended(number, place, self._replies(prompt[-1]["content"], sampling.n, sampling.temperature))
+
+    def _replies(self, asked: str, n: int, temperature: float) -> list[Completion]:
+        question = asked.splitlines()[-1]
+        self.broken |= question == BREAK
+        if self.broken:
+            raise RuntimeError("the device is gone")
+        if question == WAIT:
+            self.gate.wait()
+        if question == WHO:
+            return [Completion(f"answer = '{self.place}'", 1, 0.0)] * n
+        texts = REPLIES.get(question, ["answer = 0"])
+        some = texts[:1] if temperature == 0 else (texts[1:] or texts) * n
+        return [Completion(text, 1, 0.0) for text in some[:n]]
+
+
+class Named:
+    """Weights that are named by a file, while there is one."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def now(self) -> str | None:
+        return self.file.read_text() if self.file.is_file() else None
+
+    def fetch(self) -> Path:
+        return Path(self.file.read_text())
+
+
+def run_server(port: int, gate: Any, weights: Path, settings: dict[str, Any]) -> None:
+    sys.argv[1:] = []
+    from serving.solver import Settings, Solver, serve
+    from symbol_llm.ground.params import Limits
+
+    chosen = Settings(limits=Limits(timeout_s=1), **({"n_waiting": 2, "follow_s": 0.1} | settings))
+    serve(Solver(chosen, lambda place: Scripted(gate, place), Named(weights)), port)
+
+
+class Server:
+    """A solver in a process of its own."""
+
+    def __init__(self, weights: Path | None = None, *, ready: bool = True, **settings: Any) -> None:
+        if weights is None:
+            weights = Path(tempfile.mkdtemp(prefix="symbol-llm-test-")) / "weights"
+            weights.write_text("first")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        spawn = multiprocessing.get_context("spawn")
+        self.gate = spawn.Event()
+        self.process = spawn.Process(
+            target=run_server, args=(int(self.url.rsplit(":", 1)[1]), self.gate, weights, settings)
+        )
+        self.process.start()
+        path = "/v1/models/symbol-llm" if ready else "/health"
+        until(lambda: self.get(path)[0] == 200 or not self.process.is_alive())
+
+    def get(self, path: str, body: bytes | None = None, kind: str = "application/json") -> tuple[int, str]:
+        request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": kind})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+        except OSError as e:
+            return 0, str(e)
+
+    def predict(self, *instances: Any) -> tuple[int, Any]:
+        status, text = self.get("/v1/models/symbol-llm:predict", json.dumps({"instances": instances}).encode())
+        return status, json.loads(text)
+
+    def answer(self, **instance: Any) -> Any:
+        status, body = self.predict(instance)
+        assert status == 200, body
+        return body["predictions"][0]
+
+    def stop(self) -> int | None:
+        self.gate.set()
+        self.process.terminate()
+        self.process.join(40)
+        return self.process.exitcode
+
+
+def until(true: Any, timeout_s: float = 60) -> None:
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        threading.Event().wait(0.05)

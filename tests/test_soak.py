@@ -1,0 +1,57 @@
+"""The soak test in small: a run of the real pipeline is killed in a few ways, and its files are altered; nothing is silent."""
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from benchmarks import soak
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> soak.Run:
+    """Give a small run that was finished without disturbance."""
+    run = soak.Run(tmp_path_factory.mktemp("soak") / "undisturbed")
+    finished, said = run.finish()
+    assert finished, said
+    return run
+
+
+def test_run_that_was_killed_ends_with_the_same_bytes_and_leaves_nothing(
+    undisturbed: soak.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak, "WHOM", ("run", "stage"))
+    monkeypatch.setattr(soak, "SIGNALS", (signal.SIGKILL,))
+    (life,) = soak.kills(undisturbed, tmp_path, 1, seed=0)
+    assert {key: life[key] for key in ("finished", "equal", "bricked", "running", "left over")} == {
+        "finished": 1,
+        "equal": 1,
+        "bricked": 0,
+        "running": 0,
+        "left over": 0,
+    }, life
+
+
+def test_no_alteration_of_what_a_run_made_is_taken_in_silence(
+    undisturbed: soak.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak, "ALTERED", ("select/selected/pool.jsonl", "teach/strong/replies.json"))
+    for row in soak.alterations(undisturbed, 30, seed=0):
+        assert (row["silent"], row["redone"], row["equal"], row["bricked"]) == (0, 1, 1, 0), row
+
+
+def test_no_alteration_of_a_ledger_changes_what_comes_of_it(
+    undisturbed: soak.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYMBOL_LLM_HOME", "")  # noted, so that what the soak test sets is undone
+    numbers = soak.ledgers(undisturbed, tmp_path, 25, seed=0)
+    assert (numbers["equal"], numbers["silent"], numbers["noticed"]) == (25, 0, 25)
+
+
+def test_alterations_do_alter() -> None:
+    draw = random.Random(0)
+    whole = b"one\ntwo\nthree\n"
+    made = [soak.altered(whole, draw) for _ in range(200)]
+    assert whole not in made
+    assert {b"", b"one\n", b"one\ntwo\n"} <= set(made)
