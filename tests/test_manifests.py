@@ -71,13 +71,13 @@ BREAKS = {
     ),
     "an image is latest": (
         "base/kustomization.yaml",
-        ("symbol-llm/cpu, newTag: 0.1.0", "symbol-llm/cpu, newTag: latest"),
-        "Deployment/mlflow: container 'mlflow' has image 'symbol-llm/cpu:latest'; name a version, not latest",
+        ("localhost/symbol-llm/cpu, newTag: 0.1.0", "localhost/symbol-llm/cpu, newTag: latest"),
+        "Deployment/mlflow: container 'mlflow' has image 'localhost/symbol-llm/cpu:latest'; name a version, not latest",
     ),
     "an image has no tag": (
         "base/kustomization.yaml",
-        ("  - {name: symbol-llm/cpu, newTag: 0.1.0}\n", ""),
-        "Deployment/mlflow: container 'mlflow' has image 'symbol-llm/cpu' without a tag; see images:",
+        ("  - {name: localhost/symbol-llm/cpu, newTag: 0.1.0}\n", ""),
+        "Deployment/mlflow: container 'mlflow' has image 'localhost/symbol-llm/cpu' without a tag; see images:",
     ),
     "a field is unknown": (
         "base/mlflow.yaml",
@@ -91,7 +91,7 @@ BREAKS = {
     ),
     "a key of a secret is missing": (
         "overlays/laptop/secret.example.env",
-        ("POSTGRES_PASSWORD=change-me\n", ""),
+        ("POSTGRES_PASSWORD=database-password\n", ""),
         "StatefulSet/mlflow-db: Secret/credentials has no key 'POSTGRES_PASSWORD'",
     ),
     "a service account dangles": (
@@ -188,9 +188,9 @@ def test_our_images_carry_the_version_of_the_package() -> None:
         for pod in check.pods(check.render(ROOT / "overlays" / overlay))
         for c in pod.containers
     }
-    assert {tag for name, tag in (image.split(":") for image in images) if name.startswith("symbol-llm/")} == {
-        __version__
-    }
+    ours = [image.split(":") for image in images if "symbol-llm/" in image]
+    assert {name.partition("/")[0] for name, _ in ours} == {"localhost"}  # at no public registry
+    assert {tag for _, tag in ours} == {__version__}
 
 
 @needs_kubectl
@@ -206,22 +206,40 @@ def test_pods_that_run_programs_of_models_may_do_little_with_their_token() -> No
 
 def test_no_password_is_in_the_tree() -> None:
     example = (ROOT / "overlays" / "laptop" / "secret.example.env").read_text()
-    assert re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY)=(.*)", example) == ["change-me", "change-me"]
+    assert re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY)=(.*)", example) == ["database-password", "store-password"]
     assert (ROOT / "overlays" / "laptop" / ".gitignore").read_text().split() == ["secret.env"]
 
 
 @needs_kubectl
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes the password, is not installed")
-def test_the_readme_makes_one_password_for_all(tmp_path: Path) -> None:
+def test_the_readme_makes_a_password_for_the_database_and_another_for_the_store(tmp_path: Path) -> None:
     copy = shutil.copytree(ROOT, tmp_path / "manifests")
     block = (ROOT / "README.md").read_text().partition("## Install\n\n")[2].partition("\n\n")[0]
     commands = [line.strip() for line in block.splitlines() if "kubectl" not in line]
     subprocess.run(["bash", "-euc", "\n".join(commands)], cwd=tmp_path, check=True)
     secret = next(r for r in check.render(copy / "overlays" / "laptop") if check.name_of(r) == "Secret/credentials")
     values = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
-    password = values["POSTGRES_PASSWORD"]
-    assert re.fullmatch(r"[0-9a-f]{32}", password)
-    assert values["MLFLOW_BACKEND_STORE_URI"] == f"postgresql+psycopg2://mlflow:{password}@mlflow-db:5432/mlflow"
+    database, store = values["POSTGRES_PASSWORD"], values["AWS_SECRET_ACCESS_KEY"]
+    assert all(re.fullmatch(r"[0-9a-f]{32}", password) for password in (database, store))
+    assert database != store
+    assert f"mlflow:{database}@" in values["MLFLOW_BACKEND_STORE_URI"]
+
+
+IMAGES = {
+    "components/images/cpu.Dockerfile": "families model tracking versions pipelines",
+    "components/images/gpu.Dockerfile": "families model deepspeed vllm tracking versions pipelines",
+    "serving/Dockerfile": "families model tracking serving",
+}
+
+
+@pytest.mark.parametrize("file", IMAGES)
+def test_every_image_has_the_libraries_of_all_notations_and_the_sandbox_and_fails_to_build_without(file: str) -> None:
+    text = (ROOT.parent / file).read_text()
+    extras = re.search(r'(?:ARG EXTRAS=|"\.\[)([a-z,]+)', text)
+    assert extras
+    assert extras[1].split(",") == IMAGES[file].split()
+    assert "libseccomp2" in text
+    assert "[families.get(name) for name in families.names()]" in text
 
 
 @needs_kubectl
@@ -230,7 +248,7 @@ def test_the_readme_names_what_there_is() -> None:
     resources = [r for overlay in OVERLAYS for r in check.render(ROOT / "overlays" / overlay)]
     there = {check.name_of(r).lower() for r in resources} | {"deployment/symbol-llm-predictor"}  # the last is KServe's
     paths = re.findall(r"kubectl apply -k (\S+)", text)
-    assert [(ROOT.parent / path / "kustomization.yaml").is_file() for path in paths] == [True, True]
+    assert [(ROOT.parent / path / "kustomization.yaml").is_file() for path in paths] == [True] * 3
     named = re.findall(r"--namespace symbol-llm .*?\b(deployment|service|inferenceservice)[/ ]([a-z-]+)", text)
     assert len(named) == 5
     assert {f"{kind}/{name}" for kind, name in named} <= there

@@ -23,7 +23,7 @@ from symbol_llm import families
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.judging.verify import judge
-from symbol_llm.sandbox import executor
+from symbol_llm.sandbox import confinement, executor
 from tests.problems import family, problem
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -68,6 +68,22 @@ def test_attack_is_contained_and_the_next_sample_is_judged_right(kind: str, entr
     assert time.monotonic() - start < limits.timeout_s + SLACK_S
     assert verdict.status in ("rejected", "unparsable", "timeout", "resource"), verdict.detail
     judge_next(entry["family"])
+    assert not list(Path("/tmp").glob("symbol-llm-escaped-*"))
+    assert not survivors()
+
+
+@pytest.mark.parametrize("version", range(1, confinement.NEWEST_LANDLOCK))
+def test_no_program_escapes_on_a_kernel_with_an_older_landlock(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if confinement.landlock_version() < version:
+        pytest.skip("the kernel's Landlock is older still")
+    monkeypatch.setattr(confinement, "NEWEST_LANDLOCK", version)
+    for kind, entry in ENTRIES:
+        if kind != "escape" or entry["family"] != "python" or "finding" in entry:
+            continue
+        verdict = judge(problem_of(entry), program_of(entry), Limits(timeout_s=2.0))
+        assert verdict.status in ("rejected", "unparsable", "timeout", "resource"), (entry["name"], verdict.detail)
+        assert verdict.isolation in (f"landlock{version}+seccomp+rlimits", "none")  # none: it was not run
+    judge_next("python")
     assert not list(Path("/tmp").glob("symbol-llm-escaped-*"))
     assert not survivors()
 

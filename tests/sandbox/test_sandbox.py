@@ -463,6 +463,134 @@ def test_annotations_of_a_program_are_evaluated_as_python_does() -> None:
     assert run("def f(x: Unknown): return x\nanswer = 1").detail == "NameError: name 'Unknown' is not defined"
 
 
+# --- older kernels: Landlock's interface had fewer rights in each of its versions before ours ---------------------------
+
+
+@pytest.fixture(params=range(1, confinement.NEWEST_LANDLOCK))
+def older(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Have children confined as on a kernel with an older Landlock, and return its version."""
+    version: int = request.param
+    if confinement.landlock_version() < version:
+        pytest.skip("the kernel's Landlock is older still")
+    monkeypatch.setattr(confinement, "NEWEST_LANDLOCK", version)
+    return version
+
+
+def test_with_an_older_landlock_the_level_says_so_and_right_programs_are_right(older: int) -> None:
+    program = (
+        "import os\nopen('f', 'w').write('one')\nopen('f', 'w').write('two')\nos.rename('f', 'g')\n"
+        "file = open('g', 'r+')\nfile.truncate(1)\nanswer = open('g').read() + str(os.listdir())"
+    )
+    outcome = run(program)
+    assert (outcome.value, outcome.isolation) == (["str", "t['g']"], f"landlock{older}+seccomp+rlimits")
+    assert run_text("print(1)").isolation == f"landlock{older}+seccomp+rlimits"
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "open(given, 'w')",
+        "open(given, 'r+')",
+        "os.open(given, os.O_RDONLY | os.O_TRUNC)",
+        "os.open(given, os.O_ACCMODE | os.O_TRUNC)",
+        "os.open(given, os.O_RDONLY | os.O_TRUNC | os.O_CREAT)",
+        "libc(libc.syscall(2, given.encode(), os.O_TRUNC))",
+        "os.truncate(given, 0)",
+        "os.unlink(given)",
+        "os.link(given, 'f')",
+        "open(other)",
+        "open(other, 'w')",
+        "os.mkdir('folder')",
+        "socket.socket()",
+        "os.kill(os.getppid(), 9)",
+        "os.fork()",
+    ],
+)
+def test_with_an_older_landlock_what_it_does_not_know_of_is_refused_too(
+    older: int, attempt: str, tmp_path: Path
+) -> None:
+    """The file may be read, and its owner, who runs the child, may write to it."""
+    if "syscall" in attempt and platform.machine() != "x86_64":
+        pytest.skip("a number of x86-64")
+    given, other = tmp_path / "given", tmp_path / "other"
+    given.write_text("whole")
+    other.write_text("whole")
+    text = f"""
+import ctypes, os, socket
+given, other = {str(given)!r}, {str(other)!r}
+class Libc:
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    def __call__(self, returned):
+        if returned < 0:
+            raise OSError(ctypes.get_errno(), "refused")
+libc = Libc()
+try:
+    {attempt}
+except PermissionError:
+    print("refused")
+"""
+    outcome = executor.run(RUN, {"program": f"{text}\nanswer = 1", "imports": []}, LIMITS, readable=[given])
+    assert (outcome.value, outcome.stdout) == (["int", "1"], "refused\n")
+    outcome = executor.run_commands([command("-I", "one.py")], {"one.py": text}, executable=[PYTHON], readable=[given])[
+        0
+    ]
+    assert outcome.stdout == "refused\n"
+    assert (given.read_text(), other.read_text()) == ("whole", "whole")
+
+
+# --- workers: what one child leaves must not reach the next -------------------------------------------------------------
+
+WORKER = "import os\nanswer = os.getppid()"
+
+
+def test_children_of_one_worker_follow_one_another_and_are_each_their_own() -> None:
+    executor.close()
+    assert len({str(run(WORKER).value) for _ in range(5)}) == 1
+    assert len({str(run("import os\nanswer = os.getpid()").value) for _ in range(5)}) == 5
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "open('f', 'w').write('x')\nanswer = 1",
+        "open('f', 'w').close()\nimport os\nos.remove('f')\nanswer = 1",
+        'import os\nos.write(0, b\'{"status": "ok", "value": ["int", "1"], "stdout": ""}\\n\')\nanswer = 2',
+        "import os\nos.write(0, b'half a line')\nos._exit(0)",
+        "import os\nos._exit(1)",
+        "import ctypes\nctypes.string_at(1)",
+    ],
+)
+def test_a_worker_whose_child_left_a_trace_or_did_not_just_answer_is_not_used_again(program: str) -> None:
+    before = run(WORKER).value
+    run(program)
+    assert run(WORKER).value != before
+    assert run("import os\nanswer = os.listdir()").value == ["list", []]
+
+
+def test_a_child_killed_in_time_leaves_its_worker_to_no_other() -> None:
+    before = run(WORKER, QUICK).value
+    assert run("import time\ntime.sleep(60)", QUICK).status == "timeout"
+    assert run(WORKER, QUICK).value != before
+
+
+def test_workers_are_replaced_after_so_many_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "MAX_CHILDREN", 3)
+    executor.close()
+    workers = [str(run(WORKER).value) for _ in range(9)]
+    assert len(set(workers)) == 3
+    assert workers[0] == workers[1] == workers[2]
+
+
+def test_a_program_finds_nothing_of_the_one_before_in_memory() -> None:
+    search = (
+        "import gc\nown = ['own-' + 'tr' + 'ace']\ntexts = []\n"
+        "for o in gc.get_objects():\n    texts += list(o.values()) if isinstance(o, dict) else o if isinstance(o, list) else []\n"
+        "answer = sorted({t for t in map(str, texts) if t.endswith('-tr' + 'ace') and len(t) < 20})"
+    )
+    run("kept = ['secret-' + 'tr' + 'ace']\nanswer = kept[0]")
+    assert run(search).value == ["list", [["str", "own-trace"]]]
+
+
 # --- commands: the interpreter plays the tool -------------------------------------------------------------------------
 
 PYTHON = Path(os.path.realpath(sys.executable))

@@ -12,6 +12,7 @@ import pytest
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.tracking import database, runs
 
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the server of processes imports it
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["mlflow", "symbol_llm.tracking.registry"])
 

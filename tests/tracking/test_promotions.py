@@ -34,6 +34,7 @@ WRITES = {
     "delete_registered_model_alias",
     "set_model_version_tag",
 }
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the server of processes imports it
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["mlflow", "symbol_llm.tracking.registry"])
 
@@ -257,7 +258,7 @@ def test_of_two_promotions_at_once_one_wins_on_postgres_too(
     home: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres)
-    runs.client().search_experiments()
+    runs.client().create_experiment(runs.EXPERIMENT, artifact_location=(home / "artifacts").as_uri())
     race(postgres, home, 10)
 
 
