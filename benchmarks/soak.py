@@ -34,7 +34,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LATEST_S = 12.0
 """A kill comes at a random moment before this after the start; a whole run takes about three times as long."""
 PATIENCE_S = 600
-COLLECT = Collect(tasks=("scan",), n_train=12, n_dev=6, n_test=16, n_general=5, levels=(1,))
+COLLECT = Collect(tasks=("scan", "word_problems"), n_train=6, n_dev=3, n_test=8, n_general=5, levels=(1,))
 EXPLORE = Explore(engine="fake", k=2)
 EVALUATE = Evaluate(engine="fake", n_general=5)
 DRIVE = "from benchmarks.soak import drive; drive()"
@@ -206,7 +206,8 @@ def kills(undisturbed: Run, folder: Path, n: int, seed: int) -> Iterator[dict[st
             "redone": max(0, ended["FINISHED"] - n_finished),
             "bricked": int(not finished),
             "running": ended["RUNNING"],
-            "left over": len(run.left_over()),
+            "left over": len(left := run.left_over()),
+            "left": left,
             "said": "" if finished else said[-2000:],
         }
 

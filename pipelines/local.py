@@ -173,7 +173,9 @@ def _run_pipeline(pipeline: Any, home: Path) -> bool:
     """Return whether a task failed."""
     from kfp import local
 
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), workspace_root="", enable_caching=True)
+    local.init(
+        local.SubprocessRunner(use_venv=False), pipeline_root=str(home / "kfp"), workspace_root="", enable_caching=True
+    )
     try:
         pipeline()
     except RuntimeError as e:

@@ -5,6 +5,7 @@ inside the condition that round r was the best so far, and where the rounds end,
 Every parameter section is an input of the compiled pipeline; the number of rounds and where they start are not.
 """
 
+import contextlib
 from typing import Any, NamedTuple
 
 from kfp import dsl, kubernetes
@@ -14,6 +15,7 @@ from components.collect.component import collect
 from components.evaluate.component import evaluate
 from components.explore.component import explore
 from components.fetch.component import fetch
+from components.finish.component import finish
 from components.promote.component import promote
 from components.replay.component import replay
 from components.select.component import select
@@ -25,6 +27,8 @@ from symbol_llm.ground.params import Rounds as RoundsParams
 GPU = "nvidia.com/gpu"
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+LABELS = {"KFP_RUN_ID": "pipeline/runid", "KFP_RUN_NAME": "workflows.argoproj.io/workflow"}
+"""What Kubeflow says of the run in the labels of its pods: all tasks of one run hang under one run in MLflow."""
 STATE = "/state"
 USER = 65532
 """The user of the images, said again in the pod: Pod Security does not look into images."""
@@ -50,6 +54,17 @@ class Place(NamedTuple):
         if self.on_cluster:
             provide(made)
         return made
+
+    def finishing(self) -> Any:
+        """Return a context for all tasks of a pipeline, after which a last one ends its run in MLflow, failed or not.
+
+        The local runner knows no such task, and ends the run itself.
+        """
+        if not self.on_cluster:
+            return contextlib.nullcontext()
+        last = self.task(finish(), "finish")
+        last.set_caching_options(False)
+        return dsl.ExitHandler(last, name="pipeline")
 
 
 class Point(NamedTuple):
@@ -78,19 +93,20 @@ def build(parameters: Parameters, place: Place) -> Any:
         evaluating: dict = dump(p.evaluate),
         promoting: dict = dump(p.promote),
     ) -> None:
-        base = place.task(fetch(model=model), "fetch").outputs["checkpoint"]
-        collection = place.task(collect(params=collecting), "collect").outputs["collection"]
-        place.task(version(dataset=collection, name="collection"), "version collection")
-        loop = Loop(place, collection, evaluating)
-        original = loop.evaluated(base, "original", params=evaluating_original)
-        start = original
-        if p.rounds.start == "infused":
-            start = loop.two_stages(original, replaying, injecting, infusing)
-        rounds = Rounds(loop, p.rounds, original, start, bootstrapping, exploring, selecting, tuning, promoting)
-        if p.rounds.n:
-            rounds.run(1, start, None)
-        else:
-            rounds.close(start, original)
+        with place.finishing():
+            base = place.task(fetch(model=model), "fetch").outputs["checkpoint"]
+            collection = place.task(collect(params=collecting), "collect").outputs["collection"]
+            place.task(version(dataset=collection, name="collection"), "version collection")
+            loop = Loop(place, collection, evaluating)
+            original = loop.evaluated(base, "original", params=evaluating_original)
+            start = original
+            if p.rounds.start == "infused":
+                start = loop.two_stages(original, replaying, injecting, infusing)
+            rounds = Rounds(loop, p.rounds, original, start, bootstrapping, exploring, selecting, tuning, promoting)
+            if p.rounds.n:
+                rounds.run(1, start, None)
+            else:
+                rounds.close(start, original)
 
     return self_training
 
@@ -202,6 +218,8 @@ def provide(task: Any) -> None:
     kubernetes.use_config_map_as_env(task, "storage", {key: key for key in ADDRESSES})
     kubernetes.use_secret_as_env(task, "credentials", {key: key for key in KEYS})
     kubernetes.mount_pvc(task, "state", STATE)
+    for variable, label in LABELS.items():
+        kubernetes.use_field_path_as_env(task, variable, f"metadata.labels['{label}']")
     task.set_env_variable("SYMBOL_LLM_HOME", STATE)
 
 

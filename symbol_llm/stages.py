@@ -83,6 +83,7 @@ def version(name: str, folder: Path) -> Numbers:
 def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general: Path | None = None) -> Numbers:
     """Tune `checkpoint` on `training_set/training_set.jsonl`, and on that of `general`, and write the result to `out`."""
     from symbol_llm.engines import precision
+    from symbol_llm.tracking import runs
     from symbol_llm.training import tune as tuning
 
     inputs = {"training_set": training_set, "checkpoint": checkpoint, "general": general}
@@ -92,10 +93,11 @@ def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general:
             draft = stack.enter_context(outputs.building(out, "tune", params, inputs))
         rows = tuning.mixture(_rows(training_set), _rows(general) if general else None, params)
         done = tuning.tune(rows, checkpoint, draft.folder if draft else None, params)
-        numbers = {k: float(v) for k, v in done._asdict().items() if k != "seconds"}
+        numbers = {k: float(v) for k, v in done._asdict().items() if k not in ("seconds", "curve")}
         numbers |= {"train_s": done.seconds, "tokens_per_s": done.n_tokens / done.seconds}
         if draft:
             draft.metrics, draft.ran = numbers, {"device": precision.device(), "split": "train"}
+            runs.series(done.curve)
     return numbers
 
 

@@ -33,7 +33,7 @@ PROGRAMS = ("pipelines.local", "pipelines.submit", "serving", "serving.ask", "ma
 BENCHMARKS = ("benchmarks.curve", "benchmarks.import_graph", "benchmarks.verify")
 MADE_BY_RUNS = ("runs", "data", ".venv", "site")
 NOT_OURS = {
-    "symbol-llm", "org", "math", "sql", "logic", "command", "general", "db", "svc", "deployment", "kg", "visual", "code",
+    "symbol-llm", "localhost", "org", "math", "sql", "logic", "command", "general", "db", "svc", "deployment", "kg", "visual", "code",
     "planning", "science", "amr", "ontology", "api", "web", "service", "DIR", ".", "group", "mine.yaml", "program.txt",
 }  # fmt: skip
 """First words of what looks like a path and is not: images, labels, kinds of Kubernetes, folders of real data, a reader's own."""

@@ -159,8 +159,9 @@ class Contest(NamedTuple):
 def contend(contenders: Sequence[Contender], original: Report, params: Promote, run: str) -> Contest:
     """Register the best of `contenders` by dev accuracy, the last of equals, and put it to the gate, which reads test.
 
-    Its rival is the champion, or before there is one the model that `original` reports on. `run` is where its report is
-    kept. No alias but challenger is moved before the contest is concluded. InvalidInput if there is a choice and no dev
+    Its rival is the champion, or before there is one the model that `original` reports on. A contest that was killed after
+    its decision was logged is held again, against the rival it had, and not logged twice. `run` is where the report is kept.
+    No alias but challenger is moved before the contest is concluded. InvalidInput if there is a choice and no dev
     problems to make it by.
     """
     if len(contenders) > 1 and not all(c.report.summary.dev for c in contenders):
@@ -169,16 +170,19 @@ def contend(contenders: Sequence[Contender], original: Report, params: Promote, 
         )
     best = max(reversed(contenders), key=lambda c: c.report.summary.dev.mean if c.report.summary.dev else 0.0)
     _same(best)
+    begun = promotions.head(params.name)
     last = promotions.settle(params.name)
     version = register(params.name, best.source, best.report, run)
-    champion = by_number(params.name, last.champion) if last.champion else None
     n = n_tested(params.name, best.report)
+    finished = (begun.action, begun.version, begun.applied) == ("promote", version.number, False)
+    number = last.previous if finished else last.champion
+    champion = by_number(params.name, number) if number else None
     if champion is not None and champion.digest == version.digest:
         decision = Decision(False, f"version {version.number} is the champion already", None)
         return Contest(best, version, decision, n, params.name, None)
     rival = report(champion) if champion else original
     decision = gate(best.report, rival, original, params, n, lineage.facts(version.digest))
-    return Contest(best, version, decision, n, params.name, last)
+    return Contest(best, version, decision, n, params.name, None if finished else last)
 
 
 def _same(contender: Contender) -> None:
@@ -216,9 +220,13 @@ def promote(version: Version, decision: Decision, name: str, base: Entry) -> Non
 def rollback(name: str, to: str | None = None) -> Version:
     """Make the previous champion, or version `to`, champion again and return it; the champion becomes previous.
 
+    A rollback that was begun and killed is finished, and that is all: called again, it is done once.
     InvalidInput if there is none, or if `to` never was champion; Busy if another move comes first.
     """
+    begun = promotions.head(name)
     last = promotions.settle(name)
+    if begun == last._replace(applied=False) and begun.action == "rollback" and to in (None, begun.champion):
+        return by_number(name, begun.champion)
     if not last.champion or not (to or last.previous):
         raise InvalidInput(f"model {name!r} has no previous champion to roll back to")
     number = to or last.previous

@@ -29,8 +29,14 @@ logger = logging.getLogger(__name__)
 Numbers = dict[str, float]
 
 EXPERIMENT = "symbol-llm"
+PIPELINE_VARIABLE = "KFP_RUN_ID"
+"""Set in the pods of a pipeline: Kubeflow's id of the run, from a label of the pod."""
+PIPELINE_NAME_VARIABLE = "KFP_RUN_NAME"
+PIPELINE_TAG = "kfp.run_id"
 PARENT_TAG = "mlflow.parentRunId"
 MAX_PARAM = 500
+SHOWN = frozenset({".html", ".svg", ".md", "report.json", "promotion.json"})
+"""What a stage leaves for people: endings and names."""
 HEADLINE = {
     "n_train": "{:.0f} training problems",
     "n_dev": "{:.0f} dev",
@@ -187,7 +193,7 @@ def tracked(
         with _ending(mlflow, run):
             numbers = stage(**arguments)
             _log_stage(mlflow, run, numbers, arguments)
-            if above := os.environ.get("MLFLOW_RUN_ID"):
+            if above := _above(mlflow):
                 curves.log(mlflow, above, stage.__name__, arguments.get("out"))
         status = "FINISHED"
     finally:
@@ -268,11 +274,48 @@ def download(uri: str, folder: Path) -> Path:
 
 
 def _tags(mlflow: Any, stage: str) -> dict[str, str]:
-    above = os.environ.get("MLFLOW_RUN_ID")
+    above = _above(mlflow)
     if not above:
         mine = mlflow.search_runs([experiment(mlflow)], "tags.symbol_llm.kind = 'command line'", max_results=1)
         above = mine[0].info.run_id if mine else _command_line(mlflow)
     return {PARENT_TAG: above, "symbol_llm.stage": stage}
+
+
+def _above(mlflow: Any) -> str | None:
+    """Return the run of the pipeline that the stage belongs to, or None on the command line."""
+    if given := os.environ.get("MLFLOW_RUN_ID"):
+        return given
+    pipeline = os.environ.get(PIPELINE_VARIABLE)
+    return _of_pipeline(mlflow, pipeline) or _begin_pipeline(mlflow, pipeline) if pipeline else None
+
+
+def _of_pipeline(mlflow: Any, pipeline: str) -> str | None:
+    """Return the run of Kubeflow's run `pipeline`, the first of them if tasks at once have begun several."""
+    found = mlflow.search_runs(
+        [experiment(mlflow)], f"tags.`{PIPELINE_TAG}` = '{pipeline}'", max_results=1, order_by=["start_time", "run_id"]
+    )
+    return str(found[0].info.run_id) if found else None
+
+
+def _begin_pipeline(mlflow: Any, pipeline: str) -> str:
+    """Begin the run of Kubeflow's run `pipeline`; of tasks that do so at once one wins, and the others drop theirs."""
+    name = os.environ.get(PIPELINE_NAME_VARIABLE) or "pipeline"
+    tags = {PIPELINE_TAG: pipeline, "symbol_llm.kind": "pipeline"}
+    mine = str(mlflow.create_run(experiment(mlflow), run_name=name, tags=tags).info.run_id)
+    first = _of_pipeline(mlflow, pipeline) or mine
+    if first != mine:
+        mlflow.delete_run(mine)
+    return first
+
+
+def end_pipeline(*, succeeded: bool, why: str = "") -> None:
+    """End the run of the pipeline that this task belongs to, if a stage has begun one; `why` says what failed."""
+    mlflow, pipeline = client(), os.environ.get(PIPELINE_VARIABLE)
+    run = _of_pipeline(mlflow, pipeline) if pipeline else None
+    if run:
+        if why:
+            mlflow.set_tag(run, "mlflow.note.content", why)
+        mlflow.set_terminated(run, "FINISHED" if succeeded else "FAILED")
 
 
 def _made_with() -> dict[str, str]:
@@ -324,5 +367,5 @@ def _log_stage(mlflow: Any, run: str, numbers: Numbers, arguments: Mapping[str, 
         mlflow.set_tag(run, "symbol_llm.output_sha256", files.hash_path(out))
         for key, value in outputs.ran(out).items():
             mlflow.set_tag(run, f"symbol_llm.{key}", value)
-        for file in sorted(p for p in out.iterdir() if p.suffix in {".html", ".svg", ".md"} or p.name == "report.json"):
+        for file in sorted(p for p in out.iterdir() if p.suffix in SHOWN or p.name in SHOWN):
             mlflow.log_artifact(run, str(file))

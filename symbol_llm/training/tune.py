@@ -26,6 +26,9 @@ from symbol_llm.ground.records import TrainingRow
 from symbol_llm.training import losses
 
 
+CURVE = ("step", "loss", "learning_rate", "grad_norm")
+
+
 class Tuned(NamedTuple):
     """What a tuning stage did."""
 
@@ -39,6 +42,8 @@ class Tuned(NamedTuple):
     seconds: float
     zero_stage: int
     """Of DeepSpeed; 0 where it did not shard."""
+    curve: tuple[dict[str, float], ...]
+    """Of each step its `step`, `loss`, `learning_rate` and `grad_norm`."""
 
 
 def mixture(training_set: Path, general: Path | None, params: Tune) -> list[TrainingRow]:
@@ -95,7 +100,16 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
     seconds = float(result.metrics["train_runtime"])
     stage = int(trainer.accelerator.state.deepspeed_plugin.zero_stage) if trainer.is_deepspeed_enabled else 0
     return Tuned(
-        len(kept), len(encoded) - len(kept), n_tokens, int(result.global_step), sum(tail) / len(tail), seconds, stage
+        n_rows=len(kept),
+        n_too_long=len(encoded) - len(kept),
+        n_tokens=n_tokens,
+        n_steps=int(result.global_step),
+        loss=sum(tail) / len(tail),
+        seconds=seconds,
+        zero_stage=stage,
+        curve=tuple(
+            {key: float(e[key]) for key in CURVE if key in e} for e in trainer.state.log_history if "loss" in e
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from symbol_llm.ground import locks
-from symbol_llm.ground.errors import Busy
+from symbol_llm.ground.errors import Busy, InvalidInput
 
 HOLDER = """
 import os, sys, time
@@ -82,3 +82,47 @@ def test_text_that_is_no_owner_is_no_owner(tmp_path: Path, caplog: pytest.LogCap
     (tmp_path / ".lock").write_text("a run of the pipeline, process 12")
     with locks.hold(tmp_path / ".lock", "mine"):
         assert caplog.text == ""
+
+
+SHARER = """
+import sys
+from pathlib import Path
+from symbol_llm.ground import locks
+with locks.share(Path(sys.argv[1])):
+    print("sharing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def sharer(path: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", SHARER, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "sharing\n"
+    return process
+
+
+def test_lock_that_is_shared_is_free_once_the_last_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / ".stages.lock"
+    locks.wait_until_free(path, 0)
+    with sharer(path) as one, sharer(path) as other:
+        one.kill()
+        one.wait()
+        with pytest.raises(Busy):
+            locks.wait_until_free(path, 0)
+        other.communicate("")
+        locks.wait_until_free(path, 0)
+    with locks.hold(path, "a run"):
+        command = [sys.executable, "-c", SHARER, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Busy" in done.stderr
+
+
+def test_lock_in_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for call in (lambda path: locks.hold(path, "a run"), locks.share):
+        with (
+            pytest.raises(InvalidInput, match="cannot be written: Not a directory"),
+            call(tmp_path / "file" / "deep" / ".lock"),
+        ):
+            pass

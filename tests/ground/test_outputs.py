@@ -814,4 +814,6 @@ def test_no_script_removes_folders() -> None:
     found = {name: re.findall(r"\brm\s+-\S+\s+\S+|\bfind\b.*-delete", body) for name, body in text.items()}
     assert {name: calls for name, calls in found.items() if calls} == {
         "components/images/cpu.Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
+        "components/images/gpu.Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
+        "serving/Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
     }

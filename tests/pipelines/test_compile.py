@@ -14,6 +14,7 @@ from pipelines import settings
 from symbol_llm import __version__
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
+from symbol_llm.tracking import runs
 from symbol_llm.training import strategies
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,8 @@ class Task(NamedTuple):
     parameters: dict[str, Any]
     artifacts: dict[str, Any]
     retry: dict[str, Any]
+    policy: dict[str, Any]
+    """When it runs, where that is not once its inputs are there."""
 
 
 class Compiled(NamedTuple):
@@ -76,14 +79,16 @@ def read(path: Path) -> Compiled:
     executors = spec["deploymentSpec"]["executors"]
     tasks, conditions = [], []
     for task, component in walk(spec, spec["root"]["dag"]):
-        if "triggerPolicy" in task:
+        if "condition" in task.get("triggerPolicy", {}):
             conditions.append(task["taskInfo"]["name"])
         if "executorLabel" in component:
             container = executors[component["executorLabel"]]["container"]
             function = container["args"][container["args"].index("--function_to_execute") + 1]
             given = task["inputs"]["parameters"]
             artifacts, retry = task["inputs"].get("artifacts", {}), task.get("retryPolicy", {})
-            made = Task(task["taskInfo"]["name"], function, task["cachingOptions"], container, given, artifacts, retry)
+            policy = task.get("triggerPolicy", {})
+            name, caching = task["taskInfo"]["name"], task["cachingOptions"]
+            made = Task(name, function, caching, container, given, artifacts, retry, policy)
             tasks.append(made)
     assert len(tasks) == len(executors)
     return Compiled(tasks, sorted(conditions), spec["root"]["inputDefinitions"]["parameters"])
@@ -155,7 +160,7 @@ def test_infused_start_tunes_twice_before_the_rounds_and_measures_each_step(comp
     before = [task.title for task in found.tasks if "round" not in task.title]
     assert sorted(before) == sorted(
         ["fetch", "collect", "version collection", "evaluate original", "replay", "tune injection"]
-        + ["evaluate injection", "tune infusion", "evaluate infusion", "promote", "promote"]
+        + ["evaluate injection", "tune infusion", "evaluate infusion", "promote", "promote", "finish"]
     )
 
 
@@ -182,17 +187,28 @@ def test_without_stopping_early_there_is_no_condition_and_one_promotion(compiled
 
 def test_only_round_one_is_bootstrapped(compiled: Compile) -> None:
     how = {t.title: t.parameters["params"] for t in compiled(profile="math").tasks if t.function == "explore"}
-    assert how["explore round 1"]["componentInputParameter"] == "bootstrapping"
-    assert {p["componentInputParameter"] for r, p in how.items() if r != "explore round 1"} == {"exploring"}
+    given = {round_: p["componentInputParameter"].removeprefix("pipelinechannel--") for round_, p in how.items()}
+    assert given.pop("explore round 1") == "bootstrapping"
+    assert set(given.values()) == {"exploring"}
+
+
+@VARIANTS
+def test_the_last_task_ends_the_run_in_mlflow_whatever_became_of_the_others(
+    compiled: Compile, variant: dict[str, Any]
+) -> None:
+    found = compiled(**variant)
+    (last,) = (t for t in found.tasks if t.function == "finish")
+    assert last.policy == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert found.titles("finish") == ["finish"]
 
 
 # --- caching and environment ------------------------------------------------------------------------------------------
 
 
 @VARIANTS
-def test_promotion_is_never_cached_and_all_else_is(compiled: Compile, variant: dict[str, Any]) -> None:
+def test_promotion_and_the_last_word_are_never_cached_and_all_else_is(compiled: Compile, variant: dict[str, Any]) -> None:
     for task in compiled(**variant).tasks:
-        assert task.caching.get("enableCache", False) is (task.function != "promote"), task.title
+        assert task.caching.get("enableCache", False) is (task.function not in ("promote", "finish")), task.title
 
 
 @VARIANTS
@@ -216,6 +232,9 @@ def test_compiled_tasks_take_addresses_keys_and_the_state_volume_from_the_manife
         assert all(f"  {key}:" in storage for key in keys)
         assert executor["pvcMount"][0]["mountPath"] == "/state"
         assert executor["secretAsEnv"][0]["secretName"] == "credentials"
+        told = {field["name"]: field["fieldPath"] for field in executor["fieldPathAsEnv"]}
+        assert told[runs.PIPELINE_VARIABLE] == "metadata.labels['pipeline/runid']"
+        assert set(told) == {runs.PIPELINE_VARIABLE, runs.PIPELINE_NAME_VARIABLE}
 
 
 def executors(path: Path, **variant: Any) -> dict[str, Any]:
@@ -272,7 +291,7 @@ def test_images_are_tagged_with_the_version_of_the_package(compiled: Compile, va
     assert __version__ != "latest"
     for task in compiled(**variant).tasks:
         role = "gpu" if task.function in ON_GPU else "cpu"
-        assert task.container["image"] == f"symbol-llm/{role}:{__version__}", task.title
+        assert task.container["image"] == f"localhost/symbol-llm/{role}:{__version__}", task.title
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 2])

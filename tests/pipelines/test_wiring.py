@@ -136,9 +136,9 @@ def test_stages_are_those_the_design_names() -> None:
     )
 
 
-def test_every_stage_has_a_component_folder_and_every_folder_a_stage() -> None:
+def test_every_stage_has_a_component_folder_and_every_folder_but_one_a_stage() -> None:
     folders = {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
-    assert folders == set(STAGES)
+    assert folders == set(STAGES) | {"finish"}  # which ends a run of the pipeline, and is no stage of it
 
 
 @pytest.mark.parametrize("stage", STAGES)

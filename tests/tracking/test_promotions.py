@@ -111,10 +111,15 @@ def exit_code(*arguments: object) -> int | None:
 
 
 @pytest.fixture
-def two(tracked_home: Path) -> Path:
+def two(tracked_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a registry in which version 2 is champion and version 1 was before it."""
-    promoted("a", 5)
-    promoted("b", 12)
+    ready, database = tmp_path_factory.getbasetemp() / "two-champions.db", tracked_home / "mlflow.db"
+    if ready.exists():
+        shutil.copyfile(ready, database)
+    else:
+        promoted("a", 5)
+        promoted("b", 12)
+        shutil.copyfile(database, ready)
     assert state() == ("2", "1")
     return tracked_home
 
@@ -145,10 +150,26 @@ def test_rollback_killed_at_any_call_loses_no_version(two: Path, n: int) -> None
     """Four calls: the entry, two aliases, the mark."""
     code = exit_code(uri(two), str(two), "rollback", n)
     assert code == (-signal.SIGKILL if n < 5 else 0)
-    history = told()
-    assert history[2:] == ([] if n == 1 else [("rollback", "1")])
+    assert told()[2:] == ([] if n == 1 else [("rollback", "1")])
     assert state() == (("2", "1") if n == 1 else ("1", "2"))
-    assert registry.rollback(NAME).number == ("1" if n == 1 else "2")
+
+
+@pytest.mark.parametrize("n", range(1, 5))
+def test_rollback_that_was_killed_and_is_called_again_is_done_once(two: Path, n: int) -> None:
+    assert exit_code(uri(two), str(two), "rollback", n) == -signal.SIGKILL
+    assert registry.rollback(NAME).number == "1"
+    assert state() == ("1", "2")
+    assert told()[2:] == [("rollback", "1")]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_promotion_that_was_killed_and_is_run_again_ends_as_if_it_had_not_been(two: Path, n: int) -> None:
+    assert exit_code(uri(two), str(two), "promote", n) == -signal.SIGKILL
+    decision = promoted("c", 20).decision
+    assert decision.promoted
+    assert decision.reason.startswith("better than the 'b' checkpoint: +40.0% ")
+    assert told()[2:] == [("promote", "3")]
+    assert state() == ("3", "2")
 
 
 def test_next_promotion_completes_the_one_that_was_killed_before_it_decides(two: Path) -> None:

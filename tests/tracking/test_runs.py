@@ -335,7 +335,7 @@ def test_run_of_a_pipeline_has_the_curve_a_point_a_step(tracked_home: Path, tmp_
         assert curve(above, "accuracy") == [(0, 0.2)]
         report = Report(summary=third, history=(first, second), outcomes={})  # that of round 1 came from a cache
         runs.tracked(evaluate, label="e2", out=tmp_path / "2", report=report)
-        runs.tracked(promote, label="p", out=tmp_path / "p", report=report)
+        runs.tracked(promote, label="gate", out=tmp_path / "p", report=report)
     assert curve(above, "accuracy") == [(0, 0.2), (1, 0.6), (2, 0.7)]
     assert curve(above, "accuracy_low") == [(n, wilson(mean, 10).low) for n, mean in enumerate((0.2, 0.6, 0.7))]
     assert curve(above, "accuracy_dev") == [(1, 0.5)]
@@ -349,6 +349,10 @@ def test_run_of_a_pipeline_has_the_curve_a_point_a_step(tracked_home: Path, tmp_
     told = {key: run.data.tags[f"symbol_llm.{key}"] for key in ("promoted", "version", "reason")}
     assert told == {"promoted": "True", "version": "3", "reason": "better"}
     assert runs.artifact(above, "report.html").read_text() == "page"
+    assert {a.path for a in runs.client().list_artifacts(named("gate").info.run_id)} == {
+        "promotion.json",
+        "report.html",
+    }
 
 
 def test_commands_by_hand_have_no_curve_in_common(tracked_home: Path, tmp_path: Path) -> None:
@@ -380,3 +384,17 @@ def test_series_is_logged_in_few_calls(tracked_home: Path, monkeypatch: pytest.M
     assert curve(run, "loss")[3] == (4, 0.25)
     runs.series([{"step": 1.0, "loss": 2.0}])  # outside a stage it says nothing
     assert len(curve(run, "loss")) == 700
+
+
+def test_search_goes_over_all_pages() -> None:
+    class Page(list[int]):
+        token = ""
+
+    def call(filter_: str, page_token: str | None) -> Page:
+        assert filter_ == "name = 'm'"
+        first = 0 if page_token is None else int(page_token)
+        page = Page(range(first, min(first + 3, 7)))
+        page.token = str(first + 3) if first + 3 < 7 else ""
+        return page
+
+    assert runs.search(call, "name = 'm'") == list(range(7))

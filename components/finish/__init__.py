@@ -1,0 +1,1 @@
+"""The last task of a run as a Kubeflow Pipelines component."""
