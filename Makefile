@@ -46,13 +46,15 @@ test: setup  ## All tests, real model included
 ATTACKS := -m pytest -n 2 -p no:cacheprovider tests/sandbox tests/attacks
 NOBODY := setpriv --reuid=65532 --regid=65532 --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs
 
-test-attacks: setup  ## Programs against the sandbox; as root also as uid 65532 without capabilities, beside 600 other tasks
+test-attacks: setup  ## Attacks on the sandbox; as root, once more as uid 65532 without capabilities, beside 600 tasks
 	$(BIN)/python $(ATTACKS)
-	@test "$$(id -u)" = 0 && command -v setpriv > /dev/null || { echo "not repeated without capabilities: takes root and setpriv"; exit 0; }; \
-	cd "$$(pwd)" && $(NOBODY) $(BIN)/python -c 'import pytest' || { echo "uid 65532 cannot read this checkout or its Python"; exit 1; }; \
-	echo "$(NOBODY)"; \
-	HOME=/nonexistent PYTHONDONTWRITEBYTECODE=1 $(NOBODY) bash -c 'for n in {1..600}; do sleep infinity & done; \
-	  trap "kill \$$(jobs -p)" EXIT; $(BIN)/python $(ATTACKS)'
+	@test "$$(id -u)" = 0 && command -v setpriv > /dev/null \
+	  || { echo "not repeated without capabilities, which takes root and setpriv"; exit 0; }; \
+	$(NOBODY) $(BIN)/python -c "import pytest" \
+	  || { echo "uid 65532 cannot read this checkout or its Python"; exit 1; }; \
+	echo "again as uid 65532 without capabilities"; \
+	HOME=/nonexistent PYTHONDONTWRITEBYTECODE=1 $(NOBODY) bash -c 'trap "kill \$$(jobs -p)" EXIT; \
+	  for n in {1..600}; do sleep infinity > /dev/null 2>&1 & done; $(BIN)/python $(ATTACKS)'
 
 test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
 	$(BIN)/python -m pytest -m vllm tests/engines

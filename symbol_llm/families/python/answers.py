@@ -1,18 +1,19 @@
-r"""Answers of mathematics, as texts: what they are made of, and whether two are equal.
+r"""Mathematical answers given as text: their structure, and whether two of them are equal.
 
     3\frac{3}{4}   \frac{\sqrt{3}}{2}   50\%   1,200   5\text{ cm}   3+4i   x = 3   [0, 1)   (1, 2)   {1, 2}   1 \pm \sqrt{2}
 
-A text is taken apart into tuples, sets, intervals, matrices and equations of expressions; `expressions.py` compares these.
-Equal means:
+A text is split into tuples, sets, intervals, matrices and equations of expressions; `expressions.py` compares the
+expressions. Equal means:
 
-- A mixed number is a sum. Degree signs, currency and thousands separators do not count. A unit does where both have one.
-- 50% is 50, as the field has it, and also 0.5.
-- `x = 3` is 3, but not `y = 3`; other equations are equal if one is a multiple of the other. `x < 3` is an interval.
-- Sets, and answers with commas without brackets, are equal in any order, each member once; tuples and lists are in order.
-- `(a, b)` is a pair and an open interval. An interval's brackets count. A matrix is the list of its rows.
+- A mixed number is a sum. Degree signs, currency and thousands separators are ignored. A unit counts if both have one.
+- 50% equals 50, as is customary in the field, and also 0.5.
+- `x = 3` equals 3, but not `y = 3`; other equations are equal if one is a multiple of the other. `x < 3` is an interval.
+- Sets, and answers with commas but no brackets, are equal in any order, each member once; tuples and lists are ordered.
+- `(a, b)` is a pair or an open interval. An interval's brackets count. A matrix is the list of its rows.
 - `i` is the imaginary unit and `e` Euler's number.
 
-Missed: numbers in other bases, as numbers; integrals; what LaTeX `latex.py` does not know. A date is no difference.
+Missed: the values of numbers in other bases; integrals; LaTeX that `latex.py` does not know. A date is not read as a
+subtraction.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from symbol_llm.families.python import latex
 MAX_CHARS = 500
 MAX_DEPTH = 20
 MAX_MEMBERS = 40
-"""Of a set; each is compared with each."""
+"""Most members of a set; each is compared with each."""
 
 FUNCTIONS = {
     "sqrt", "cbrt", "exp", "log", "ln", "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh",
@@ -48,7 +49,7 @@ class Scalar(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Several answers; `members` are those of a text without brackets, a `sequence` is a list of Python's.
+    """Several answers; `members` are those of a text without brackets, a `sequence` is a Python list.
 
     `ends` are the brackets of an interval.
     """
@@ -59,14 +60,14 @@ class Group(NamedTuple):
 
 
 class Named(NamedTuple):
-    """An answer that says what it is the value of."""
+    """An answer that names the variable whose value it is."""
 
     name: str
     value: Answer
 
 
 class Relation(NamedTuple):
-    """An equation or inequality of expressions, `difference` compared with 0 by `sign`: =, <, <=."""
+    """An equation or inequality: `difference` is compared with 0 by `sign`, which is =, < or <=."""
 
     sign: str
     difference: str
@@ -76,7 +77,7 @@ Answer = Scalar | Group | Named | Relation
 
 
 def read(text: str) -> Answer:
-    """Return what `text` says; ValueError where it is not understood."""
+    """Return the answer in `text`; ValueError if it is not understood."""
     if len(text) > MAX_CHARS:
         raise ValueError("too long")
     text = text.strip().replace("\\\\%", "%")
@@ -89,7 +90,7 @@ def read(text: str) -> Answer:
 
 
 def equal(found: Answer, gold: Answer, same: Same) -> bool:  # noqa: PLR0911 - a return a kind
-    """Say whether two answers are equal; `same` compares expressions, and what is left of them."""
+    """Return whether two answers are equal; `same` compares expressions."""
     match found, gold:
         case Named(), Named():
             return found.name == gold.name and equal(found.value, gold.value, same)
@@ -122,7 +123,7 @@ def _same_scalar(found: Scalar, gold: Scalar, same: Same) -> bool:
 
 
 def _same_relation(found: Relation, gold: Relation, same: Same) -> bool:
-    """Say whether two differences are equal or, of equations, multiples of each other: f(x) g(p) = g(x) f(p) at a point p."""
+    """Return whether two relations agree; equations may be multiples: f(x) g(p) = g(x) f(p) at a point p."""
     if found.sign != "=" or same(found.difference, gold.difference):
         return same(found.difference, gold.difference)
     ours, theirs = _at_a_point(found.difference), _at_a_point(gold.difference)
@@ -132,7 +133,7 @@ def _same_relation(found: Relation, gold: Relation, same: Same) -> bool:
 
 
 def _at_a_point(difference: str) -> str:
-    """Return `difference` with a number for each name; one name has one number."""
+    """Return `difference` with a number in place of each name, always the same one for the same name."""
     return re.sub(
         r"(?<![\w.])[A-Za-z]\w*",
         lambda name: name[0] if name[0] in _KNOWN else f"({zlib.crc32(name[0].encode()) % 9973 + 2}/10007)",
@@ -153,7 +154,7 @@ def _same_group(found: Group, gold: Group, same: Same) -> bool:
 
 
 def _can_be(found: Group, gold: Group) -> bool:
-    """Say whether what is found says no more and no less of order and ends than gold."""
+    """Return whether the kind of `found` can stand for that of `gold`, in order and ends."""
     kinds = (found.kind, gold.kind)
     if "interval" in kinds or "union" in kinds:
         return found.kind == gold.kind
@@ -171,7 +172,7 @@ def _is_infinite(answer: Answer) -> bool:
 
 
 def _as_interval(group: Group, other: Group) -> Group:
-    """Return a pair or list of two as the interval that it may be, where the other is one."""
+    """Return a pair or list of two as an interval if `other` is one."""
     if other.kind == "interval" and group.kind in ("tuple", "list", "sequence") and len(group.items) == 2:
         return Group("interval", group.items, "()" if group.kind == "tuple" else "[]")
     return group
@@ -182,13 +183,13 @@ def _interval(answer: Answer) -> Answer:
 
 
 def _are_named(group: Group) -> bool:
-    """Say whether each of the items is the value of a name of its own."""
+    """Return whether each item is the value of a name of its own."""
     names = [item.name for item in group.items if isinstance(item, Named)]
     return len(names) == len(group.items) and len(set(names)) == len(names)
 
 
 def _same_members(found: Group, gold: Group, same: Same) -> bool:
-    """Say whether the members can be paired; equal is transitive enough for the first that fits to be taken."""
+    """Return whether the members can be paired; equality is transitive enough to take the first that fits."""
     if len(gold.items) > MAX_MEMBERS:
         return False
     left = list(gold.items)
@@ -322,7 +323,7 @@ def _depth(text: str, place: int) -> int:
 
 
 def _closes(text: str) -> int:
-    """Return where the bracket that opens `text` is closed."""
+    """Return the position of the bracket that closes the one at the start of `text`."""
     depth = 0
     for n, sign in enumerate(text):
         depth += (sign in "([⦃") - (sign in ")]⦄")
@@ -391,7 +392,7 @@ def _is_product(before: str, kind: str, piece: str) -> bool:
 
 
 def _factorial(made: list[str]) -> None:
-    """Turn the operand at the end of `made` into its factorial."""
+    """Replace the operand at the end of `made` by its factorial."""
     depth = 0
     for start in range(len(made) - 1, -1, -1):
         depth += (made[start] == ")") - (made[start] == "(")

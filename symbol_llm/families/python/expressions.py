@@ -1,10 +1,9 @@
-"""Expressions of mathematics, as texts: whether two of them are equal.
+"""Mathematical expressions given as text: whether two of them are equal.
 
-What can be decided here is decided here: numbers exactly or by interval arithmetic, rational functions by their values at
-points modulo a prime, where two that differ agree with a chance below 1e-12 (Schwartz 1980; Zippel 1979). The rest is
-SymPy's, in a sandbox child, since a text of a model's can keep SymPy busy for ever. No text is evaluated as Python anywhere,
-and no number is made here that MAX_BITS would not hold. The second text is gold's; `notation/numbers.py` says how near is
-near enough.
+Simple cases are decided here: numbers exactly or by interval arithmetic, rational functions by their values at points
+modulo a prime, where two that differ agree with a probability below 1e-12 (Schwartz 1980; Zippel 1979). The rest is left
+to SymPy in a sandbox child, since a model's text can keep SymPy busy for ever. No text is ever evaluated as Python, and
+no number computed here is longer than MAX_BITS. The second text is gold's; `notation/numbers.py` defines the tolerance.
 
 >>> decide("pi*r**2", "r*pi*r"), decide("sin(x)**2 + cos(x)**2", "1")
 (True, None)
@@ -31,14 +30,14 @@ SHAPE = re.compile(r"[\w\s+\-*/^().,]{1,2000}")
 PRIME = 2**61 - 1
 POINTS = 3
 MAX_POWER = 4096
-"""Product of all exponents of a text up to which it is decided here."""
+"""Largest product of a text's exponents for which it is decided here."""
 PRECISION = 120
-"""Bits of an interval's ends."""
+"""Precision of an interval's ends, in bits."""
 MAX_BITS = 20_000
-"""Of a number that is computed exactly here."""
+"""Most bits of a number that is computed exactly here."""
 MAX_FACTORIAL = 1000
 MAX_ARGUMENT = 1e6
-"""Of exp, sin and cos of an interval, whose cost grows with what they are given."""
+"""Largest argument of exp, sin and cos of an interval, whose cost grows with it."""
 
 Operator = Callable[[Any, Any], Any]
 _CONSTANTS = ("pi", "E")
@@ -50,7 +49,7 @@ _OPERATORS: dict[type[ast.operator], Operator] = {
 
 
 def equal(left: str, right: str, limits: Limits) -> bool:
-    """Say whether two texts are shown to be equal; TimedOut or LimitExceeded where SymPy came to no end within `limits`."""
+    """Return whether two texts can be shown to be equal; TimedOut or LimitExceeded if SymPy does not finish in `limits`."""
     if not (SHAPE.fullmatch(left) and SHAPE.fullmatch(right)):
         return False
     decided = decide(left, right)
@@ -70,30 +69,30 @@ def _parse(text: str) -> ast.expr:
 
 
 class _UndecidedError(Exception):
-    """The text has what only SymPy understands."""
+    """The text uses something that only SymPy understands."""
 
 
 class _Field(Protocol):
-    """Where expressions have values."""
+    """A domain in which expressions are evaluated."""
 
     def number(self, text: str) -> Any:
         """Return the value of a decimal number."""
 
     def name(self, name: str) -> Any:
-        """Return what a name stands for."""
+        """Return the value of a name."""
 
     def binary(self, op: ast.operator, left: Any, right: Any) -> Any:
         """Add, subtract, multiply or divide."""
 
     def power(self, base: Any, exponent: int) -> Any:
-        """Raise to a whole power."""
+        """Raise to an integer power."""
 
     def call(self, function: str, value: Any) -> Any:
         """Apply a function."""
 
 
 class _Residues:
-    """Numbers modulo PRIME. A constant is one number for ever, another name one at each point."""
+    """Numbers modulo PRIME. A constant is always the same number; any other name has one number at each point."""
 
     def __init__(self, point: int) -> None:
         self._point = point
@@ -148,7 +147,7 @@ class _Intervals:
 
 
 class _Rationals:
-    """Numbers that are ratios, of a bounded size."""
+    """Rational numbers of bounded size."""
 
     def number(self, text: str) -> Fraction:
         return Fraction(text)
@@ -183,7 +182,7 @@ def _bits(number: Fraction) -> int:
 
 
 def decide(left: str, right: str) -> bool | None:
-    """Say whether two texts are equal expressions, which what is none never is; None where only SymPy could tell."""
+    """Return whether two texts are equal expressions, False if either is not one; None where only SymPy could tell."""
     try:
         trees = _parse(left), _parse(right)
     except (SyntaxError, ValueError):
@@ -199,13 +198,13 @@ def decide(left: str, right: str) -> bool | None:
 
 
 def _unit(gold: str) -> float | None:
-    """Return one unit of the last digit of gold that is a decimal number; None where it is something else."""
+    """Return one unit of the last digit of `gold`; None if it is not a decimal number."""
     found = re.fullmatch(r"\s*-?\s*(\d*\.\d+(?:[eE][+-]?\d{1,3})?)\s*", gold)
     return numbers.unit_of(found[1]) if found else None
 
 
 def _is_expression(tree: ast.expr) -> bool:
-    """Say whether `tree` has nothing that `_read` would refuse."""
+    """Return whether `tree` contains nothing that `_read` would refuse."""
     for node in ast.walk(tree):
         match node:
             case ast.Constant(value=int() as number) if not isinstance(number, bool):
@@ -269,7 +268,7 @@ def _same_number(left: ast.expr, right: ast.expr, unit: float | None) -> bool | 
 
 
 def _number(tree: ast.expr) -> numbers.Number | None:
-    """Return the value: a Fraction where it is exact, a float where it is not; None where it is too uncertain for one."""
+    """Return the value: a Fraction if exact, else a float; None if it is too uncertain for that."""
     try:
         exact = _value(tree, _Rationals())
     except _UndecidedError:
@@ -305,7 +304,7 @@ def _value(node: ast.expr, field: _Field) -> Any:  # noqa: PLR0911 - a return a 
 
 
 def same(args: dict[str, Any]) -> bool:
-    """Return whether two texts are equal as mathematics; False also where that is not shown. Only called in a child."""
+    """Return whether two texts can be shown to be mathematically equal. Only called in a sandbox child."""
     import sympy
 
     try:
@@ -330,7 +329,7 @@ def _parts(number: Any) -> tuple[float, float]:
 
 
 def _read(node: ast.AST) -> Any:
-    """Build the expression from a syntax tree; ValueError if it is more than an expression."""
+    """Build the expression from a syntax tree; ValueError if it contains anything else."""
     import sympy
 
     match node:

@@ -1,4 +1,4 @@
-r"""LaTeX of short answers, rewritten as plain text that `answers.py` reads. Not an evaluator, and not all of LaTeX.
+r"""LaTeX in short answers, rewritten as plain text that `answers.py` reads. Not an evaluator, and not all of LaTeX.
 
 >>> plain(r"3\frac{3}{4}"), plain(r"\left[0, \tfrac12\right)")
 ('(3+(3)/(4))', '[0,((1)/(2)))')
@@ -48,7 +48,7 @@ class _Reader:
         self._depth = 0
 
     def upto(self, end: str | None) -> str:
-        """Return what stands before the piece `end`, which is taken too; None: all."""
+        """Return the text before the piece `end` and consume both; None reads to the end."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ValueError("nested too deeply")
@@ -173,7 +173,7 @@ class _Reader:
         return f"({called})^({power})" if power else called
 
     def _operand(self) -> str:
-        """Return what stands up to the next sign: of sin 2x + 1, sin(2x)."""
+        """Return the text up to the next sign: for sin 2x + 1, the operand is 2x."""
         made: list[str] = []
         while self._next() not in ("", "+", "-", ",", ")", "]", "}", "=", "<", ">", "&", "\\\\", "\\right", "\\cdot"):
             if made and self._tokens[-1][1:] in _FUNCTIONS:
@@ -215,7 +215,7 @@ class _Reader:
 
 
 def _fraction(over: str, under: str, made: list[str]) -> str:
-    """Return the fraction, with the whole number before it where there is one."""
+    """Return the fraction, together with the whole number before it if there is one."""
     while made and made[-1].isspace():
         made.pop()
     if made and made[-1].isdigit() and over.isdigit() and under.isdigit():
@@ -224,7 +224,7 @@ def _fraction(over: str, under: str, made: list[str]) -> str:
 
 
 def _repeating(digits: str, made: list[str]) -> str:
-    """Return the rest of a number whose last `digits` repeat for ever."""
+    """Return the number at the end of `made`, continued by `digits` that repeat for ever."""
     before = made.pop() if made else ""
     if before == "." and made and made[-1].isdigit():
         before = f"{made.pop()}."
