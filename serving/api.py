@@ -98,7 +98,12 @@ class Chat(BaseModel):
 def routes(solver: Solver) -> APIRouter:
     """Return what the server answers for `solver`."""
     api = APIRouter()
+    for add in (_about, _solving, _judging, _chatting):
+        add(api, solver)
+    return api
 
+
+def _about(api: APIRouter, solver: Solver) -> None:
     @api.get("/", include_in_schema=False)
     def page() -> Response:
         return HTMLResponse(PAGE.read_text(), headers=HEADERS)
@@ -115,6 +120,8 @@ def routes(solver: Solver) -> APIRouter:
         """List the tasks with a generator's or a worked example."""
         return [_task(task) for task in sorted(tasks.all_tasks().values(), key=tasks.published_first)]
 
+
+def _solving(api: APIRouter, solver: Solver) -> None:
     @api.post("/v1/solve")
     async def solve(request: Request) -> Response:
         """Answer one question; see `solver.Instance`."""
@@ -127,6 +134,8 @@ def routes(solver: Solver) -> APIRouter:
         async with contextlib.aclosing(_solved(solver, ask)) as events:
             return JSONResponse([body async for _, body in events][-1])
 
+
+def _judging(api: APIRouter, solver: Solver) -> None:
     @api.post("/v1/judge")
     async def judge(request: Request) -> Response:
         """Judge one reply."""
@@ -138,6 +147,8 @@ def routes(solver: Solver) -> APIRouter:
         """Judge up to 256 replies."""
         return JSONResponse({"verdicts": await _judged(solver, parsed(Batch, await request.body()).rows)})
 
+
+def _chatting(api: APIRouter, solver: Solver) -> None:
     @api.get("/openai/v1/models")
     def models() -> dict[str, Any]:
         """List the one model there is."""
@@ -161,8 +172,6 @@ def routes(solver: Solver) -> APIRouter:
         return JSONResponse(
             {"error": {"message": f"{other} is not served; /openai/v1/chat/completions is", "code": 404}}, 404
         )
-
-    return api
 
 
 def _task(task: tasks.Task) -> dict[str, str]:

@@ -153,6 +153,11 @@ def _bin(n: int) -> int:
 # --- Markdown ------------------------------------------------------------------------------------------------------
 
 
+TASK_HEADS = (
+    "task", "domain", "family", "from", "train", "dev", "test", "train with gold", "dropped", "licence", "citation"
+)  # fmt: skip
+
+
 def markdown(card: Card) -> str:
     """Return the card as Markdown with the hub's YAML header."""
     lines = [
@@ -166,19 +171,7 @@ def markdown(card: Card) -> str:
         f"{len(card.chosen)} tasks; {card.numbers['n_evolved']:g} training problems are renamed copies (symbol-evol)."
         f"{_tokens(card)}{f' Read from {card.source}.' if card.source else ''}",
         "",
-        *_table(
-            "task",
-            "domain",
-            "family",
-            "from",
-            "train",
-            "dev",
-            "test",
-            "train with gold",
-            "dropped",
-            "licence",
-            "citation",
-        ),
+        *_table(*TASK_HEADS),
         *(_row(*_task_cells(one, card)) for one in card.chosen),
         "",
         f"Variety: distinct gold programs, and distinct word 3-grams of questions, in the first {VARIETY_ROWS} training rows. "

@@ -36,11 +36,11 @@ class Result(NamedTuple):
     value: str | None = None
     isolation: str = "none"
     measure: float | None = None
-    """The metric usually reported for this notation, in [0, 1], where it is softer than the score: Smatch, F1, LE ..."""
+    """The metric usually reported for this notation, in [0, 1], if softer than the score: Smatch, F1, LE ..."""
 
 
 class Ran(NamedTuple):
-    """Outcome of running without gold: the value as text (equal values give equal texts), or None and what went wrong."""
+    """Outcome of running without gold: the value as text, equal texts for equal values, or None and what went wrong."""
 
     value: str | None
     detail: str = ""
@@ -65,7 +65,7 @@ class Example(NamedTuple):
 
 
 class Needs(BaseModel):
-    """What judging needs besides program and gold. Each family subclasses it as `Environment`; unknown keys are refused."""
+    """What judging needs besides program and gold. Each family has a subclass `Environment`; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,7 +74,7 @@ class Needs(BaseModel):
         return False
 
     def held_to(self, gold: str) -> Self | None:
-        """Return an environment in which programs are also compared with `gold`; None where that makes no difference."""
+        """Return an environment that compares programs with `gold` too; None where that makes no difference."""
         del gold
         return None
 
@@ -117,7 +117,7 @@ class Family(Protocol):
 def redraw(problem: Problem, programs: Sequence[str], rng: random.Random) -> Redrawn | None:
     """Return `problem`'s question and `programs` redrawn; None where the family or the text allows no such change.
 
-    A family may define `redraw(programs, problem, rng)`. A program that solves the problem should, redrawn, solve the new one.
+    A family may define `redraw(programs, problem, rng)`. A program that solves one question should solve the other.
     """
     hook = getattr(get(problem.family), "redraw", None)
     found: Redrawn | None = hook(programs, problem, rng) if hook else None

@@ -143,7 +143,10 @@ def confine_child(most_tasks: int) -> bool:
 
     `most_tasks`, threads among them, are those of this user beyond which it starts none.
     """
-    _setrlimit(_RLIMIT_NPROC, (most_tasks, most_tasks))
+    try:
+        _setrlimit(_RLIMIT_NPROC, (most_tasks, most_tasks))
+    except (OSError, ValueError):
+        return False
     return _child_filter is None or _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _child_filter, 0, 0) == 0
 
 

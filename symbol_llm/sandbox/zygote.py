@@ -26,31 +26,18 @@ def serve() -> None:
     caller = socket.socket(fileno=0)
     os.dup2(1, 3)  # keeps the number free for `child.CONTROL`
     start = json.loads(caller.recv(2**20))
-    for name in COMMON:
-        importlib.import_module(name)
-    _close_gaps()
+    if complaint := _import(start["modules"]):
+        caller.send(complaint.encode())
+        return
     from symbol_llm.sandbox import child, confinement
 
-    assert child.CONTROL == 3  # noqa: S101, PLR2004
-    try:
-        for name in start["modules"]:
-            module, _, function = name.partition(":")
-            loaded = importlib.import_module(module)
-            if function:
-                getattr(loaded, function)()
-    except ModuleNotFoundError as e:
-        caller.send(f"missing {e.name}".encode())
-        return
-    except Exception as e:  # whatever an import raises is told to the caller, which raises Unavailable
-        caller.send(f"{type(e).__name__}: {e}"[:1000].encode())
-        return
     confinement.settle(start["libraries"], *map(bytes.fromhex, start["filters"]))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     for module in (child, *filter(None, map(sys.modules.get, start["modules"]))):
         getattr(module, "rehearse", int)()
     gc.collect()
     _close_gaps()
     gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     caller.send(b"ready")
     zygote = os.getpid()
     while (message := socket.recv_fds(caller, 1, 2))[0]:
@@ -65,6 +52,24 @@ def serve() -> None:
                 os._exit(0)
         os.close(answers)
         os.close(control)
+
+
+def _import(modules: list[str]) -> str:
+    """Import what children need, what they use most last; return what went wrong, which the caller raises."""
+    for name in COMMON:
+        importlib.import_module(name)
+    _close_gaps()
+    try:
+        for name in ("symbol_llm.sandbox.child", *modules):
+            module, _, function = name.partition(":")
+            loaded = importlib.import_module(module)
+            if function:
+                getattr(loaded, function)()
+    except ModuleNotFoundError as e:
+        return f"missing {e.name}"
+    except Exception as e:  # whatever an import raises
+        return f"{type(e).__name__}: {e}"[:1000]
+    return ""
 
 
 _POOL, _POOL_HEADER, _LARGEST = 16384, 48, 512

@@ -93,22 +93,22 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
             losses.note_reference(trainer, kept)
         result = trainer.train()
     _save(trainer, tok, out)
-    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    tail = logged[-max(1, len(logged) // 10) :] or [float(result.training_loss)]
-    n_tokens = round(sum(len(s["input_ids"]) for e in kept for s in (e, e.get("rejected")) if s) * params.epochs)
-    seconds = float(result.metrics["train_runtime"])
-    stage = int(trainer.accelerator.state.deepspeed_plugin.zero_stage) if trainer.is_deepspeed_enabled else 0
+    return _tuned(trainer, result, kept, len(rows), params)
+
+
+def _tuned(trainer: Any, result: Any, kept: Sequence[losses.Example], n_rows: int, params: Tune) -> Tuned:
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    tail = [entry["loss"] for entry in logged[-max(1, len(logged) // 10) :]] or [float(result.training_loss)]
+    sequences = [s for made in kept for s in (made, made.get("rejected")) if s]
     return Tuned(
         n_rows=len(kept),
-        n_too_long=len(encoded) - len(kept),
-        n_tokens=n_tokens,
+        n_too_long=n_rows - len(kept),
+        n_tokens=round(sum(len(s["input_ids"]) for s in sequences) * params.epochs),
         n_steps=int(result.global_step),
         loss=sum(tail) / len(tail),
-        seconds=seconds,
-        zero_stage=stage,
-        curve=tuple(
-            {key: float(e[key]) for key in CURVE if key in e} for e in trainer.state.log_history if "loss" in e
-        ),
+        seconds=float(result.metrics["train_runtime"]),
+        zero_stage=int(trainer.accelerator.state.deepspeed_plugin.zero_stage) if trainer.is_deepspeed_enabled else 0,
+        curve=tuple({key: float(entry[key]) for key in CURVE if key in entry} for entry in logged),
     )
 
 

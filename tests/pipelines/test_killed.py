@@ -165,22 +165,19 @@ STOPPED = "Stopped. The same command goes on from the finished stages."
 
 
 def test_run_killed_in_any_way_ends_with_all_its_processes_and_the_next_start_goes_on(run: Run) -> None:
-    """To the whole group, as a terminal or a scheduler does; to the run alone; to the process of its stage alone."""
+    """By a signal to the run alone, or to the whole group, as a terminal does; `tests/test_soak.py` has more."""
     told = {signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}
-    cases = [("run", number) for number in (signal.SIGKILL, *told)]
-    cases += [("group", signal.SIGKILL), ("group", signal.SIGINT), ("stage", signal.SIGKILL)]
+    cases = [("run", signal.SIGKILL), *(("run", number) for number in told), ("group", signal.SIGINT)]
     for whom, number in cases:
         process, stage = run.until_it_works()
         if whom == "group":
             os.killpg(process.pid, number)
         else:
-            os.kill(process.pid if whom == "run" else stage, number)
+            os.kill(process.pid, number)
         said = process.communicate(timeout=PATIENCE_S)[0]  # no sooner than all who hold the other end are gone
         case = (whom, number, said)
         assert "Traceback" not in said, case
-        if whom == "stage":
-            assert (process.returncode, "✘ collect ended" in said) == (1, True), case
-        elif number == signal.SIGKILL:
+        if number == signal.SIGKILL:
             assert process.returncode == -9, case
         else:
             assert (process.returncode, STOPPED in said) == (told[number], True), case

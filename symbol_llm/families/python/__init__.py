@@ -3,8 +3,8 @@ r"""Python programs: programs of thought, or a requested function. Equal means: 
 A program either defines `solution()`, whose return value is the answer, or assigns `answer` at top level; `solution`
 wins. It runs in a sandbox child that returns a tagged value, which is compared with gold here, out of its reach:
 
-- Numbers are compared by `notation/numbers.py`: whole numbers and ratios exactly, floats within 1e-9 of gold, and a gold
-  decimal of few digits within one unit of its last, at most 1e-4. NaN and infinity match nothing.
+- Numbers are compared by `notation/numbers.py`: whole numbers and ratios exactly, floats within 1e-9 of gold, and gold
+  decimals of few digits within one unit of the last, at most 1e-4. NaN and infinity match nothing.
 - A text that holds a number ("1,200", "3/4") counts as that number; other texts are compared ignoring case and runs of
   white space. A bool equals only a bool; None matches nothing; where gold is a list, lists and tuples are compared
   element by element, sets in sorted order.
@@ -210,7 +210,7 @@ def _strip(tree: ast.AST) -> None:
 
 
 def _sort_imports(block: list[ast.stmt]) -> list[ast.stmt]:
-    """Sort the imports at the start of `block`, one name a statement; those that shadow one another keep their order."""
+    """Sort the imports that open `block`, one name a statement; those that shadow one another keep their order."""
     opening = next((n for n, s in enumerate(block) if not isinstance(s, ast.Import | ast.ImportFrom)), len(block))
     single: list[ast.Import | ast.ImportFrom] = []
     for statement in block[:opening]:

@@ -7,7 +7,7 @@ expressions. Equal means:
 
 - A mixed number is a sum. Degree signs, currency and thousands separators are ignored. A unit counts if both have one.
 - 50% equals 50, as is customary in the field, and also 0.5.
-- `x = 3` equals 3, but not `y = 3`; other equations are equal if one is a multiple of the other. `x < 3` is an interval.
+- `x = 3` equals 3 but not `y = 3`; other equations are equal if one is a multiple of the other. `x < 3` is an interval.
 - Sets, and answers with commas but no brackets, are equal in any order, each member once; tuples and lists are ordered.
 - `(a, b)` is a pair or an open interval. An interval's brackets count. A matrix is the list of its rows.
 - `i` is the imaginary unit and `e` Euler's number.

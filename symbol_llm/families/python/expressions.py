@@ -1,9 +1,9 @@
 """Mathematical expressions given as text: whether two of them are equal.
 
 Simple cases are decided here: numbers exactly or by interval arithmetic, rational functions by their values at points
-modulo a prime, where two that differ agree with a probability below 1e-12 (Schwartz 1980; Zippel 1979). The rest is left
-to SymPy in a sandbox child, since a model's text can keep SymPy busy for ever. No text is ever evaluated as Python, and
-no number computed here is longer than MAX_BITS. The second text is gold's; `notation/numbers.py` defines the tolerance.
+modulo a prime, where two that differ agree with a probability below 1e-12 (Schwartz 1980; Zippel 1979). The rest is
+left to SymPy in a sandbox child, since a model's text can keep SymPy busy for ever. No text is evaluated as Python, and
+no number computed here is longer than MAX_BITS. The second text is gold's; `notation/numbers.py` has the tolerance.
 
 >>> decide("pi*r**2", "r*pi*r"), decide("sin(x)**2 + cos(x)**2", "1")
 (True, None)
@@ -49,7 +49,7 @@ _OPERATORS: dict[type[ast.operator], Operator] = {
 
 
 def equal(left: str, right: str, limits: Limits) -> bool:
-    """Return whether two texts can be shown to be equal; TimedOut or LimitExceeded if SymPy does not finish in `limits`."""
+    """Return whether two texts can be shown equal; TimedOut or LimitExceeded if SymPy does not finish within `limits`."""
     if not (SHAPE.fullmatch(left) and SHAPE.fullmatch(right)):
         return False
     decided = decide(left, right)

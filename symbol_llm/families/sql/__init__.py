@@ -1,29 +1,30 @@
-"""SQL queries in SQLite's dialect. Equal means: on the problem's database, and on others made for the purpose, gold's rows.
+"""SQL queries in SQLite's dialect. Equal means: gold's rows on the problem's database and on others generated here.
 
-The database is `environment["database"]` (a file) or `environment["script"]` (the statements that make it); it is
+The database is `environment["database"]` (a file) or `environment["script"]` (the statements that create it); it is
 opened read-only in a sandbox child, where an authorizer lets a query read tables and call functions, and nothing else.
 `environment["schema"]`, instead of these or besides a script, holds the CREATE TABLE statements alone.
-Gold is any of `environment["gold"]` or else `problem.program`, each run in a child of its own; without such queries it is
-`problem.answer` on the given database, and that is all that is compared: rows, or the cells of one row or column, or a cell.
+Gold is any of `environment["gold"]` or else `problem.program`, each run in a child of its own. Without a gold query,
+only `problem.answer` is compared, on the given database: rows, the cells of one row or column, or a single cell.
 
-The databases made are fillings of the schema or, without one, copies of the given database with changed rows
-(`fillings.py`; test-suite accuracy, Zhong et al. 2020). They hold what gold and the program
-compare columns with (`hints.py`), one below and one above, as well as texts of such lengths, sums over groups and differences
-of numbers and dates, texts with more or less to them, keys that match and that do not, doubles and ties, more groups than
-LIMIT shows; one filling has a row a table. They keep to CHECK and to yes and no. One where gold fails, is costly, hangs on
-how ties are broken, or gives but NULL, zero or nothing does not count; hence none is empty, nor is it asked whether MAX of
-nothing is NULL or no row. The given database counts always: where LIMIT cuts through rows that gold's ORDER BY leaves tied,
-any choice of them is right; where ties are broken elsewhere, what gold gives with ties broken one way or the other.
-The value of a program that is refused on made rows alone names the fewest that show it.
+The generated databases are fillings of the schema or, without one, copies of the given database with changed rows
+(`fillings.py`; test-suite accuracy, Zhong et al. 2020). They contain the constants that gold and the program compare
+columns with (`hints.py`), the values just below and above, texts of the lengths compared with, group sums and
+differences of numbers and dates likewise, longer and shorter texts, keys with and without a match, duplicates and ties,
+and more groups than LIMIT shows; some have one row per table. They respect CHECK constraints and yes/no columns. A
+generated database does not count if gold fails on it, is costly, depends on how ties are broken, or gives only NULL,
+zero or nothing; so none is empty, and whether MAX of nothing is NULL or no row is never tested. The given database
+always counts: where LIMIT cuts through rows that gold's ORDER BY leaves tied, any choice of them is right; where ties
+are broken elsewhere, the result of either way of breaking them is. For a program refused on generated rows alone, the
+value names the fewest rows that show the difference.
 
-Rows are compared as a multiset, as a list if the gold query's outermost SELECT has an ORDER BY, where rows that it leaves
-tied may stand in any order. Columns count by place, not by name. Two whole numbers must be the same, of others one may
-differ from the other by RELATIVE of it, and whether a number has a decimal point does not count. A query that
-reads no table is not accepted unless gold reads none. Gold that returns no rows anywhere proves nothing: such a problem
-is refused as invalid, hence unscored and not collected.
+Rows are compared as a multiset or, if the gold query's outermost SELECT has an ORDER BY, as a list in which rows that it
+leaves tied may stand in any order. Columns are matched by position, not by name. Two whole numbers must be the same;
+other numbers may differ by RELATIVE; a decimal point alone makes no difference. A query that reads no table is accepted
+only if gold reads none. Gold that returns no rows anywhere proves nothing: such a problem is refused as invalid, hence
+unscored and not collected.
 
-Missed: queries that differ only on databases that are not made, such as ones with NULLs that gold does not ask for;
-which row's value a column takes that is neither grouped by nor aggregated.
+Missed: queries that differ only on databases that are not generated, such as ones with NULLs that gold does not ask
+for; the choice of row for a column that is neither grouped by nor aggregated.
 """
 
 from __future__ import annotations
@@ -57,24 +58,24 @@ VERSION = 6
 METRIC = "execution accuracy"
 
 GOLD_STEPS = 3_000_000
-"""Instructions of SQLite's machine, some 50 ms, in which gold must end on a database that was made, or it does not count."""
+"""Instructions of SQLite's virtual machine, some 50 ms, that gold may take for a generated database to count."""
 STEPS = 10 * GOLD_STEPS
-"""In which a program must end there."""
+"""Instructions that a program may take there."""
 
 Row = list[Any]
 """Cells are None, int, float, str, or {"blob": hexadecimal digits}."""
 
 
 class Rows(NamedTuple):
-    """What a query returned, whether it read any table, and for gold what it returns as ties are broken in other ways."""
+    """What a query returned, whether it read any table, and what it returns if ties are broken in other ways."""
 
     rows: list[Row]
     reads: bool
     ties: list[list[Row]] = []
     made: str = ""
-    """Rows that the database holds, if it was made and the text is wanted."""
+    """The rows of the database as text, if it was generated and the text is wanted."""
     pool: list[list[Row]] = []
-    """What it returns without its last LIMIT, sorted both ways."""
+    """What the query returns without its last LIMIT, sorted both ways."""
 
 
 MAX_PARSED = 20_000
@@ -87,11 +88,11 @@ class Environment(Needs):
     database: str | None = None
     """SQLite file that queries run on."""
     script: str | None = None
-    """Statements that make the database, in place of a file."""
+    """Statements that create the database, in place of a file."""
     creates: str | None = Field(default=None, alias="schema")
     """The CREATE TABLE statements alone, in place of a script or beside it."""
     gold: tuple[str, ...] = ()
-    """Right queries; none: the problem's program alone."""
+    """Right queries; if empty, the problem's program alone."""
 
     @model_validator(mode="after")
     def _has_one_database(self) -> Self:
@@ -101,9 +102,9 @@ class Environment(Needs):
 
 
 def program_of(reply: str) -> str:
-    """Return the query in `reply`: all of its text if that parses, else the longest beginning that does.
+    """Return the query in `reply`: the whole text if it parses, else the longest prefix that does.
 
-    A beginning ends with a semicolon at the end of a line, or with a line that the next one does not go on from.
+    A prefix ends with a semicolon at the end of a line, or with a line that the next one does not continue.
     """
     found = replies.program(reply)
     if found.fenced:
@@ -117,10 +118,10 @@ def program_of(reply: str) -> str:
 
 
 def _ends(text: str) -> Iterator[int]:
-    """Yield where a query may end, no farther than the first semicolon that ends a line."""
+    """Yield the positions where a query may end, up to the first semicolon that ends a line."""
     at, is_open = 0, 0
     for token in _TOKEN.finditer(text):
-        if token.lastgroup == "other":  # which no query has
+        if token.lastgroup == "other":  # never part of a query
             return
         if token[0] == ";" and _FIRST.match(text, token.start()):
             yield token.end()
@@ -136,13 +137,13 @@ def _ends(text: str) -> Iterator[int]:
 
 
 def _first(text: str) -> str:
-    """Return `text` up to the first blank line or semicolon that ends a line, for a fault to be told of that alone."""
+    """Return `text` up to the first blank line or line-ending semicolon, so that an error concerns that part alone."""
     match = _FIRST.search(text)
     return text[: match.end()].strip() if match else text
 
 
 def canonical(program: str) -> str:
-    """Return the tokens of one query, a space between: words outside quotes in lower case, no comment or semicolon."""
+    """Return the tokens of one query separated by spaces: unquoted words in lower case, no comment or semicolon."""
     return " ".join(_query(program))
 
 
@@ -174,7 +175,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def _why(wrong: list[Rows]) -> str:
-    """Return what a program gives on the fewest of the made rows on which it is wrong; empty if it is on those given."""
+    """Return the result on the smallest generated database where it is wrong; empty if wrong on the given one."""
     if not all(one.made for one in wrong):
         return ""
     least = min(wrong, key=lambda one: len(one.made))
@@ -182,7 +183,7 @@ def _why(wrong: list[Rows]) -> str:
 
 
 def _agrees(found: Rows, gold: Gold) -> bool:
-    """Return whether a program's rows are gold's, however it breaks ties of its own if gold leaves none open."""
+    """Return whether a program's rows are gold's; if gold has no open ties, then however the program's are broken."""
     ways = [found.rows, *found.ties] if gold.firm else [found.rows]
     return all(_matches(rows, gold) for rows in ways) and found.reads >= gold.reads
 
@@ -228,7 +229,7 @@ _GO_ON = (
     | set("),.=<>+-*/|%")
     | {"||", "<=", ">=", "<>", "!=", "=="}
 )
-"""With which no other text begins than the rest of a query."""
+"""Tokens that begin a line only where it continues a query."""
 _PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 _SAME_SIGN = {"<>": "!=", "==": "="}
 _SWAPS = {
@@ -306,37 +307,37 @@ def _is_ordered(query: str) -> bool:
 
 
 class Gold(NamedTuple):
-    """What a gold query, or the answer that is given, says of one database."""
+    """The result of a gold query, or the given answer, on one database."""
 
     ties: list[list[Row]]
-    """Its rows, with ties broken in opposite ways."""
+    """The rows, with ties broken in opposite ways."""
     reads: bool
     ordered: bool
     lax: bool = False
-    """On a database that was made: nothing, zero and NULL are one."""
+    """On a generated database: nothing, zero and NULL are equal."""
     pool: list[list[Row]] = []
     """Where the last LIMIT cuts through rows that are tied: all rows, sorted both ways."""
     start: int = 0
-    """Of those, the first that LIMIT leaves."""
+    """Index in `pool` of the first row that LIMIT keeps."""
 
     @property
     def firm(self) -> bool:
-        """Say whether the order of rows that gold leaves open changes nothing but that order."""
+        """Return whether breaking ties otherwise changes only the order of the rows."""
         return all(_same_rows(self.ties[0], other, ordered=False) for other in self.ties)
 
     @property
     def telling(self) -> bool:
-        """Say whether there is more than many a wrong query gives."""
+        """Return whether the rows hold more than NULL and zero, which many wrong queries give too."""
         return not _is_nothing(self.ties[0])
 
 
 def _is_nothing(rows: list[Row]) -> bool:
-    """Say whether there is nothing, zero or NULL alone."""
+    """Return whether there is nothing but zero and NULL."""
     return all(cell in (None, 0) for row in rows for cell in row)
 
 
 def _gold(problem: Problem, hints: Hints, limits: Limits) -> Iterator[dict[int, Gold]]:
-    """Yield for each gold query what it says, by number of the database; those that prove nothing are left out.
+    """Yield each gold query's results by number of the database, without those that prove nothing.
 
     InvalidInput if gold does not run or none of its results has a row.
     """
@@ -366,7 +367,7 @@ def _gold(problem: Problem, hints: Hints, limits: Limits) -> Iterator[dict[int, 
 
 
 def _readings(problem: Problem) -> list[list[Row]]:
-    """Return what rows the answer may stand for: cells alone are those of one row or of one column, a cell is both."""
+    """Return the rows that the answer may stand for: bare cells are one row or one column, a single cell is both."""
     answer = problem.answer
     given = answer if isinstance(answer, list) else [answer]
     rows = [list(row.values()) if isinstance(row, dict) and "blob" not in row else row for row in given]
@@ -385,7 +386,7 @@ def _is_blob(cell: Any) -> bool:
 
 
 def _proofs(found: dict[int, Gold], problem: Problem) -> dict[int, Gold]:
-    """Return what counts: on the given database, and on those made where it does not hang on ties."""
+    """Return the results that count: on the given database, and on generated ones where they do not depend on ties."""
     firm = {n: one for n, one in found.items() if one.firm or (n == 0 and _given(problem) is not None)}
     if not any(one.ties[0] for one in firm.values()):
         raise InvalidInput(f"problem {problem.id}: gold returns no rows, which any impossible condition would match")
@@ -412,7 +413,7 @@ def _run(
     steps: int = 0,
     shows: bool = False,
 ) -> tuple[list[Rows | str], str]:
-    """Return by database the rows or SQLite's complaint, and the isolation; Unparsable if it is one about grammar."""
+    """Return the rows or SQLite's error by database, and the isolation; Unparsable if it is a syntax error."""
     _query(query)
     environment = needs(problem, Environment)
     database, script, schema = environment.database, environment.script, environment.creates
@@ -445,9 +446,9 @@ def _run(
 
 
 def _tie_breaks(query: str) -> list[str]:
-    """Return `query` with what each ORDER BY leaves open decided by the columns returned, up and down; or once as it is.
+    """Return `query` twice, with the ties of each ORDER BY broken by the columns returned, up and down; else as it is.
 
-    `{ASC}` and `{DESC}` stand for all columns of the outermost SELECT; one inside is decided by its first.
+    `{ASC}` and `{DESC}` stand for all columns of the outermost SELECT; in an inner one the first column decides.
     """
     return list(dict.fromkeys(_tie_broken(query, direction) for direction in ("ASC", "DESC")))
 
@@ -469,7 +470,7 @@ def _tie_broken(query: str, direction: str) -> str:
 
 
 def _last_limit(query: str) -> re.Match[str] | None:
-    """Return the LIMIT of the outermost SELECT with its numbers; None where there is none, or it is no plain number."""
+    """Return the LIMIT of the outermost SELECT with its numbers; None if there is none or it is not a plain number."""
     limits = [limit for limit in _LIMIT.finditer(query) if "'" not in limit[0] and '"' not in limit[0]]
     return limits[-1] if limits and limits[-1].end() == len(query) else None
 
@@ -489,7 +490,7 @@ _FRAMES = ("rows", "range", "groups")
 
 
 def select(args: dict[str, Any]) -> dict[str, Any]:
-    """Open or make each database, run the query and return its rows. Only ever called in a sandbox child."""
+    """Open or create each database, run the query and return its rows. Only ever called in a sandbox child."""
     results: list[Any] = []
     makers = _makers(args)
     for n in range(len(makers)) if args["only"] is None else args["only"]:
@@ -505,13 +506,13 @@ def select(args: dict[str, Any]) -> dict[str, Any]:
             if not is_copy:  # a database that cannot be copied is judged alone
                 return {"broken": str(e)}
             results.append(f"no copy: {e}")
-        if args["only"] is not None and isinstance(results[-1], str):  # of a program one fault is enough
+        if args["only"] is not None and isinstance(results[-1], str):  # one fault of a program is enough
             break
     return {"results": results}
 
 
 def _makers(args: dict[str, Any]) -> list[Callable[[], sqlite3.Connection]]:
-    """Return what opens the database that is given and makes each other one."""
+    """Return functions that open the given database and create each of the others."""
     hints = Hints.of(args["hints"])
     opening = functools.partial(_open, args["database"], args["script"])
     given = [opening] if args["given"] else []
@@ -528,7 +529,7 @@ def _filled(schema: str, hints: Hints, filling: Filling) -> sqlite3.Connection:
 
 
 def _result(connection: sqlite3.Connection, args: dict[str, Any], made: str, *, pools: bool) -> list[Any] | str:
-    """Return what `Rows` holds, or what SQLite says against the query."""
+    """Return the fields of `Rows`, or SQLite's error."""
     first = _attempt(connection, args["query"])
     if isinstance(first, str):
         return first
@@ -547,7 +548,7 @@ def _result(connection: sqlite3.Connection, args: dict[str, Any], made: str, *, 
 def _ties(
     connection: sqlite3.Connection, queries: list[str], breaks: dict[str, str], otherwise: str | None
 ) -> list[list[Row]] | str:
-    """Return the rows with ties broken in each way, or by `otherwise` where an ORDER BY takes no more terms."""
+    """Return the rows with ties broken in each way, or by `otherwise` if an ORDER BY takes no more terms."""
     ties = []
     for n, query in enumerate(queries):
         connection.set_authorizer(None)
@@ -562,13 +563,13 @@ def _ties(
 
 
 MAX_POOL = 1000
-"""Rows that LIMIT may choose among; where there are more, only those with ties broken both ways are known."""
+"""Most rows that LIMIT may choose among; beyond that, only the choices with ties broken both ways are known."""
 MAX_SHOWN = 120
-"""Characters of what is shown of rows that were made, and of what a program makes of them."""
+"""Most characters shown of generated rows, and of a program's result on them."""
 
 
 def _preview(connection: sqlite3.Connection) -> str:
-    """Return the tables of a database with their first rows, as long as that is short."""
+    """Return the tables of a database with their first rows, shortened."""
     parts: list[str] = []
     for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall():
         quoted = '"' + name.replace('"', '""') + '"'
@@ -612,7 +613,7 @@ def _open(database: str | None, script: str | None) -> sqlite3.Connection:
     else:
         # immutable: no lock and no journal, for which there is no right to write
         connection = sqlite3.connect(f"file:{quote(database)}?mode=ro&immutable=1", uri=True)
-    connection.execute("PRAGMA temp_store = MEMORY")  # big sorts would go to a file, which the sandbox denies
+    connection.execute("PRAGMA temp_store = MEMORY")  # the sandbox denies the file that a big sort would need
     connection.text_factory = lambda data: data.decode(errors="replace")
     connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
     return connection
@@ -640,7 +641,7 @@ def _same_rows(found: list[Row], gold: list[Row], *, ordered: bool) -> bool:
 
 
 def _matches(found: list[Row], gold: Gold) -> bool:
-    """Return whether `found` are the rows of gold, in its order where it has one, but for ties."""
+    """Return whether `found` are gold's rows, in gold's order up to ties if it has one."""
     if gold.lax and not gold.telling:
         return _is_nothing(found)
     if not gold.firm:
@@ -654,7 +655,7 @@ def _matches(found: list[Row], gold: Gold) -> bool:
 
 
 def _is_a_choice(found: list[Row], gold: Gold) -> bool:
-    """Return whether `found` are as many rows as LIMIT leaves of gold's, each in a place where ties let it stand."""
+    """Return whether `found` are as many of gold's rows as LIMIT keeps, each in a position that ties allow."""
     if not gold.pool or len(found) != len(gold.ties[0]):
         return False
     end = gold.start + len(found)
@@ -671,7 +672,7 @@ def _is_a_choice(found: list[Row], gold: Gold) -> bool:
 
 
 def _blocks(one: list[Row], two: list[Row]) -> Iterator[tuple[int, int]]:
-    """Yield the bounds of the shortest stretches in which both lists have the same rows: those that are tied."""
+    """Yield the bounds of the shortest ranges in which both lists have the same rows: the tied ones."""
     start, open_rows = 0, Counter[str]()
     for n, (left, right) in enumerate(zip(one, two, strict=True), 1):
         open_rows[repr(left)] += 1
@@ -682,7 +683,7 @@ def _blocks(one: list[Row], two: list[Row]) -> Iterator[tuple[int, int]]:
 
 
 def _sort_key(row: Row) -> tuple[list[str], list[float]]:
-    """Order by all that is no number first, so that a rounding error cannot change which rows are compared."""
+    """Order by everything but numbers first, so that a rounding error cannot change which rows are compared."""
     numbers = [cell for cell in row if isinstance(cell, int | float)]
     return [repr(cell) for cell in row if not isinstance(cell, int | float)], numbers
 
@@ -694,9 +695,9 @@ def _same_cell(found: Any, gold: Any) -> bool:
 
 
 def _same_number(found: float, gold: float) -> bool:
-    """Return whether two numbers are the same or, unless both are whole numbers of SQL, apart by RELATIVE of the greater.
+    """Return whether two numbers are the same or, unless both are SQL integers, differ by RELATIVE of the greater.
 
-    Stricter than `numbers.equal`: both were computed from the same rows, so nothing was rounded for print.
+    Stricter than `numbers.equal`: both were computed from the same rows, so nothing was rounded for display.
     """
     if isinstance(found, int) and isinstance(gold, int):
         return found == gold

@@ -1,4 +1,4 @@
-"""What a column may hold: what CHECK lets it, or yes and no where its values say so. It makes no rows of its own."""
+"""The values a column may hold: those its CHECK allows, or yes and no if its values suggest it. Makes no rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Cell = Any
 Rows = list[tuple[Cell, ...]]
 
 PAIRS = (("0", "1"), ("t", "f"), ("y", "n"), ("true", "false"), ("yes", "no"), ("m", "f"))
-"""Texts that stand for yes and no, or for one of two."""
+"""Texts that stand for yes and no, or for two alternatives."""
 SHOWN = 6
-"""Rows that show a column to hold yes and no, and no numbers."""
+"""Rows needed to show that a column holds yes and no rather than numbers."""
 BETWEEN = 20
-"""Whole numbers between two in a CHECK, all of which are tried."""
+"""Most whole numbers between two in a CHECK that are all tried."""
 
 
 def within(
@@ -27,7 +27,7 @@ def within(
     pairs: Sequence[tuple[Cell, ...]],
     rng: random.Random,
 ) -> Rows:
-    """Return `rows` with only what `pairs`, by column, and the CHECKs in `create` of one column let a column hold."""
+    """Return `rows` restricted to the values that `pairs`, by column, and the one-column CHECKs in `create` allow."""
     cells = [list(row) for row in rows]
     checks = list(_checks(create))
     for place, name in enumerate(names):
@@ -54,7 +54,7 @@ def _may_hold(connection: sqlite3.Connection, queries: list[str], pair: tuple[Ce
 
 
 def _checks(create: str) -> Iterator[str]:
-    """Yield what stands in brackets after each CHECK."""
+    """Yield the condition in brackets after each CHECK."""
     for match in re.finditer(r"\bCHECK\s*\(", create, re.IGNORECASE):
         depth = 0
         for token in re.finditer(r"'(?:[^']|'')*'|\"[^\"]*\"|[()]", create[match.end() - 1 :]):
@@ -65,7 +65,7 @@ def _checks(create: str) -> Iterator[str]:
 
 
 def _check_of(connection: sqlite3.Connection, check: str, name: str) -> str:
-    """Return the query that says whether a value of the column `name` passes `check`; empty if it is not about it alone."""
+    """Return a query that tells whether a value of column `name` passes `check`; empty if `check` uses other columns."""
     if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", check, re.IGNORECASE):
         return ""
     query = f"SELECT {check} FROM (SELECT ? AS {quoted(name)})"  # noqa: S608 - the schema's own text
@@ -88,7 +88,7 @@ def _literals(checks: list[str]) -> list[Cell]:
 
 
 def pair_of(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
-    """Return the two values of a column of yes and no, each of which is there twice; else nothing."""
+    """Return the two values of a yes/no column, each of which occurs at least twice; else nothing."""
     values = [cell for cell in cells if cell is not None]
     found = sorted(set(values), key=repr)
     alike = {str(cell).casefold() for cell in found}
@@ -103,5 +103,5 @@ def storable(cell: Cell) -> Cell:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL has it, in double quotes."""
+    """Return a name in double quotes, escaped for SQL."""
     return '"' + name.replace('"', '""') + '"'

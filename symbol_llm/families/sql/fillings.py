@@ -1,14 +1,14 @@
-"""Databases that tell queries apart: the tables of a schema filled with rows, or the rows of a database changed in copies.
+"""Databases that tell queries apart: a schema's tables filled with rows, or copies of a database with changed rows.
 
-    fill: CREATE TABLE lines -> rows made up, with keys that match and that do not, the constants that gold compares a
-          column with and their neighbours, few values (large groups, ties, doubles) or many (few ties), one row or many
-    copy: rows of a database -> as many or more, the values of a column drawn anew from its own and such constants
+    fill: CREATE TABLE lines -> made-up rows, with keys that match and keys that do not, the constants that gold compares
+          a column with and their neighbours, few values (large groups, ties, duplicates) or many (few ties), one row or many
+    copy: rows of a database -> as many or more, each column's values redrawn from its own and from such constants
 
-A copy keeps what holds in the data and what a right query may rest on: declared keys, columns of whole numbers or of
-joins that hold each value once, references, columns of yes and no, and the dependence of one column on another where rows
-enough show it. Both keep to what CHECK says of one column. Where rows are grouped and counted up to a LIMIT, one database
-more has more groups than that, each of another size.
-NULLs come only where the data have them or gold asks for them. Nothing here runs a query or looks at a result, and the
+A copy keeps the regularities that a right query may rely on: declared keys, columns of whole numbers or of joins that
+hold each value once, references, yes/no columns, and the dependence of one column on another where enough rows show it.
+Both respect CHECKs of a single column. Where rows are grouped and counted up to a LIMIT, one more database has more
+groups than that, each of a different size.
+NULLs occur only where the data have them or gold asks for them. Nothing here runs a query or looks at a result, and the
 same arguments give the same rows.
 """
 
@@ -25,26 +25,26 @@ from typing import Any, NamedTuple
 from symbol_llm.families.sql.domains import PAIRS, Cell, Rows, pair_of, quoted, storable, within
 
 SIZES = (4, 6, 8, 10, 12, 16, 20, 24)
-"""Most rows of a table, by filling."""
+"""Most rows of a table in each filling."""
 SINGLES = 12
-"""Fillings of one row a table: two that meet all that gold asks of columns, the others all but one thing."""
+"""Fillings with one row per table: two meet every condition that gold puts on columns, the others all but one."""
 MANY = 64
-"""Rows of a table in one more filling, or enough to show a LIMIT, at most:"""
+"""Rows of a table in one more filling, or enough to show a LIMIT, up to MOST."""
 MOST = 240
 MOST_CONSTANTS = 20
-"""Constants of the program, in two more fillings or one more copy, where gold lacks them."""
+"""Most constants of the program that gold lacks; two more fillings or one more copy hold them."""
 COPIES = (16, 8, 64, 6, 24, 4, 1)
-"""Rows of a table, by copy: at least so many or, if fewer than GROWN and no other table refers to it, at most."""
+"""Rows of a table in each copy: at least as many or, if fewer than GROWN and no table refers to it, at most."""
 GROWN = 16
 MOST_GROUPS = 20
-"""Groups, one more in each of which there is one row more."""
+"""Most groups in the database whose n-th group has n rows."""
 MOST_READ = 500
-"""Rows of a table that are read for copies."""
+"""Most rows of a table that are read for copies."""
 DENSE = 4
-"""Values of a column in every other filling."""
+"""Distinct values of a column in every other filling."""
 
 _OFFSETS = {">": (1, 9), ">=": (0, 1), "<": (-1, -9), "<=": (0, -1), "<>": (1, -1), "!=": (1, -1)}
-"""What added to a constant makes the comparison true; else 0."""
+"""Offsets from a constant that make the comparison true; 0 for other operators."""
 _NEARBY = (-9, -1, 0, 0, 0, 0, 1, 9)
 _WORDS = "amber birch cedar delta ember fjord grove haven".split()
 
@@ -53,18 +53,18 @@ class Constant(NamedTuple):
     """A text or number, the column that it is compared with, and the sign or word between them."""
 
     table: str
-    """Empty where the query does not say it."""
+    """Empty if the query does not say."""
     column: str
     value: str | int | float
     sign: str = "="
     measure: str = ""
-    """What of the column is compared: "length", "sum" or "avg" over a group, a format such as "%Y" of a date; "less" or
-    "plus" another column, which may be "less days" or "less years"; empty: the column itself."""
+    """What is compared: the column's "length", its "sum" or "avg" over a group, a date format such as "%Y" of it; "less"
+    or "plus" another column, also "less days" or "less years"; empty: the column itself."""
     other: str = ""
 
 
 class Hints(NamedTuple):
-    """What queries say of the rows that would tell them apart. All names are in lower case."""
+    """Hints from queries about rows that would tell them apart. All names are in lower case."""
 
     constants: list[Constant]
     others: list[Constant]
@@ -72,11 +72,11 @@ class Hints(NamedTuple):
     equated: list[tuple[str, str]]
     """Names of columns that are compared with one another."""
     nulls: list[str]
-    """Columns that are asked for NULL."""
+    """Columns that are tested for NULL."""
     summed: list[str]
-    """Columns that are added up, hence hold numbers whatever their type is."""
+    """Columns that are summed, hence hold numbers whatever their type."""
     tables: list[str] | None
-    """Tables and more that are named; None: as if all were."""
+    """Names of tables and more that occur; None: as if all did."""
     limit: int
     """Highest LIMIT."""
     grouped: list[str]
@@ -84,18 +84,18 @@ class Hints(NamedTuple):
 
     @classmethod
     def of(cls, value: list[Any]) -> Hints:
-        """Return the hints out of their JSON form."""
+        """Return the hints from their JSON form."""
         constants, others, *rest = value
         return cls([Constant(*one) for one in constants], [Constant(*one) for one in others], *rest)
 
 
 class Column(NamedTuple):
-    """A column as PRAGMA table_info has it."""
+    """A column as PRAGMA table_info describes it."""
 
     name: str
     kind: str
     key: int
-    """Its place in the primary key, from 1; 0: not part of one."""
+    """Position in the primary key, from 1; 0 if it is not part of one."""
 
 
 class Table(NamedTuple):
@@ -120,14 +120,14 @@ class Filling(NamedTuple):
     size: int
     seed: int
     spared: int | None = None
-    """Of what gold asks of columns, the one thing that is not met; where it asks less, a few at random."""
+    """Index of the one condition on a column that is not met; beyond their number, a few at random."""
     with_others: bool = False
     n_groups: int = 0
-    """If not 0, the n-th value of what rows are grouped or joined by comes n times."""
+    """If not 0, the n-th value of the columns that rows are grouped or joined by occurs n times."""
 
 
 def fillings(hints: Hints) -> list[Filling]:
-    """Return the fillings that `hints` ask for: the same first ones whatever the program says."""
+    """Return the fillings that `hints` ask for; the first ones do not depend on the program."""
     groups = [6 * int(c.value) for c in hints.constants if c.column == "count" and c.value in range(2, 100)]
     sizes = [*SIZES, *groups[:1], max(MANY, min(4 * hints.limit, MOST)), 0]
     found = [Filling(size, seed) for seed, size in enumerate(sizes)]
@@ -137,14 +137,14 @@ def fillings(hints: Hints) -> list[Filling]:
 
 
 def _stairs(hints: Hints) -> list[int]:
-    """Return how many groups a database has where one more is made for the sake of a LIMIT."""
+    """Return the number of groups in the extra database that tests a LIMIT, if there is one."""
     return [hints.limit + 2] if hints.grouped and 0 < hints.limit <= MOST_GROUPS - 2 else []
 
 
 def fill(connection: sqlite3.Connection, hints: Hints, filling: Filling) -> None:
     """Put rows into the tables that `hints` name and those they refer to; columns that are equated share few numbers.
 
-    With an even seed cells are of few values, so that groups are large; with an odd one of many, so that ties are rare.
+    An even seed gives few distinct values, so that groups are large; an odd one gives many, so that ties are rare.
     """
     if filling.with_others:
         hints = hints._replace(constants=hints.others + hints.constants)
@@ -170,7 +170,7 @@ def fill(connection: sqlite3.Connection, hints: Hints, filling: Filling) -> None
 
 
 def _passed_on(tables: list[Table], hints: Hints) -> Iterator[Constant]:
-    """Yield what columns are compared with once more for the keys that they refer to."""
+    """Yield the constants that foreign keys are compared with, as constants of the keys they refer to."""
     for table in tables:
         for column in table.columns:
             if column.name.lower() in table.links:
@@ -231,7 +231,7 @@ def _column(
 def _match(
     table: Table, hints: Hints, made: Made, cells: list[list[Cell]], row: int, rng: random.Random, spared: Set[str]
 ) -> None:
-    """Have a row meet what gold asks of each column but `spared`; its keys lead to such rows."""
+    """Make a row meet gold's condition on each column but `spared`; its keys lead to such rows."""
     for place, column in enumerate(table.columns):
         name, mine = column.name.lower(), _own(table, column, hints)
         if row >= len(cells[place]) or (column.key == 1 and row):
@@ -255,7 +255,7 @@ def _asked(known: list[Cell], mine: list[Constant]) -> list[Cell]:
 
 
 def _meeting(kind: str, mine: list[Constant], rng: random.Random) -> Cell:
-    """Return a cell for which a comparison with one of `mine` is true; now and then, patterns of all."""
+    """Return a cell for which a comparison with one of `mine` is true; sometimes one that matches all patterns."""
     patterns = [str(one.value) for one in mine if one.sign == "like"]
     if len(patterns) > 1 and rng.random() < 0.5:
         return " ".join(map(_plain, patterns))
@@ -326,7 +326,7 @@ def _near(kind: str, constant: Constant, offset: int, rng: random.Random) -> Cel
 
 
 def _measured(kind: str, constant: Constant, offset: int, rng: random.Random) -> Cell | None:
-    """Return a cell of the length, year, month or day that the constant and `offset` say; None where it says none."""
+    """Return a cell of the length, year, month or day that the constant and `offset` give; None if they give none."""
     value = constant.value
     if constant.measure == "length" and isinstance(value, int) and value <= MOST:
         return _of_length(kind, max(value + offset, 0), rng)
@@ -346,7 +346,7 @@ _PARTS = {"%Y": (1, 9999), "%m": (1, 12), "%d": (1, 28)}
 
 
 def _of_part(form: str, n: int, rng: random.Random) -> str:
-    """Return a date whose year, month or day is `n`, or as near as can be."""
+    """Return a date whose year, month or day is `n`, or as near as possible."""
     parts = {"%Y": rng.randint(2000, 2020), "%m": rng.randint(1, 12), "%d": rng.randint(1, 28)}
     least, most = _PARTS[form]
     parts[form] = min(max(n, least), most)
@@ -362,15 +362,15 @@ def _plain(pattern: str) -> str:
 
 
 class Held(NamedTuple):
-    """A table with the rows that were read, and by column, whether its values stay as they are."""
+    """A table with the rows that were read and, by column, whether its values stay as they are."""
 
     table: Table
     rows: list[tuple[Cell, ...]]
     fixed: list[bool]
     groups: list[int]
-    """By column: columns that depend on each other have one number."""
+    """By column: a number that columns depending on each other share."""
     pairs: list[tuple[Cell, ...]]
-    """By column: yes and no, where it holds nothing else."""
+    """By column: its values for yes and no, if it holds nothing else."""
 
 
 class Contents(NamedTuple):
@@ -378,7 +378,7 @@ class Contents(NamedTuple):
 
     held: list[Held]
     indexes: list[str]
-    """The unique ones, as statements."""
+    """CREATE statements of the unique indexes."""
     views: list[str]
 
 
@@ -398,7 +398,7 @@ def read(connection: sqlite3.Connection, hints: Hints) -> Contents:
 
 
 def copies(hints: Hints) -> Sequence[Callable[[Contents], sqlite3.Connection]]:
-    """Return what makes each copy, in memory; the first ones are the same whatever the program says."""
+    """Return functions that make each copy, in memory; the first ones do not depend on the program."""
     found = [functools.partial(_copy, hints=hints, size=size, seed=seed) for seed, size in enumerate(COPIES)]
     found += [functools.partial(_copy, hints=hints, size=n * (n + 1) // 2, seed=50, n_groups=n) for n in _stairs(hints)]
     every = hints._replace(constants=hints.others + hints.constants)
@@ -442,7 +442,7 @@ def _free(held: Held) -> set[str]:
 
 
 def _hold(table: Table, rows: list[tuple[Cell, ...]], before: list[Held], hints: Hints) -> Held:
-    """Return the rows of `table` that are taken, and what of them may change."""
+    """Return the rows of `table` that are used, and which of their columns may change."""
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in table.columns]
     links = dict(table.links)
     for column, cells in zip(table.columns, columns, strict=True):
@@ -452,7 +452,7 @@ def _hold(table: Table, rows: list[tuple[Cell, ...]], before: list[Held], hints:
     rows = rows[:MOST_READ]
     for place, column in enumerate(table.columns):
         parent = _cells(before, links.get(column.name.lower()))
-        if parent and len(parent) == MOST_READ:  # more rows there are not read: no reference to them may be left
+        if parent and len(parent) == MOST_READ:  # its further rows are not read, so no reference to them may remain
             rows = [row for row in rows if row[place] in parent or row[place] is None]
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in table.columns]
     fixed = [_is_key(column, cells, hints) for column, cells in zip(table.columns, columns, strict=True)]
@@ -480,7 +480,7 @@ def _cells(before: list[Held], link: tuple[str, str] | None) -> set[Cell]:
 
 
 def _is_key(column: Column, cells: tuple[Cell, ...], hints: Hints) -> bool:
-    """Say whether each row has a value of its own there, and that is likely meant so."""
+    """Return whether each row has a value of its own in the column, and probably by design."""
     if not cells or len(set(cells)) < len(cells) or None in cells:
         return False
     if column.key == 1 or column.name.lower() in _joined(hints):
@@ -489,7 +489,7 @@ def _is_key(column: Column, cells: tuple[Cell, ...], hints: Hints) -> bool:
 
 
 def _dependent(columns: list[tuple[Cell, ...]], fixed: list[bool]) -> list[int]:
-    """Return a number by column, one for columns that depend on each other; four rows that repeat a value show it."""
+    """Return a number per column, shared by columns that depend on each other; four rows with a repeated value show it."""
     numbers = list(range(len(columns)))
     for one, left in enumerate(columns):
         repeated = len(left) - len(set(left))
@@ -508,7 +508,7 @@ def _dependent(columns: list[tuple[Cell, ...]], fixed: list[bool]) -> list[int]:
 
 
 def _changed(held: Held, hints: Hints, made: Made, size: int, rng: random.Random) -> list[tuple[Cell, ...]]:
-    """Return at least `size` rows, unless keys run out: each column from another row every other time."""
+    """Return at least `size` rows, unless keys run out; every other time, a column is taken from another row."""
     table, rows, fixed, groups, _ = held
     keys = {place: _more_keys(held, place, hints, made, size, rng) for place, stays in enumerate(fixed) if stays}
     n_rows = min([max(len(rows), size), *map(len, keys.values())])
@@ -529,7 +529,7 @@ def _changed(held: Held, hints: Hints, made: Made, size: int, rng: random.Random
 
 
 def _altered(held: Held, column: Column, cells: list[Cell], hints: Hints, made: Made, rng: random.Random) -> list[Cell]:
-    """Return `cells`, some of them turned into constants they are compared with, other parents, or NULL if asked for."""
+    """Return `cells`, some replaced by constants they are compared with, other parents, or NULL if gold tests for it."""
     table, name = held.table, column.name.lower()
     mine, parents = _own(table, column, hints), made.get(table.links.get(name, ("", "")))
     asked = _asked(parents or [], mine)
@@ -551,7 +551,7 @@ def _altered(held: Held, column: Column, cells: list[Cell], hints: Hints, made: 
 
 
 def _compared(constant: Constant, cell: Cell, is_number: bool, rng: random.Random) -> Cell:
-    """Return the constant or a neighbour of it, if it is of the column's kind, else `cell`; texts only where size counts."""
+    """Return the constant or a neighbour of it if it is of the column's kind, else `cell`."""
     offset = rng.choice((*_OFFSETS.get(constant.sign, (0,)), 0, 1, -1))
     if constant.measure == "length" or (constant.measure in _PARTS and _day(cell)):
         return cell if is_number else _near("TEXT", constant, offset, rng)
@@ -562,9 +562,9 @@ def _compared(constant: Constant, cell: Cell, is_number: bool, rng: random.Rando
 
 
 def _more_keys(held: Held, place: int, hints: Hints, made: Made, size: int, rng: random.Random) -> list[Cell]:
-    """Return the values of a key, then new ones of their kind, or of the keys that it refers to.
+    """Return the values of a key, then new ones of their kind or from the keys that it refers to.
 
-    Where it is but numbers that differ, some of them become constants that they are compared with, or their neighbours.
+    If the values are merely distinct numbers, some become constants that they are compared with, or their neighbours.
     """
     cells = [row[place] for row in held.rows]
     column = held.table.columns[place]
@@ -588,9 +588,9 @@ def _more_keys(held: Held, place: int, hints: Hints, made: Made, size: int, rng:
 def _grouped(
     table: Table, rows: Rows, hints: Hints, made: Made, n_groups: int, *, is_parent: bool, free: Set[str] | None = None
 ) -> Rows:
-    """Return `rows` with the n-th value n times in what they are grouped by, if no other table refers to this one.
+    """Return `rows` with the n-th value n times in the grouping columns, if no other table refers to this one.
 
-    Else each has a value of its own there, and it is the rows of the other table that have the n-th key n times.
+    Otherwise each row has a value of its own there, and the other table's rows have the n-th key n times.
     """
     order = [n for n in range(n_groups) for _ in range(n + 1)]
     columns = list(zip(*rows, strict=True)) if rows else []
@@ -614,7 +614,7 @@ def _grouped(
 
 
 def _more(known: list[Cell], n: int) -> list[Cell]:
-    """Return `n` more values of the kind of `known`."""
+    """Return `n` more values of the same kind as `known`."""
     if known and all(isinstance(cell, int | float) for cell in known):
         return [max(known) + k for k in range(1, n + 1)]
     words = [str(cell) for cell in known] or _WORDS
@@ -622,7 +622,7 @@ def _more(known: list[Cell], n: int) -> list[Cell]:
 
 
 def _at_boundaries(table: Table, rows: Rows, hints: Hints, free: Set[str], rng: random.Random) -> Rows:
-    """Return `rows` with half of what is added up or subtracted at or beside what it is compared with."""
+    """Return `rows` with half of their sums and differences at or next to the constants they are compared with."""
     names = [column.name.lower() for column in table.columns]
     cells = [list(row) for row in rows]
     for one in hints.constants:
@@ -645,7 +645,7 @@ _BESIDE = (0, 0, 0, 1, -1)
 
 
 def _groups(table: Table, cells: list[list[Cell]], hints: Hints) -> list[list[list[Cell]]]:
-    """Return the rows by what they are grouped by or, where that stands in another table, by what they are joined by."""
+    """Return the rows by grouping column or, if that is in another table, by the column that joins it."""
     names = [column.name.lower() for column in table.columns]
     keys = [n for n, name in enumerate(names) if name in hints.grouped]
     keys = keys or [n for n, name in enumerate(names) if hints.grouped and name in (*table.links, *_joined(hints))]
@@ -664,7 +664,7 @@ def _add_up(group: list[list[Cell]], place: int, total: float, measure: str) -> 
 
 
 def _apart(other: Cell, constant: Constant, offset: int, cell: Cell) -> Cell:
-    """Return what differs from `other` by the constant and `offset`; `cell` where there is no such thing."""
+    """Return a value that differs from `other` by the constant and `offset`; `cell` if there is none."""
     n = float(constant.value) + offset
     whole = int(n) if n.is_integer() else n
     if constant.measure in ("less", "plus") and isinstance(other, int | float):
@@ -688,7 +688,7 @@ def _day(cell: Cell) -> datetime.date | None:
 
 
 def _pair_of_kind(table: Table, column: Column, hints: Hints) -> tuple[Cell, ...]:
-    """Return the two values of a column that is declared to hold yes or no; else nothing."""
+    """Return the two values of a column declared to hold yes or no; else nothing."""
     if "BOOL" not in column.kind.upper():
         return ()
     asked = [str(one.value) for one in _own(table, column, hints)]
@@ -701,7 +701,7 @@ def _pair_of_kind(table: Table, column: Column, hints: Hints) -> tuple[Cell, ...
 
 
 def _tables(connection: sqlite3.Connection, hints: Hints) -> list[Table]:
-    """Return the tables that `hints` name and those they refer to, the latter first where no circle forbids it."""
+    """Return the tables that `hints` name and those they refer to, the latter first unless references are circular."""
     found = [
         Table(
             name,

@@ -1,12 +1,12 @@
-"""What queries say of the rows that would tell them apart, read off their syntax trees. It makes no rows and runs nothing.
+"""Hints about rows that would tell queries apart, read off their syntax trees. Makes no rows and runs nothing.
 
 >>> hints_of(["SELECT name FROM city AS c WHERE 330 < c.people"], None).constants
 [Constant(table='city', column='people', value=330, sign='>', measure='', other='')]
 
-What is compared may be made of a column: its length, the sum over a group, what it differs from another column by.
+The compared value may be derived from a column: its length, its sum over a group, its difference from another column.
 
-A query that sqlglot cannot read, or that is longer or nested deeper than the bounds, says nothing: the databases that are
-made then hold nothing of its constants.
+A query that sqlglot cannot read, or that is longer or nested deeper than the bounds, gives no hints: the generated
+databases then contain none of its constants.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 10_000
 MAX_DEPTH = 32
-"""Brackets within brackets; sqlglot, which calls itself for each, is at the end of Python's stack at some 70."""
+"""Deepest nesting of brackets; sqlglot, which recurses for each, exhausts Python's stack at some 70."""
 MAX_CONSTANTS = 200
-"""Of a query, that rows are to hold."""
+"""Most constants of a query that rows are to hold."""
 MAX_LEVELS = 40
-"""Between a constant and the comparison that it is part of."""
+"""Most tree levels between a constant and the comparison that it is part of."""
 MAX_LENGTH = 200
-"""Of a text that a column is compared with, and that rows are to hold."""
+"""Longest text compared with a column that rows are to hold, in characters."""
 
 
 class Said(NamedTuple):
-    """What one query says. All names are in lower case."""
+    """The hints of one query. All names are in lower case."""
 
     constants: tuple[Constant, ...] = ()
     equated: tuple[tuple[str, str], ...] = ()
     nulls: tuple[str, ...] = ()
     summed: tuple[str, ...] = ()
     tables: tuple[str, ...] | None = None
-    """None: not known, so any."""
+    """None: unknown, so any."""
     limit: int = 0
     grouped: tuple[str, ...] = ()
 
 
 def hints_of(golds: Sequence[str], program: str | None) -> Hints:
-    """Return what `golds` say, and what `program` adds to it."""
+    """Return the hints of `golds` and those that `program` adds."""
     said = [_said(gold) for gold in golds]
     added = _said(program) if program is not None else Said(tables=())
     constants = [constant for one in said for constant in one.constants]
@@ -69,7 +69,7 @@ def hints_of(golds: Sequence[str], program: str | None) -> Hints:
 
 
 def is_readable(query: str) -> bool:
-    """Say whether sqlglot takes `query`, within the bounds, for one statement."""
+    """Return whether sqlglot reads `query`, within the bounds, as one statement."""
     trees = _trees(query)
     return trees is not None and len([tree for tree in trees if tree is not None]) == 1
 
@@ -95,7 +95,7 @@ def _said(query: str) -> Said:
 
 
 def _parse(query: str) -> exp.Expr | None:
-    """Return the syntax tree of `query`, None where it is out of bounds or not one that sqlglot can read."""
+    """Return the syntax tree of `query`; None if it exceeds the bounds or sqlglot cannot read it."""
     trees = _trees(query)
     return trees[0] if trees else None
 
@@ -106,7 +106,7 @@ def _trees(query: str) -> list[exp.Expr | None] | None:
 
     if len(query) > MAX_CHARACTERS:
         return None
-    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # what is odd about a model's text is no news
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # oddities in a model's text are expected
     dialect = SQLite()
     depth = 0
     try:
@@ -122,7 +122,7 @@ def _trees(query: str) -> list[exp.Expr | None] | None:
 
 
 def _tables(tree: exp.Expr) -> dict[str, str]:
-    """Return tables by the names that columns may have before them; empty for what is made by a query."""
+    """Return tables by the names that may qualify a column; empty for the result of a subquery."""
     from sqlglot import exp
 
     tables = {one.alias_or_name.lower(): one.name.lower() for one in tree.find_all(exp.Table)}
@@ -130,7 +130,7 @@ def _tables(tree: exp.Expr) -> dict[str, str]:
 
 
 def _is_text(node: exp.Expr, query: str) -> bool:
-    """Say whether a name stands in double quotes, which SQLite takes for a text where no column is called so."""
+    """Return whether a name is in double quotes, which SQLite takes for a text if there is no such column."""
     from sqlglot import exp
 
     start = node.this.meta.get("start") if isinstance(node, exp.Column) and not node.table else None
@@ -180,12 +180,12 @@ def _equated(tree: exp.Expr, pairs: list[tuple[exp.Expr, exp.Expr]], query: str)
 # --- constants --------------------------------------------------------------------------------------------------------
 
 _DIGITS = 18
-"""Of whole numbers that SQLite keeps whole, with their neighbours."""
+"""Most digits of a whole number that SQLite, as well as its neighbours, stores as an integer."""
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 def _constants(tree: exp.Expr, tables: dict[str, str], query: str) -> Iterator[Constant]:
-    """Yield each constant with the column that it is compared with; none that are only returned, skipped or counted to."""
+    """Yield each constant with the column it is compared with, but not those merely returned or in LIMIT or OFFSET."""
     from sqlglot import exp
 
     for node in tree.walk(bfs=False):
@@ -205,7 +205,7 @@ def _constants(tree: exp.Expr, tables: dict[str, str], query: str) -> Iterator[C
 
 
 def _value(node: exp.Expr) -> str | int | float | None:
-    """Return a text or number as Python has it; None where that is no finite number or a long text."""
+    """Return a text or number as a Python value; None for numbers that are not finite and long texts."""
     from sqlglot import exp
 
     if not isinstance(node, exp.Literal) or node.is_string:
@@ -221,7 +221,7 @@ def _value(node: exp.Expr) -> str | int | float | None:
 
 
 def _comparison(node: exp.Expr) -> tuple[exp.Expr | None, exp.Expr]:
-    """Return the comparison that `node` is part of and the side of it that it is on; None where it is in none."""
+    """Return the comparison that `node` is part of, or None, and the side that it is on."""
     from sqlglot import exp
 
     side, parent = node, node.parent
@@ -238,7 +238,7 @@ def _comparison(node: exp.Expr) -> tuple[exp.Expr | None, exp.Expr]:
 
 
 def _against(comparison: exp.Expr, side: exp.Expr) -> tuple[str, exp.Expr]:
-    """Return the sign by which what stands across from `side` is compared with it, and that."""
+    """Return the other side of a comparison, after the sign by which it is compared with `side`."""
     from sqlglot import exp
 
     if isinstance(comparison, exp.Between):
@@ -261,9 +261,9 @@ def _against(comparison: exp.Expr, side: exp.Expr) -> tuple[str, exp.Expr]:
 
 
 def _constant(node: exp.Expr, tables: dict[str, str], value: str | int | float, sign: str) -> Constant:
-    """Return `value` as what the first column in `node`, or what `node` makes of it, is compared with.
+    """Return `value` as the constant that the first column in `node`, or a measure of it, is compared with.
 
-    `count` is the column of what is counted; column and table are empty where there is none.
+    The column of a count is called `count`; column and table are empty if there is none.
     """
     from sqlglot import exp
 
@@ -291,7 +291,7 @@ def _bare(node: exp.Expr) -> exp.Expr:
 
 
 def _measure(node: exp.Expr) -> tuple[exp.Column | None, str, str]:
-    """Return the first column in `node`, what `node` makes of it, and the other column that it takes; see `Constant`."""
+    """Return the first column in `node`, its measure, and the other column that the measure takes; see `Constant`."""
     from sqlglot import exp
 
     column = node.find(exp.Column)
@@ -314,7 +314,7 @@ def _measure(node: exp.Expr) -> tuple[exp.Column | None, str, str]:
 
 
 def _unit(side: exp.Expr) -> str | None:
-    """Return what a difference of such sides is counted in: nothing for plain numbers; None where it is not known."""
+    """Return the unit of a difference of such sides: empty for plain numbers; None if unknown."""
     from sqlglot import exp
 
     match side:
@@ -328,7 +328,7 @@ def _unit(side: exp.Expr) -> str | None:
 
 
 def _days(node: exp.Sub) -> tuple[datetime.date, exp.Column, bool] | None:
-    """Return the day, the column and whether the day comes first in a difference of the two in days."""
+    """Return the date, the column, and whether the date comes first, of a difference of the two in days."""
     from sqlglot import exp
 
     left, right = _bare(node.this), _bare(node.expression)
