@@ -14,7 +14,7 @@ export CRDS
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm lint type check docs bench bench-verify bench-collect bench-serve soak pipelines manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm mutants lint type check docs bench bench-verify bench-collect bench-serve soak pipelines manifests clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,11 @@ test-attacks: setup  ## Attacks on the sandbox; as root, once more as uid 65532 
 
 test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
 	$(BIN)/python -m pytest -m vllm tests/engines
+
+mutants: setup  ## Change the code that decides, a line at a time, and see which changes no test notices (20 minutes)
+	$(BIN)/python -m pip install --quiet mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
+	$(BIN)/mutmut results
 
 lint: setup  ## Ruff
 	$(BIN)/ruff check .

@@ -557,6 +557,24 @@ def families(ctx: click.Context) -> None:
 
 
 @main.command()
+@click.argument("name", metavar="ID")
+@click.argument("folders", nargs=-1, type=Existing)
+@click.pass_context
+def why(ctx: click.Context, name: str, folders: tuple[Path, ...]) -> None:
+    """Tell what became of a problem: each try and its verdict, the rows it became, the checkpoints that learnt from them.
+
+    ID is of a problem, a candidate or a training row; its first 6 characters are enough. FOLDERS are where stages wrote:
+    by default the state of runs, and `data`.
+    """
+    from symbol_llm.evaluation import why as history
+    from symbol_llm.ground import outputs
+
+    places = folders or tuple(p for p in (outputs.state_path(), Path("data")) if p.is_dir())
+    story = history.why(name, history.outputs_in(places))
+    _show(ctx, story.model_dump(mode="json")) if ctx.obj["json"] else _print(history.in_words(story))
+
+
+@main.command()
 @click.pass_context
 def strategies(ctx: click.Context) -> None:
     """List the methods of self-training that --strategy takes, and what each is."""

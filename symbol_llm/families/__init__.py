@@ -65,7 +65,7 @@ class Example(NamedTuple):
 
 
 class Needs(BaseModel):
-    """What judging needs besides program and gold. Each family has a subclass `Environment`; unknown keys are refused."""
+    """What judging needs besides program and gold. Each family subclasses it as `Environment`; unknown keys fail."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

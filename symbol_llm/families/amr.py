@@ -5,15 +5,15 @@
        :ARG1 (g / go-02 :polarity -
           :ARG0 b))
 
-Inverse roles are turned round (`:ARG0-of`; `:domain` is the inverse of `:mod`), and neither order, alignments (`~e.3`)
-nor comments count. As in Smatch, letter case and quotes do not count, and which variable is the top does.
+Inverse roles are normalized (`:ARG0-of`; `:domain` is the inverse of `:mod`); order, alignments (`~e.3`) and comments
+do not count. As in Smatch, letter case and quotes do not count either, but the choice of the top variable does.
 
 A graph that is not gold's scores its Smatch F1 (Cai and Knight 2013): shared triples under the best pairing of
 variables, the top counted as one triple. `environment["threshold"]` (1.0) is the F1 from which a graph is accepted.
-The pairing is sought by its authors' package `smatch`, in a sandbox child that ends it at the time limit: two graphs of
-100 variables take some 4 s. It climbs hills, here from starts that are the same each time, so the F1 is a lower bound.
+The pairing is found by its authors' package `smatch`, in a sandbox child that is stopped at the time limit: two graphs
+of 100 variables take some 4 s. It is hill climbing, here from fixed starting points, so the F1 is a lower bound.
 
-Missed: two equal graphs so regular that neither colour refinement nor the climb can pair them; AMR is nowhere near.
+Missed: two equal graphs so regular that neither colour refinement nor hill climbing can pair them; no AMR comes close.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_DEPTH = 100
 MAX_VARIABLES = 200
 Triple = tuple[str, str, str]
 
-logging.getLogger("penman").setLevel(logging.ERROR)  # it warns of what is refused below
+logging.getLogger("penman").setLevel(logging.ERROR)  # it warns of faults that are refused below
 
 
 class Graph(NamedTuple):
@@ -67,7 +67,7 @@ class Environment(Needs):
 
 
 def canonical(program: str) -> str:
-    """Return the graph on one line, its variables v1, v2 ... and its roles in an order that no old name touches."""
+    """Return the graph on one line, with variables v1, v2 ... and roles in an order independent of the old names."""
     return _print(_parse(program))
 
 
@@ -89,7 +89,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one concept, role, constant, direction or the top changed, or one leaf left out."""
+    """Yield `program` with one concept, role, constant, direction or the top changed, or one leaf removed."""
     graph = _parse(program)
     changed = list(_changes(graph))
     rng.shuffle(changed)
@@ -166,7 +166,7 @@ def _parse(program: str) -> Graph:
 
 
 def _upright(triple: Any, concepts: Collection[str]) -> Any:
-    """Return `triple` in lower case, turned round where that shows an inverse: penman sees none in `-OF` nor in `-of-of`."""
+    """Return `triple` in lower case, inverse roles turned round: penman does not see them in `-OF` and `-of-of`."""
     source, role, target = triple
     role = role.lower()
     while target in concepts and AMR.is_role_inverted(role):
@@ -177,7 +177,7 @@ def _upright(triple: Any, concepts: Collection[str]) -> Any:
 def _tree(program: str) -> penman.Tree:
     n_lines = len(program.splitlines())
     try:
-        # penman ends where a graph does and ignores the rest: what follows shows whether there was any.
+        # penman stops at the end of a graph and ignores the rest, so check whether there is any.
         trees = list(penman.iterparse(f"{program}\n(end / end)"))
     except penman.DecodeError as e:
         line, column = e.lineno or 0, e.offset or 0
@@ -210,7 +210,7 @@ def _quote(text: Any) -> str:
 
 
 def _print(graph: Graph) -> str:
-    """Print along a shortest way from the top, so that it is nested no deeper than any text of the same graph."""
+    """Print along shortest paths from the top, so that the nesting is no deeper than in any text of the same graph."""
     order = _order(graph)
     names = {variable: f"v{n + 1}" for variable, n in order.items()}
     edges: dict[str, list[tuple[str, bool, int, str]]] = {variable: [] for variable in order}
@@ -272,11 +272,11 @@ def _smatch(left: Graph, right: Graph, limits: Limits) -> tuple[float, str]:
 
 
 _LEFT, _RIGHT = "a", "b"
-"""What smatch wants the names of variables to begin with; a number follows."""
+"""Prefixes that smatch expects in the names of variables, before a number."""
 
 
 def _triples(graph: Graph, prefix: str) -> list[list[Triple]]:
-    """Return the instances, attributes (the top among them) and relations in the form that smatch reads off a text."""
+    """Return the instances, attributes (including the top) and relations in the form in which smatch reads a text."""
     names = {variable: f"{prefix}{n}" for n, variable in enumerate(graph.concepts)}
     return [
         [("instance", names[variable], concept) for variable, concept in graph.concepts.items()],
@@ -287,7 +287,7 @@ def _triples(graph: Graph, prefix: str) -> list[list[Triple]]:
 
 def count_shared(args: dict[str, Any]) -> int:
     """Return how many triples two graphs share under the best pairing that smatch finds. Only called in a sandbox child."""
-    # It seeds by the clock before each start, which would make of one program two verdicts.
+    # It seeds from the clock before each start, which could give one program two verdicts.
     smatch.random = SimpleNamespace(seed=lambda: None, randint=random.Random(0).randint)
     smatch.match_triple_dict = _Forgetful()
     _, shared = smatch.get_best_match(*args["left"], *args["right"], _LEFT, _RIGHT)
@@ -295,7 +295,7 @@ def count_shared(args: dict[str, Any]) -> int:
 
 
 class _Forgetful(dict[Any, Any]):
-    """A cache that keeps nothing: that of smatch takes 512 MiB from 80 variables on, and saves it little."""
+    """A cache that keeps nothing: smatch's own takes 512 MiB from 80 variables on and saves little time."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         pass

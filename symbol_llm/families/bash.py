@@ -2,16 +2,17 @@ r"""One-line shell commands in Bash. Equal means: the same normal form of what t
 
     find . -name "*.c" | xargs grep -n -i `cat word`   =   find . -name '*.c' | xargs grep -in $(cat word)
 
-Not counted: white space, comments, how a text is quoted (`"a b"`, `'a b'`, `a\ b`; `"$X"` and `$X` do differ), braces
-around a plain variable, `$(...)` or backticks, a newline or a semicolon between commands, the order of plain tests of find,
-and, for the commands in `OPTIONS`, the order, doubling and bundling of options that stand together and do not undo each other,
-their long names (`--ignore-case` is `-i`), and whether an option's argument stands apart (`-n5` is `-n 5`, `-5` for head).
-What is quoted on the right of `=~` is literal, hence another than the same without quotes if it has signs of a pattern.
-Gold is `problem.program`, or any of `environment["gold"]`, as NL2Bash (Lin et al. 2018) has several commands a question.
+Not counted: white space, comments, the style of quoting (`"a b"`, `'a b'`, `a\ b`; but `"$X"` and `$X` differ), braces
+around a plain variable, `$(...)` or backticks, a newline or a semicolon between commands, the order of plain tests of
+find and, for the commands in `OPTIONS`, the order, repetition and bundling of adjacent options that do not undo each
+other, their long names (`--ignore-case` is `-i`), and a space before an option's argument (`-n5` is `-n 5`, `-5` for
+head). Quoted text on the right of `=~` is literal, so it differs from the same text unquoted if that is a pattern.
+Gold is `problem.program`, or any of `environment["gold"]`, since NL2Bash (Lin et al. 2018) has several commands per
+question.
 
-Nothing is run: the sandbox lets no child start a process, which is what a shell does. Hence two commands that do the same
-in different words differ here. A here-document, `case`, `for ((...))`, a function, and what the grammar does not read the same
-way twice are compared as they are written.
+Nothing is run: the sandbox lets no child start a process, which is what a shell does. Hence two commands that do the
+same in different words are different here. Here-documents, `case`, `for ((...))`, functions, and anything that the
+grammar does not read the same way twice are compared as written.
 A command's name needs a letter or digit: to a grammar `%%%` is a command like any other.
 """
 
@@ -37,18 +38,18 @@ METRIC = "normal form"
 
 
 class Options(NamedTuple):
-    """The options of a command that are known, as GNU has them."""
+    """The known options of a command, as in GNU's version."""
 
     flags: str
-    """Letters of those without an argument."""
+    """Letters of options without an argument."""
     takes: str = ""
-    """Letters of those with one."""
+    """Letters of options with an argument."""
     undo: Sequence[str] = ()
-    """Letters of which the last one counts: where two are there, all stay in order."""
+    """Letters of which the last one wins: if two occur, all options stay in order."""
     long: Mapping[str, str] = {}
     """Letters by long name."""
     digits: str = ""
-    """What letter `-5` is short for."""
+    """The letter that `-5` abbreviates."""
 
 
 _GREP = Options(
@@ -135,24 +136,24 @@ _FIND_TESTS = frozenset((
     "-name -iname -path -ipath -wholename -iwholename -regex -iregex -type -xtype -size -mtime -atime -ctime -mmin -amin -cmin"
     " -newer -anewer -cnewer -perm -user -group -uid -gid -links -inum -samefile -fstype -lname -ilname -maxdepth -mindepth"
 ).split())  # fmt: skip
-"""Of one argument, that change nothing and look at nothing but the file, and the depth, which holds wherever it stands."""
+"""Tests of one argument that only inspect the file, and the depth options, which hold wherever they stand."""
 _FIND_BARE_TESTS = frozenset("-empty -readable -writable -executable -nouser -nogroup".split())
 
 MAX_CHARS = 8192
-"""Of a command. To find out what is wrong with four times as many takes the grammar seconds."""
+"""Most characters of a command. The grammar takes seconds to find the fault in four times as many."""
 
 
 class Environment(Needs):
     """What judging needs besides program and gold."""
 
     gold: tuple[str, ...] = ()
-    """Right commands; none: the problem's program alone."""
+    """Right commands; if empty, the problem's program alone."""
 
 
 def program_of(reply: str) -> str:
-    """Return the command in `reply`, one without a fence up to the first blank line that no quote or bracket stands open at.
+    """Return the command in `reply`; without a fence, up to the first blank line that is not inside the command.
 
-    Nor a here-document, a loop or an `if`, nor a pipe or `&&` before it. Where one is never closed, up to the first at all.
+    Open quotes, brackets, here-documents, loops, `if`, `|` and `&&` go on over a blank line unless one is never closed.
     """
     found = replies.program(reply)
     if found.fenced:
@@ -164,7 +165,7 @@ def program_of(reply: str) -> str:
 
 
 def canonical(program: str) -> str:
-    """Return the commands with one way of quoting, spacing and bundling options."""
+    """Return the commands with uniform quoting, spacing and bundling of options."""
     return _forms([program], Limits())[0][0].normal
 
 
@@ -185,7 +186,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a word left out, changed or unquoted, a number raised by 1, or a sign exchanged, of another form."""
+    """Yield `program` with a word removed, changed or unquoted, a number raised by 1, or a sign exchanged."""
     form = canonical(program)
     tokens = [match[0] for match in _TOKEN.finditer(program)]
     changes = [(n, new) for n, token in enumerate(tokens) for new in _changes(token)]
@@ -219,7 +220,7 @@ def _changes(token: str) -> list[str]:
 
 
 def _forms(texts: list[str], limits: Limits) -> tuple[list[Form], str]:
-    """Return the form of each text; Unparsable if the first, which is the program, has none, LimitExceeded if it is long."""
+    """Return the form of each text; Unparsable if the first, the program, has none, LimitExceeded if it is too long."""
     if len(texts[0]) > MAX_CHARS:
         raise LimitExceeded(f"the command has {len(texts[0])} characters; at most {MAX_CHARS} are compared")
     forms, isolation = grammar.normal_forms(f"{__name__}:read", texts, limits)
@@ -246,7 +247,7 @@ _BEFORE_COMMAND = _OPENS - {"for", "case", "select"} | {"do", "then", "else", "e
 
 
 def _end(text: str) -> int:
-    """Return where the first blank line begins at which nothing stands open, or all of `text` ends; 0 if something does."""
+    """Return where the first blank line outside any open construct begins, else the end of `text`; 0 if one stays open."""
     at, n_brackets, n_blocks, begins, last = 0, 0, 0, True, ""
     documents: list[str] = []
     while at < len(text) and (piece := _PIECE.match(text, at)):
@@ -292,7 +293,7 @@ _GROUPS = ("program", "do_group", "if_statement", "elif_clause", "else_clause", 
 _OPENS_BLOCK = ("do_group", "then")
 _NO_SEMICOLON = frozenset("; & do then else ( { if elif while until for in $( <( >( `".split()) | {""}
 _STRAY = re.compile(r"^[^#]*(?:[\x0b\x0c]|\r(?!\n)|\\[ \t])", re.MULTILINE)
-"""Blanks to the grammar, parts of a word to a shell; in a comment they are neither."""
+"""White space to the grammar but part of a word to a shell; in a comment they are neither."""
 _LONE_QUOTE = re.compile(r"(?:[^\\'\"]|\\.)*['\"]", re.DOTALL)
 _PLAIN_NAME = re.compile(r"[\w./~+:@%,^-]*[A-Za-z0-9][\w./~+:@%,^-]*|\[|:|\.", re.ASCII)
 _RESERVED = frozenset("if then else elif fi do done case esac while until for in function { } ! [[ ]] select".split())
@@ -310,14 +311,14 @@ def _read(text: str) -> dict[str, str]:
     if grammar.is_too_deep(root):
         return {"limit": f"the command has more than {grammar.MAX_DEPTH} levels"}
     normal = _show(root)
-    # A here-document is bound to its lines; a form that is not its own is not to be trusted.
+    # A here-document depends on its lines; a form whose own form differs is not reliable.
     again = grammar.parse(_LANGUAGE, normal)
     is_own = _show(again) == normal and not grammar.first_fault(again) and not _no_command(again)
     return {"normal": normal if is_own and "<<" not in text.replace("<<<", "") else text}
 
 
 def _no_command(root: Node) -> str:
-    """Return the place of the first command whose name can be none or quote without its pair, or that there is none."""
+    """Return the first command with an impossible name or an unpaired quote, or that there is no command; else empty."""
     stack, found = [root], False
     while stack:
         node = stack.pop()
@@ -355,7 +356,7 @@ def _show(node: Node) -> str:  # noqa: PLR0911 - one return a kind of node
 
 
 def _match(node: Node) -> str:
-    """Show `left =~ right`; of what is quoted on the right no sign is one of a pattern, elsewhere a quote means nothing."""
+    """Show `left =~ right`; signs in quotes on the right are literal, elsewhere quotes make no difference."""
     *left, right = node.children
     text = grammar.text_of(right)
     literal = right.type in ("raw_string", "string") and re.fullmatch(r"[\w /:@%,=-]+", text[1:-1], re.ASCII)
@@ -363,7 +364,7 @@ def _match(node: Node) -> str:
 
 
 def _group(node: Node) -> str:
-    """Show commands with a semicolon between, which a newline does not leave a trace of."""
+    """Show commands separated by semicolons, since newlines leave no trace in the tree."""
     parts: list[str] = []
     for child in node.children:
         text = ";" if child.type in (";", "\n") else _show(child)
@@ -410,7 +411,7 @@ class _Argument(NamedTuple):
 
 
 def _optioned(name: str, arguments: list[_Argument]) -> Iterator[str]:
-    """Yield the arguments, options that stand together in one form; `xargs grep` has options of both."""
+    """Yield the arguments, adjacent options in one form; `xargs grep` has options of both."""
     known = OPTIONS.get(name)
     run: list[tuple[str, str | None]] = []
     takes_next = ended = False
@@ -428,7 +429,7 @@ def _optioned(name: str, arguments: list[_Argument]) -> Iterator[str]:
         argument = arguments[at].shown
         if argument in OPTIONS and ((name in _RUN_OTHERS and not takes_next) or previous in _FIND_RUNS):
             known = OPTIONS[argument]
-        # Another option may take the next argument, whatever it looks like.
+        # An unknown option may take the next argument, whatever it looks like.
         takes_next, ended = argument.startswith("-"), ended or argument == "--"
         previous = argument
         yield argument
@@ -438,9 +439,9 @@ def _optioned(name: str, arguments: list[_Argument]) -> Iterator[str]:
 
 
 def _options(known: Options, arguments: list[_Argument], at: int) -> tuple[list[tuple[str, str | None]], int] | None:
-    """Return the options that the argument at `at` holds, each with its own argument, and how many arguments they take up.
+    """Return the options in the argument at `at`, each with its own argument, and how many arguments they take up.
 
-    None where it holds none, or one that is not known.
+    None if it holds none, or an unknown one.
     """
     pieces = _merged(arguments[at].pieces)
     if not pieces or pieces[0][0] != "text" or not re.match(r"-[^-]|--[a-z]", pieces[0][1]):
@@ -457,9 +458,9 @@ def _options(known: Options, arguments: list[_Argument], at: int) -> tuple[list[
 
 
 def _letters(known: Options, text: str, rest: list[_Piece]) -> tuple[str, list[_Piece]]:
-    """Return the letters of the options that begin with `text`, and what of it and `rest` is the argument of the last one.
+    """Return the letters of the options that begin with `text`, and the part of it and `rest` that the last one takes.
 
-    No letter where one is not known.
+    No letters if one is unknown.
     """
     if known.digits and text[1:].isdecimal() and not rest:
         return known.digits, [("text", text[1:])]
@@ -474,7 +475,7 @@ def _letters(known: Options, text: str, rest: list[_Piece]) -> tuple[str, list[_
 
 
 def _run(known: Options, run: list[tuple[str, str | None]]) -> Iterator[str]:
-    """Yield options that stand together: those without an argument as one, then the others, each kind in order."""
+    """Yield adjacent options: those without an argument as one, then the others, each kind in order."""
     letters = [letter for letter, _ in run]
     undone = any(len({*letters} & {*group}) > 1 for group in known.undo)
     flags = [letter for letter, value in run if value is None]
@@ -490,7 +491,7 @@ _NOT = ("'!'", "-not")
 
 
 def _find(arguments: list[_Argument]) -> list[str]:
-    """Return the arguments of find, plain tests that stand together in the order of their texts."""
+    """Return the arguments of find, adjacent plain tests sorted by their texts."""
     shown = [argument.shown for argument in arguments]
     found: list[str] = []
     tests: list[list[str]] = []
@@ -532,7 +533,7 @@ _SIGNS = "*?[]{}~"
 _SAFE = re.compile(r"(?:[\w./:=@%+,^-]|\{\})+", re.ASCII)
 
 _Piece = tuple[str, str]
-"""`text` as it is meant, a `sign` that the shell expands, or an expansion, `bare` or `quoted`."""
+"""Literal `text`, a `sign` that the shell expands, or an expansion, `bare` or `quoted`."""
 
 
 def _pieces(node: Node) -> list[_Piece]:
@@ -568,7 +569,7 @@ def _unquoted(text: str) -> list[_Piece]:
 
 
 def _string(node: Node) -> list[_Piece]:
-    """Return the pieces of a double-quoted string; what no expansion covers is text, white space included."""
+    """Return the pieces of a double-quoted string; everything outside expansions is text, including white space."""
     source = node.text or b""
     pieces: list[_Piece] = []
     at = 1
@@ -599,13 +600,13 @@ def _expansion(node: Node) -> str:
 
 
 def _group_inside(node: Node) -> str:
-    """Show the commands of a substitution without what stands around them."""
+    """Show the commands of a substitution without its delimiters."""
     shown = _group(node).split(" ", 1)
     return shown[1].rsplit(" ", 1)[0].removesuffix(" ;") if len(shown) > 1 else ""
 
 
 def _merged(pieces: list[_Piece]) -> list[_Piece]:
-    """Return the pieces with neighbouring texts as one."""
+    """Return the pieces with neighbouring texts merged."""
     merged: list[_Piece] = []
     for piece in pieces:
         kind, text = piece

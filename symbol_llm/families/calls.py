@@ -5,23 +5,24 @@ r"""Function calls, as JSON or in Python's call syntax. Equal means: the same ca
     <tool_call>{"name": "weather.get", "arguments": {"city": "Kiel", "days": 3}}</tool_call>
     {"tool_calls": [{"type": "function", "function": {"name": "weather.get", "arguments": "{\"city\": \"Kiel\"}"}}]}
 
-Arguments are named and hold literals, Python's or JSON's; one call may stand without the list, and several each on its own.
-`environment["functions"]` holds the descriptions of functions in BFCL's shape ({"name", "parameters": {"properties",
-"required"}}). Where it is given, an unknown function or argument is unparsable and a call without a required argument is
-wrong.
+Arguments are named and hold literals of Python or JSON. A single call needs no list, and several may stand one after
+another. `environment["functions"]` holds the descriptions of functions in BFCL's shape ({"name", "parameters":
+{"properties", "required"}}). If given, an unknown function or argument is unparsable and a call without a required
+argument is wrong.
 
 Gold is `problem.answer` in the shape of BFCL's possible answers, [{function: {argument: [allowed value, ...]}}, ...],
-where "" among the values means that the argument may be left out, and so for each key of an allowed dict; or else
-`problem.program`, calls. Each gold call must be met by one call of the program, and none may be left over:
+where "" among the values means that the argument may be left out, and likewise for each key of an allowed dict; or else
+the calls in `problem.program`. Each gold call must be matched by one call of the program, and none may be left over:
 
 - int and float are equal by value, a bool only to a bool, None to None, lists and tuples in order, dicts by key.
-- Texts are equal if their words, numbers and signs are, without regard to case, with ' for ". What only separates does not
-  count: spaces, underscores, commas, a dot behind a word, a hyphen between words; nor do the signs of a date. Every other
-  sign does: `x**3` is not `x/3`, 1.5 kg not 15 kg, -5C not 5C, 1-10 not 110.
+- Texts are equal if their words, numbers and signs are, ignoring case and taking ' for ". Mere separators do not count:
+  spaces, underscores, commas, a dot after a word, a hyphen between words, the separators of a date. Every other sign
+  does: `x**3` is not `x/3`, 1.5 kg not 15 kg, -5C not 5C, 1-10 not 110.
 
-The measure is BFCL's own rule, which drops the signs space , . / - _ * ^ from texts wherever they stand; it accepts no program.
+The measure is BFCL's own rule, which drops the signs space , . / - _ * ^ from texts everywhere; it accepts no program.
 
-Missed: values that are no literals (BFCL's variables). Nothing is run. BFCL: Patil et al., Berkeley Function Calling Leaderboard.
+Missed: values that are not literals (BFCL's variables). Nothing is run. BFCL: Patil et al., Berkeley Function Calling
+Leaderboard.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ METRIC = "all calls as allowed"
 
 MAX_DEPTH = 50
 
-# A program's own oddities ("\d" in a plain string) are no news, and under -W error would become syntax errors.
+# Oddities of a program ("\d" in a plain string) are not worth a warning, which -W error would make a syntax error.
 warnings.filterwarnings("ignore", module=r"<calls>")
 
 
@@ -58,10 +59,10 @@ class Call(NamedTuple):
 
 
 class Allowed(NamedTuple):
-    """What gold says of one argument, or of one key of a dict."""
+    """The values that gold allows for one argument, or for one key of a dict."""
 
     values: list[Any]
-    """Where one is a dict, its values are `Allowed`."""
+    """If one is a dict, its values are `Allowed`."""
     optional: bool
 
 
@@ -92,7 +93,7 @@ _find = replies.that_parses(canonical)
 
 
 def program_of(reply: str) -> str:
-    """Return what stands in the tags of calls, else the program in `reply`."""
+    """Return the text inside `<tool_call>` tags, else the program in `reply`."""
     tagged = _TAGGED.findall(replies.THOUGHT.sub("", reply))
     return "\n".join(text.strip() for text in tagged) if tagged else _find(reply)
 
@@ -105,7 +106,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if the calls and those of gold can be paired so that each is allowed, else 0.0."""
+    """1.0 if the calls can be paired with gold's so that each is allowed, else 0.0."""
     functions = _functions(problem)
     gold = _gold(problem)
     try:
@@ -124,7 +125,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a call left out, doubled or renamed, a value changed, or two values exchanged."""
+    """Yield `program` with a call removed, duplicated or renamed, a value changed, or two values exchanged."""
     calls = _parse(program)
     changed = list(_changes(calls, rng))
     rng.shuffle(changed)
@@ -148,7 +149,7 @@ def _changes(calls: list[Call], rng: random.Random) -> Iterator[list[Call]]:
 
 
 def _near(value: Any) -> Iterator[Any]:
-    """Yield values that differ from `value`, also in a sign alone."""
+    """Yield values that differ from `value`, some only in a sign."""
     match value:
         case bool():
             yield not value
@@ -212,7 +213,7 @@ def _gold(problem: Problem) -> Sequence[tuple[str, Options]]:
 
 
 def _any_of(value: Any) -> Any:
-    """Replace each list of allowed values in a dict of BFCL's answer by an `Allowed`."""
+    """Replace each list of allowed values in a dict of BFCL's answers by an `Allowed`."""
     if not isinstance(value, dict):
         return [_any_of(item) for item in value] if isinstance(value, list) else value
     lists = {key: allowed if isinstance(allowed, list) else [allowed] for key, allowed in value.items()}
@@ -247,7 +248,7 @@ def _is_allowed(
 
 
 def _fits(found: Mapping[str, Any], options: Options, same_text: SameText) -> bool:
-    """Return whether each value of `found` is allowed and nothing is left out that may not be."""
+    """Return whether each value of `found` is allowed and nothing required is missing."""
     return found.keys() <= options.keys() and all(
         any(_same(found[key], value, same_text) for value in allowed.values) if key in found else allowed.optional
         for key, allowed in options.items()
@@ -286,7 +287,7 @@ def _same_by_bfcl(found: str, gold: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    """Return words, numbers and the signs that are more than separators."""
+    """Return the words, the numbers, and the signs that are not mere separators."""
     text = text.strip().translate(_DASHES).casefold()
     if date := _DATE.fullmatch(text):
         return ["date", *date.groups()]
@@ -303,7 +304,7 @@ def _words(text: str) -> list[str]:
 
 
 def _can_be_paired(met: list[list[bool]]) -> bool:
-    """Return whether each row can be given a column of its own that it meets (Kuhn's algorithm)."""
+    """Return whether each row can be matched with a column of its own (Kuhn's algorithm)."""
     row_of: dict[int, int] = {}
 
     def place(row: int, tried: set[int]) -> bool:
@@ -324,7 +325,7 @@ _TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _JSON = re.compile(r"[\s\[]*[{\]]|\s*\[\s*\Z")
 _BETWEEN = re.compile(r"[\s,;]*")
 _MARKS = {"id", "type", "index", "call_id"}
-"""Keys beside a call that say nothing of it."""
+"""Keys next to a call that carry no part of it."""
 
 
 def _parse(program: str) -> list[Call]:
@@ -360,7 +361,7 @@ def _parse_json(text: str) -> list[Call]:
 
 
 def _unwrapped(value: Any) -> Iterator[Any]:
-    """Yield the calls in what OpenAI's interface wraps around them."""
+    """Yield the calls inside the wrappers of OpenAI's API."""
     if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
         yield from (call for inner in value["tool_calls"] for call in _unwrapped_once(inner))
     else:

@@ -2,18 +2,19 @@ r"""Short answers in words: an option, a number, a few words. Equal means: the s
 
     B      (b)      B.      Answer: (B)      (B) Paris      Paris      I think it is (B)      **B**      \boxed{B}
 
-What only marks an answer does not count: **B**, $B$, \boxed{B}, <answer>B</answer>.
+Markup around an answer does not count: **B**, $B$, \boxed{B}, <answer>B</answer>.
 
 With `environment["options"]` the program must choose one: by its letter, by its text, or by both. The options are texts
-(lettered A, B, C in their order), texts with their letters (["A) Rome", "B) Paris"] or {"A": "Rome"}), or letters alone.
-Two different options, or none of them, are Unparsable; a letter alone is that letter even where it is another's text.
-Gold is `problem.answer` (or else `problem.program`), a letter or a text of an option.
+(lettered A, B, C in order), texts with their letters (["A) Rome", "B) Paris"] or {"A": "Rome"}), or letters alone.
+Two different options, or none, are Unparsable; a letter alone means that letter even if it is another option's text.
+Gold is `problem.answer` (or else `problem.program`), the letter or text of an option.
 
-Without options gold is a text, a number, a truth value, or a list of which any will do, and texts are compared as SQuAD
-does (Rajpurkar et al. 2016): case, articles, punctuation and white space do not count. Other than there, signs that carry
-meaning do: + * / ^ < > = % $ and the like, and, where the text has a digit or such a sign, minus, brackets and `!` too.
-Numbers count by value (1,200.0 is 1200); a dash of any length before one is its sign. `Answer:` and its like in front do not count. Brackets must pair, unless the
-answer is closing brackets alone, as completions of Dyck words are.
+Without options, gold is a text, a number, a truth value, or a list any of which will do. Texts are compared as in
+SQuAD (Rajpurkar et al. 2016): case, articles, punctuation and white space do not count. Unlike there, signs that carry
+meaning do: + * / ^ < > = % $ and the like and, if the text has a digit or such a sign, minus, brackets and `!` too.
+Numbers count by value (1,200.0 is 1200); a dash of any length before a number is its sign. A leading `Answer:` or the
+like does not count. Brackets must be balanced, unless the answer consists of closing brackets, as completions of Dyck
+words do.
 
 Missed: synonyms, number words, units, 50 % for 0.5; an answer inside a longer text is no answer.
 """
@@ -35,7 +36,7 @@ VERSION = 3
 METRIC = "exact match"
 
 MAX_CHARS = 10_000
-"""Of a reply that begins with a letter and explains it; other answers are far shorter."""
+"""Longest reply, for one that begins with a letter and explains it; other answers are far shorter."""
 MAX_PASSES = 10
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -58,18 +59,18 @@ _SIGN = re.compile(r"[–—](?=\.?\d)")
 
 
 def program_of(reply: str) -> str:
-    """Return what the one pair of answer tags holds, else the program in `reply`."""
+    """Return the text inside the only pair of answer tags, else the program in `reply`."""
     tagged = {text.strip() for text in _TAGGED.findall(replies.THOUGHT.sub("", reply))}
     return tagged.pop() if len(tagged) == 1 else replies.up_to_a_blank_line(reply)
 
 
 def canonical(program: str) -> str:
-    """Return the normal text; for a letter with or without its bracket that letter in lower case."""
+    """Return the normal text; for a letter, with or without brackets, that letter in lower case."""
     if len(program) > MAX_CHARS:
         raise Unparsable(f"{len(program)} characters; expected an option or a short text")
     text = _one_line(program)
     _check_brackets(text)
-    for _ in range(MAX_PASSES):  # what is dropped may uncover more to drop
+    for _ in range(MAX_PASSES):  # dropping one part may expose another
         before, text = text, _normal(text)
         if text == before:
             break
@@ -86,7 +87,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` chooses the gold option, or is a gold text, else 0.0."""
+    """1.0 if `program` chooses the gold option or is a gold text, else 0.0."""
     found = run(program, problem, limits).value
     options = _options(problem)
     answer = problem.program if problem.answer is None else problem.answer
@@ -104,7 +105,7 @@ _SCALAR = (str, int, float)
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield other letters for a letter, other numbers for a number, else words left out, added, cut or swapped."""
+    """Yield other letters for a letter, other numbers for a number, else words removed, added, cut or swapped."""
     form = canonical(program)
     words = form.split()
     if _LETTER_ALONE.fullmatch(form):
@@ -138,21 +139,21 @@ _TOKEN = re.compile(rf"({_NUMBER.pattern})|([^\W_]+(?:['’][^\W_]+)*)|(\S)")
 _MINUS = str.maketrans("−‐‑", "---")
 _NEVER = set(".,;:?\"'`“”‘’…_–—")
 _IN_WORDS = set("-()[]{}!")
-"""Dropped too where the text has neither a digit nor a sign of mathematics."""
+"""Signs that are also dropped if the text has neither a digit nor a mathematical sign."""
 _ARTICLES = ("a", "an", "the")
 _PAIRS = {")": "([", "]": "([", "}": "{"}
-"""What a bracket may close; an interval such as [0, 1) is half open."""
+"""The opening brackets that a bracket may close; an interval such as [0, 1) is half open."""
 
 
 def _one_line(program: str) -> str:
-    """Return the text with single spaces; a letter alone on the first line gets brackets, which part it from the rest."""
+    """Return the text with single spaces; a letter alone on the first line is set off from the rest by brackets."""
     lines = [" ".join(line.split()) for line in _unwrapped(program).splitlines() if line.strip()]
     alone = _LETTER_ALONE.fullmatch(_without_lead_in(lines[0])) if len(lines) > 1 else None
     return " ".join([f"({_letter(alone)})", *lines[1:]] if alone else lines)
 
 
 def _unwrapped(text: str) -> str:
-    """Return `text` without what only shows that it is the answer: stars, dollars, a box, tags."""
+    """Return `text` without the markup of an answer: stars, dollars, a box, tags."""
     for _ in range(MAX_PASSES):
         before = text
         tagged = _TAGGED.findall(text)
@@ -173,7 +174,7 @@ def _without_lead_in(text: str) -> str:
 
 
 def _normal(text: str) -> str:
-    """Return `text` with what does not count dropped once."""
+    """Return `text` after one pass of dropping the parts that do not count."""
     text = _without_lead_in(_SIGN.sub("-", text.translate(_MINUS)))
     alone = _LETTER_ALONE.fullmatch(text)
     if alone:
@@ -225,7 +226,7 @@ _DENIED = re.compile(
     r"|[(\[][A-Z][)\]] (?:is|was)(?: not|n['’]t) (?:the )?(?:right|correct|true|answer)\b",
     re.IGNORECASE,
 )
-"""Says of a letter that it is not the answer."""
+"""Matches words that rule a letter out as the answer."""
 
 
 def _options(problem: Problem) -> dict[str, str] | None:
@@ -254,7 +255,7 @@ def _letter(match: re.Match[str] | None) -> str:
 
 
 def _chosen(program: str, options: Mapping[str, str]) -> str:
-    """Return the letter of the option that `program` names; Unparsable if that is none or several."""
+    """Return the letter of the option that `program` names; Unparsable if it names none or several."""
     text = _without_lead_in(_one_line(program))
     alone = _letter(_LETTER_ALONE.fullmatch(text))
     if alone in options:
@@ -276,7 +277,7 @@ def _chosen(program: str, options: Mapping[str, str]) -> str:
 
 
 def _with_text(text: str, options: Mapping[str, str]) -> str:
-    """Return the letter of the one option with that text, as it is written or else in normal form; empty if none."""
+    """Return the letter of the only option with that text, verbatim or else in normal form; empty if there is none."""
     for form in (str.lower, _form):
         wanted = form(text)
         found = [letter for letter, option in options.items() if option and wanted and form(option) == wanted]

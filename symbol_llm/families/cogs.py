@@ -1,12 +1,12 @@
-"""COGS logical forms, conjunctions over things and events of a sentence. Equal means: the same up to variable names.
+"""COGS logical forms: conjunctions over the things and events of a sentence. Equal means: the same up to variable names.
 
     * cat ( x _ 1 ) ; see . agent ( x _ 2 , x _ 1 ) AND see . theme ( x _ 2 , x _ 4 ) AND dog ( x _ 4 )
 
-`*` marks what is definite. COGS numbers variables by the places of words in the sentence. These numbers mean nothing
-once the form is made, so they do not count here, nor do the order of conjuncts, repetition and white space: what Wu et
-al. 2023 (ReCOGS) measure, where Kim and Linzen 2020 (COGS) compare strings. Shares of right answers are hence no lower
-than COGS's own. Forms of single words are `LAMBDA a . LAMBDA e . see . agent ( e , a )`, where the order of the
-lambdas counts, and a bare name, `Emma`. Gold is `problem.program`. Nothing is run.
+`*` marks definite things. COGS numbers variables by the positions of words in the sentence. These numbers have no
+meaning in the form itself, so they do not count here, nor do the order of conjuncts, repetition and white space. Wu et
+al. 2023 (ReCOGS) measure the same; Kim and Linzen 2020 (COGS) compare strings, so accuracy here is no lower than theirs.
+Single words have the forms `LAMBDA a . LAMBDA e . see . agent ( e , a )`, where the order of the lambdas counts, or a
+bare name, `Emma`. Gold is `problem.program`. Nothing is run.
 
 Missed: two equal forms so regular that colour refinement cannot pair their variables; no sentence has such a form.
 """
@@ -36,14 +36,14 @@ class Atom(NamedTuple):
     definite: bool
     predicate: str
     arguments: tuple[str, ...]
-    """A variable is its number, a name starts with a capital."""
+    """A variable is represented by its number; a name starts with a capital."""
 
 
 class Form(NamedTuple):
-    """A parsed program. A bare name has no atom, and itself for its one argument."""
+    """A parsed program. A bare name has no atoms, and itself as its only argument."""
 
     lambdas: int
-    """The first variables, as many as there are, are bound by LAMBDA, in this order."""
+    """The variables bound by LAMBDA, in this order."""
     atoms: frozenset[Atom]
     name: str = ""
 
@@ -53,7 +53,7 @@ class Environment(Needs):
 
 
 def canonical(program: str) -> str:
-    """Return the form with variables numbered anew, definite atoms first, all sorted."""
+    """Return the form with variables renumbered, definite atoms first, all sorted."""
     return _print(_parse(program))
 
 
@@ -73,7 +73,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with an atom left out, a predicate or argument changed, two exchanged, or `*` put in or out."""
+    """Yield `program` with an atom removed, a predicate or argument changed, two exchanged, or `*` added or removed."""
     form = _parse(program)
     changed = list(_changes(form))
     rng.shuffle(changed)
@@ -182,7 +182,7 @@ class _Parser:
         return word
 
     def form(self) -> Form:
-        """Return the one form that the program is."""
+        """Parse the whole program as one form."""
         if len(self._tokens) == 1 and self._peek()[0].isupper():
             return Form(0, frozenset(), self._word("a name"))
         while self._peek() == "LAMBDA":

@@ -1,6 +1,6 @@
 """SCAN action sequences, such as `I_TURN_LEFT I_JUMP`. Equal means: the same actions in the same order.
 
-`environment["vocabulary"]` lists the actions where a problem renames them. Nothing is run; no action is no program.
+`environment["vocabulary"]` lists the actions if a problem renames them. Nothing is run; an empty sequence is unparsable.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Environment(Needs):
     """What judging needs besides program and gold."""
 
     vocabulary: tuple[str, ...] = VOCABULARY
-    """The actions there are."""
+    """The known actions."""
 
 
 def canonical(program: str) -> str:
-    """Return the actions joined by one space. What the actions are is for `score`, which knows the problem."""
+    """Return the actions joined by one space. Only `score`, which knows the problem, checks the vocabulary."""
     actions = program.split()
     if not actions:
         raise Unparsable("no action")
@@ -59,7 +59,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def redraw(programs: Sequence[str], problem: Problem, rng: random.Random) -> Redrawn | None:
-    """Return the command with its moves exchanged for one another, and its turns, in the published vocabulary."""
+    """Return the command with its moves permuted, and likewise its turns, in the published vocabulary."""
     if needs(problem, Environment).vocabulary != VOCABULARY:
         return None
     words = [action.removeprefix("I_").removeprefix("TURN_").lower() for action in VOCABULARY]
@@ -72,7 +72,7 @@ def redraw(programs: Sequence[str], problem: Problem, rng: random.Random) -> Red
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one action left out, doubled, or swapped with a different neighbour, in random order."""
+    """Yield `program` with one action removed, duplicated, or swapped with a different neighbour, in random order."""
     actions = canonical(program).split()
     places = list(range(len(actions)))
     rng.shuffle(places)

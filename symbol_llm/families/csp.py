@@ -15,12 +15,12 @@ conditions and, or, not. Logic-LM's spelling (Pan et al. 2023) is read too: `rob
 `AllDifferentConstraint([robin, hawk])`, `:::` before a comment.
 
 All solutions are enumerated, in the sandbox. The answer is the letter of the one option that holds in every solution;
-gold is the letter in `problem.answer`. Never accepted, whatever the letter: constraints that no solution meets, no
-constraint, an option that needs no constraint, and two options that both hold. Beyond that the letter alone cannot show
-that the program is about the question. The problem's environment says how far that goes:
+gold is the letter in `problem.answer`. Never accepted, whatever the letter: constraints without a solution, no
+constraint, an option that holds without any constraint, and two options that both hold. Beyond that, the letter alone
+cannot show that the program is about the question. The problem's environment can narrow this:
 
-- `options`, the letters there are: a program without just these is not accepted;
-- `n_constraints`: a program with fewer distinct ones, those joined by `and` counted each, is not accepted;
+- `options`, the letters: a program must define exactly these to be accepted;
+- `n_constraints`: a program with fewer distinct constraints, counting each part of an `and`, is not accepted;
 - `program`, a gold program over the same names and values: the solutions must be the same, and the options equivalent.
 
 Missed: other values than whole numbers, more than one right option.
@@ -45,9 +45,9 @@ VERSION = 2
 METRIC = "answer accuracy by exhaustive enumeration"
 
 MAX_NESTING = 60
-"""Brackets and signs of a line that are open at once."""
+"""Most brackets and signs of a line open at once."""
 MAX_DEPTH = 25
-"""Of a tree; printing one opens two brackets a level at most, so that what is printed can be read."""
+"""Most levels of a tree; printing opens at most two brackets per level, so the printed tree can be read again."""
 MAX_VALUES = 1000
 """Of a variable."""
 MAX_NUMBER = 10**6
@@ -72,9 +72,9 @@ class Environment(Needs):
     options: tuple[str, ...] | None = None
     """Letters that a program must define; None: any."""
     n_constraints: int = 1
-    """Different constraints that a program must have, at least."""
+    """Least number of distinct constraints of a program."""
     program: str | None = None
-    """Gold that a program is held against."""
+    """Gold program that a program is compared with."""
 
 
 def canonical(program: str) -> str:
@@ -86,7 +86,7 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return the letter of the option that must hold, or why there is none that counts."""
+    """Return the letter of the option that must hold, or why none counts."""
     parsed = _parse(program)
     environment = needs(problem, Environment)
     if environment.options is not None and sorted(parsed.options) != sorted(environment.options):
@@ -102,7 +102,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
             raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
     outcome = executor.run(f"{__name__}:decide", args, limits)
     outcome.check_limits()
-    if outcome.status != "ok":  # no text of the program runs as code in that child, so this is ours
+    if outcome.status != "ok":  # the child runs no text of the program as code, so the fault is ours
         raise Unavailable(f"solutions were not enumerated: {outcome.detail}")
     letter, fault = outcome.value["letter"], outcome.value["fault"]
     return Ran(None, fault, outcome.isolation) if fault else Ran(letter, "", outcome.isolation)
@@ -117,7 +117,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with its options moved on by some letters or denied, or a constraint contradicted, in random order."""
+    """Yield `program` with its options shifted by some letters or negated, or a constraint contradicted, in random order."""
     parsed = _parse(program)
     letters = list(parsed.options)
     formulas = list(parsed.options.values())
@@ -196,7 +196,7 @@ def _solutions(domains: Mapping[str, Sequence[int]], constraints: Sequence[Formu
 
 
 def _conjuncts(formula: Formula) -> Iterator[Formula]:
-    """Yield parts that must all hold, which can be checked earlier than the whole."""
+    """Yield the parts of a conjunction, each of which can be checked earlier than the whole."""
     match formula:
         case ["and", *parts]:
             for part in parts:
@@ -285,7 +285,7 @@ def _parse(program: str) -> Program:
 
 
 class _Reader:
-    """What has been read of a program so far."""
+    """The part of a program read so far."""
 
     def __init__(self) -> None:
         self._values: set[int] = set()
@@ -294,7 +294,7 @@ class _Reader:
         self._options: dict[str, Formula] = {}
 
     def line(self, section: str, text: str, start: int, n: int) -> None:
-        """Take in what follows `start` in line `n`."""
+        """Read line `n` from `start` on."""
         match section:
             case "domain":
                 self._values.update(_values(text, start, n))
@@ -322,7 +322,7 @@ class _Reader:
             place += len(part) + 1
 
     def program(self) -> Program:
-        """Return the whole; Unparsable where a section is missing, LimitExceeded where there are too many values."""
+        """Return the whole program; Unparsable if a section is missing, LimitExceeded if there are too many values."""
         if not self._constraints:
             raise Unparsable("no constraint")
         if len(self._options) < 2:
@@ -388,7 +388,7 @@ class _Parser:
         return _error(self._text, self._tokens[self._at if at is None else at][1], self._n, expected)
 
     def _take(self, *signs: str) -> str:
-        """Return the next token if it is one of `signs`, and step over it; else nothing."""
+        """Return and consume the next token if it is one of `signs`; else return an empty text."""
         sign = self._peek()
         self._at += bool(sign) and sign in signs
         return sign if sign in signs else ""
@@ -508,7 +508,7 @@ def _depth(formula: Formula) -> int:
 
 
 def _normal(formula: Formula) -> Formula:
-    """Return `formula` with commutative operands sorted, nested ones joined, doubled signs gone."""
+    """Return `formula` with commutative operands sorted, nested ones merged and double negations removed."""
     operator = formula[0]
     if operator in ("name", "number"):
         return formula
@@ -529,7 +529,7 @@ def _normal(formula: Formula) -> Formula:
 
 
 def _negative(formula: Formula) -> Formula:
-    """Return minus a normal `formula`, normal too, without walking into the terms of a sum."""
+    """Return the negative of a normal `formula`, in normal form, without descending into the terms of a sum."""
     if formula[0] == "+":
         return ["+", *sorted(map(_negative, formula[1:]), key=_show)]
     return list(formula[1]) if formula[0] == "-" else ["-", formula]

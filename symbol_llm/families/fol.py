@@ -1,24 +1,27 @@
-"""First-order formulas compared with gold ones. Equal means: logically equivalent once names are aligned, as Z3 proves both ways.
+"""First-order formulas compared with gold. Equal means: Z3 proves them logically equivalent once names are aligned.
 
-    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # a formula a line, as `symbol_llm/notation/logic.py` reads them; lines are joined by "and"
+    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # one formula per line, in the syntax of `symbol_llm/notation/logic.py`
 
-Aligning names. Where the environment declares `symbols`, a program may use no others and nothing is aligned. Else a
-predicate or constant of the program that gold lacks stands for the one that only gold has, of as many terms, that is
-surely the same name: the same words but for case, what parts them, inflection and spelling, as `notation/names.py` tells
-them. The writer of a formula is free to say `PlayWith` for `PlaysWith` or `IsBird` for `Birds`; an opposite, a synonym,
-the converse of a relation or another individual is another name, and where two names would fit, none is aligned: such a
-program is not accepted. Names are never aligned by trying which choice would make the formulas equivalent.
+The formulas of several lines are joined by "and".
 
-Measured on the 1,569 formulas of FOLIO and MALLS that can be read, one name of each changed. Named by an opposite (Un-,
-Not-, Non-, In-, Dis-, Anti-, No-, IsNot-, -less): 0 accepted, where aligning by half of the letters, as up to version 2,
-accepted 1,567. A letter more in a constant, or a figure more: 0 of 474, before 474. Singular for plural and the other way
-round: 1,403 of 1,436, before all. Case and separators, Is- before it, case of a constant: all (1,569; 1,248; 469), as before.
+Aligning names. If the environment declares `symbols`, a program may use no others and nothing is aligned. Otherwise a
+predicate or constant that gold lacks is aligned with one of the same arity that only gold has, if they are surely the
+same name: the same words up to case, separators, inflection and spelling, as `notation/names.py` defines. A program
+may thus say `PlayWith` for `PlaysWith` or `IsBird` for `Birds`. An opposite, a synonym, the converse of a relation or
+another individual is a different name, and a name with two possible counterparts is not aligned: such programs are not
+accepted. Names are never aligned by trying which choice would make the formulas equivalent.
+
+Measured on the 1,569 readable formulas of FOLIO and MALLS, with one name of each changed, against version 2, which
+aligned names that share half of their letters. Opposites (Un-, Not-, Non-, In-, Dis-, Anti-, No-, IsNot-, -less): 0
+accepted, formerly 1,567. A constant with one more letter or digit: 0 of 474, formerly 474. Singular for plural and vice
+versa: 1,403 of 1,436, formerly all. Case and separators, a prefix Is-, case of a constant: all (1,569; 1,248; 469), as
+before.
 
 `measure` is the logical equivalence score (LE) of LogicLLaMA (Yang et al. 2023, arXiv 2305.15541): the share of rows in
-which the two truth tables agree, quantifiers left aside and every name aligned with the most similar one. A formula may
-have a high LE and be wrong; only the proof makes it accepted.
+which the two truth tables agree, ignoring quantifiers and with every name aligned with the most similar one. A wrong
+formula may have a high LE; only the proof makes a program accepted.
 
-Missed: functions, arithmetic, sorts; formulas on which Z3 gives up are unscored.
+Missed: functions, arithmetic, sorts. Formulas on which Z3 gives up are unscored.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ from symbol_llm.sandbox import executor
 VERSION = 3
 METRIC = "logical equivalence"
 MAX_ATOMS = 12
-"""Atoms of both formulas together up to which a truth table is made; with more there is no LE."""
+"""Most atoms of both formulas together for which a truth table is built; beyond that there is no LE."""
 
 
 class Formulas(NamedTuple):
@@ -66,7 +69,7 @@ class Environment(Needs):
     """What judging needs besides program and gold."""
 
     symbols: tuple[str, ...] | None = None
-    """Names that a program may use; None: any, which are aligned with gold's."""
+    """Names that a program may use; None: any, aligned with gold's."""
 
 
 def canonical(program: str) -> str:
@@ -78,7 +81,7 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return the normal form; nothing is run, so `limits` has no say."""
+    """Return the normal form; nothing is run, so `limits` is unused."""
     del limits
     formulas = _parse(program)
     formulas.names.check(needs(problem, Environment).symbols)
@@ -97,7 +100,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
     }
     outcome = executor.run(f"{__name__}:compare", args, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
-    if outcome.status != "ok":  # no text of the program runs as code in that child, so this is ours
+    if outcome.status != "ok":  # the child runs no text of the program as code, so the fault is ours
         raise Unavailable(f"Z3 did not decide: {outcome.detail}")
     equal, le = outcome.value["equal"], outcome.value["le"]
     value = "equivalent" if equal else "not equivalent"
@@ -105,9 +108,9 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one part changed in meaning, in random order.
+    """Yield `program` with the meaning of one part changed, in random order.
 
-    It is denied, turned round, requantified, joined or named otherwise: a predicate by its opposite, a constant by another.
+    The part is negated or reversed, or gets another quantifier, connective or name: an opposite, another constant.
     """
     lines, names = _parse(program)
     changed = [
@@ -128,7 +131,7 @@ _OPPOSITES = ("Un{}", "Non{}", "Not{}", "IsNot{}", "Dis{}", "Anti{}", "In{}", "N
 
 
 def _other_names(names: Names, rng: random.Random) -> Iterator[Alignment]:
-    """Yield renamings that make another thing of each name: an opposite of a predicate, another individual."""
+    """Yield renamings that change what a name means: an opposite of a predicate, another individual."""
     for name in sorted(names.arities):
         if (other := rng.choice(_OPPOSITES).format(name)) not in names.arities:
             yield Alignment({name: other}, {})
@@ -212,14 +215,14 @@ def _alignment(given: Names, gold: Names) -> Alignment:
 
 
 def _unshared(given: Names, gold: Names) -> Iterator[tuple[int, set[str], set[str]]]:
-    """Yield for each number of terms the predicates that only `given` has and those that only `gold` has."""
+    """Yield each arity with the predicates that only `given` has and those that only `gold` has."""
     for arity in sorted({*given.arities.values()}):
         ours, theirs = ({name for name, n in names.arities.items() if n == arity} for names in (given, gold))
         yield arity, ours - theirs, theirs - ours
 
 
 def _same(ours: set[str], theirs: set[str], is_same: Callable[[str, str], bool]) -> dict[str, str]:
-    """Pair names that are the same: those of the same letters first, then those for which no other would do."""
+    """Pair names that are the same: first those with the same letters, then those with only one possible partner."""
     pairs: dict[str, str] = {}
     for rule in (spelling.same_constant, is_same):
         rest, free = sorted(ours - pairs.keys()), sorted(theirs - set(pairs.values()))
@@ -230,7 +233,7 @@ def _same(ours: set[str], theirs: set[str], is_same: Callable[[str, str], bool])
 
 
 def _loosely_named(given: Formulas, gold: Formulas) -> Formula | None:
-    """Return `given` with every name aligned with the most similar one, as the LE has it; None if too long for an LE."""
+    """Return `given` with every name aligned with the most similar one, for the LE; None if too long for one."""
     if len(given.names.arities) > MAX_ATOMS or len(given.names.constants) > MAX_ATOMS * MAX_TERMS:
         return None
     predicates: dict[str, str] = {}
@@ -241,7 +244,7 @@ def _loosely_named(given: Formulas, gold: Formulas) -> Formula | None:
 
 
 def _most_similar(ours: set[str], theirs: set[str]) -> dict[str, str]:
-    """Pair names one to one, the most similar first; ties go by the alphabet."""
+    """Pair names one to one, the most similar first; ties are broken alphabetically."""
     ranked = sorted((-_similarity(one, other), one, other) for one in ours for other in theirs)
     pairs: dict[str, str] = {}
     for _, one, other in ranked:
@@ -255,7 +258,7 @@ def _similarity(one: str, other: str) -> float:
 
 
 def _renamed(formula: Formula, names: Alignment) -> Formula:
-    """Return `formula` with aligned names; what stays unaligned gets a name that gold cannot have."""
+    """Return `formula` with aligned names; unaligned ones become names that gold cannot have."""
     match formula:
         case ["atom", name, *terms]:
             return ["atom", names.predicates.get(name, name), *(_renamed(term, names) for term in terms)]
@@ -291,7 +294,7 @@ def compare(args: dict[str, Any]) -> dict[str, Any]:
 
 
 def agreement(one: Formula, other: Formula) -> float | None:
-    """Return the share of truth-table rows in which both have one value, quantifiers left aside; None if too large."""
+    """Return the share of truth-table rows in which both agree, ignoring quantifiers; None if too large."""
     first, second = _open(one, {}), _open(other, {})
     atoms = sorted({*_atoms(first), *_atoms(second)})
     if len(atoms) > MAX_ATOMS:
@@ -301,7 +304,7 @@ def agreement(one: Formula, other: Formula) -> float | None:
 
 
 def _open(formula: Formula, numbers: Mapping[str, int]) -> Any:
-    """Return `formula` without quantifiers, atoms as texts with variables numbered by the depth of their quantifier."""
+    """Return `formula` without quantifiers, its atoms as texts with variables numbered by their quantifier's depth."""
     if formula[0] in ("all", "exists"):
         return _open(formula[2], {**numbers, formula[1]: len(numbers)})
     if formula[0] in ("atom", "="):

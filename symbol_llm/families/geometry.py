@@ -4,16 +4,16 @@ r"""Logic forms of plane geometry, as in Geometry3K. Equal means: the same set o
     Perpendicular(Line(A, B), Line(B, C))
     Find(x)
 
-One form a line. Order and repetition of forms do not count, nor the order of what is symmetric: sides of `Equals`,
-`Parallel`, `Perpendicular`, ends of a `Line`, terms of `Add`, `Mul`, `SumOf`, lines of `IntersectAt`, an `Angle` or
-`Arc` read backwards, corners of a triangle, those of other polygons turned or mirrored; in `Congruent` and `Similar`
-corners correspond, so that both shapes are turned at once. `Point(A)` is `A`.
+One form per line. The order and repetition of forms do not count, nor does the order of symmetric parts: the sides of
+`Equals`, `Parallel`, `Perpendicular`, the ends of a `Line`, the terms of `Add`, `Mul`, `SumOf`, the lines of
+`IntersectAt`, an `Angle` or `Arc` read backwards, the corners of a triangle, those of other polygons up to rotation and
+reflection; in `Congruent` and `Similar` corners correspond, so both shapes are rotated together. `Point(A)` is `A`.
 
 Algebra is that of the data set: numbers, letters, products written without a sign, + - * / ^, \sqrt{3}, \frac{1}{2},
 \pi, placeholders `$`, `$1`, names such as `radius_0_0`, `angle 4`. Sums and products are compared in any order, and
 nothing else is computed: `2x+x` is not `3x`.
 
-Gold is `problem.program`. A score below 1.0 is the F1 of the two sets (Lu et al. 2021 compare so); 1.0 needs all of it.
+Gold is `problem.program`. A score below 1.0 is the F1 of the two sets, as in Lu et al. 2021; 1.0 needs all forms.
 `environment` holds nothing. Missed: forms that follow from each other; which end of a sector is its centre.
 """
 
@@ -34,9 +34,9 @@ VERSION = 1
 METRIC = "exact match of sets; F1 below it"
 
 MAX_NESTING = 60
-"""Brackets and signs open at once while reading."""
+"""Most brackets and signs open at once while reading."""
 MAX_DEPTH = 20
-"""Of a form; printing one opens two brackets a level at most, so that what is printed can be read."""
+"""Most levels of a form; printing opens at most two brackets per level, so the printed form can be read again."""
 
 Tree = tuple[Any, ...]
 """("call", predicate, tree ...), ("name" | "number", text), ("+" | "*" | "/" | "^" | "-" | "sqrt", tree ...)."""
@@ -69,7 +69,7 @@ class Environment(Needs):
 
 
 def canonical(program: str) -> str:
-    """Return the forms in order, each once, with what is symmetric in order too."""
+    """Return the forms sorted, each once, with symmetric parts sorted too."""
     return "\n".join(sorted({_show(_normal_form(form)) for form in _parse(program)}))
 
 
@@ -77,7 +77,7 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return the forms in order."""
+    """Return the forms sorted."""
     return Ran(canonical(program))
 
 
@@ -160,7 +160,7 @@ class _Parser:
         self._tokens.append(("", "", len(line)))
 
     def forms(self) -> Iterator[Tree]:
-        """Yield the forms of the line; more than one are parted by `;` or `,`."""
+        """Yield the forms of the line, which `;` or `,` separates."""
         while True:
             if self._peek(1) != "(" or self._tokens[self._at][0] != "name":
                 raise self._wrong("a form such as Equals(LengthOf(Line(A, B)), 3)")
@@ -238,7 +238,7 @@ class _Parser:
                 return ("*", *parts) if len(parts) > 1 else parts[0]
 
     def _begins_factor(self) -> bool:
-        """Return whether a further factor follows without a sign; two numbers side by side are none."""
+        """Return whether another factor follows without a sign; two numbers side by side are not a product."""
         kind, text, _ = self._tokens[self._at]
         after_number = self._tokens[self._at - 1][0] == "number"
         return kind == "name" or (kind == "number" and not after_number) or text in ("(", "\\sqrt", "\\frac")
@@ -283,7 +283,7 @@ class _Parser:
 
 
 def _split(kind: str, text: str, column: int) -> Iterator[tuple[str, str, int]]:
-    """Yield the token, or its letters where it is a product of variables such as `xy`."""
+    """Yield the token, or its letters if it is a product of variables such as `xy`."""
     if kind == "name" and re.fullmatch(r"[a-z]{2,3}", text) and text not in _FUNCTIONS:
         yield from (("name", letter, column + n) for n, letter in enumerate(text))
     elif text:
@@ -304,7 +304,7 @@ def _depth(tree: Tree) -> int:
 
 
 def _normal_form(form: Tree) -> Tree:
-    """Return a whole form in order; `Point(A)` alone stays one, since a name is no form."""
+    """Return a whole form in normal order; a `Point(A)` on its own stays, since a name is not a form."""
     return ("call", "Point", _normal(form[2])) if form[1] == "Point" else _normal(form)
 
 
@@ -350,14 +350,14 @@ def _turned(corners: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _with_corners(tree: Tree) -> Tree:
-    """Return `tree` in order, but for the corners of a polygon, which correspond to those of another."""
+    """Return `tree` in normal order except for the corners of a polygon, which correspond to those of another."""
     if tree[0] == "call" and tree[1] in _POLYGONS:
         return ("call", tree[1], *map(_normal, tree[2:]))
     return _normal(tree)
 
 
 def _turned_together(left: Tree, right: Tree) -> tuple[Tree, Tree]:
-    """Return two shapes, whose corners correspond, in the first of all orders in which both are turned alike."""
+    """Return two shapes with corresponding corners in the least order of all in which both are turned alike."""
     same = left[0] == right[0] == "call" and left[1] == right[1] and left[1] in _POLYGONS and len(left) == len(right)
     if not same:
         return min((left, right), (right, left), key=_key)

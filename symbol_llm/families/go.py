@@ -1,23 +1,22 @@
-"""Go programs. Equal means: the same tokens whatever local names are called or, with tests, the results that they want.
+"""Go programs. Equal means: the same tokens up to local names or, with tests, the expected results.
 
-For the tokens comments and layout do not count. Local variables, parameters and results are renamed in the order in which
-they appear; functions, types, fields, packages and labels keep their names, since tests call them. Gold is
-`problem.program`, parsed by tree-sitter as is a program: functions, possibly after a package, imports and other
-declarations. What the compiler would refuse for its types, or for an import that is not used, has a form all the same.
+Comments and layout do not count as tokens. Local variables, parameters and results are renamed in order of appearance;
+functions, types, fields, packages and labels keep their names, since tests call them. Gold is `problem.program`. Gold
+and programs are parsed by tree-sitter: functions, possibly after a package, imports and other declarations. Type errors
+and unused imports, which only a compiler would refuse, are not detected.
 
 `environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a function main that
-says `actual_1 := f(3)` and `expected_1 := 9` and compares what the two are in JSON, call after call. Where there is Go, a
-program of another form is built with the calls alone and run in the sandbox; what the tests want is worked out in a run
-of its own, which knows no program. Here the two are compared as the tests' `deepCompare` does, by what `encoding/json`
-makes of them: every number is a float64, a nil slice is no empty one, keys have no order, names of types do not count. A
-panic and an early end are wrong. The imports of `encoding/json` and `reflect`, which MBXP wants for its tests, may be
-there or not; the package may be left out. A program that answers all its tests right may still be wrong elsewhere.
+says `actual_1 := f(3)` and `expected_1 := 9` and compares the two as JSON, call after call. If there is Go, a program
+whose form is not gold's is built with the calls alone and run in the sandbox; the expected results are computed in a
+separate run without the program. The two are compared here as the tests' `deepCompare` does, by their `encoding/json`
+form: every number is a float64, a nil slice is not an empty one, keys have no order, names of types do not count. A
+panic and an early exit are wrong. The imports of `encoding/json` and `reflect`, which MBXP requires for its tests, and
+the package clause are optional. A program that passes all its tests may still be wrong elsewhere.
 
-Without Go a problem with tests leaves a program of another form than gold's unscored, for it may be right. One that
-never names the entry point is rejected, as is every other form where there are no tests.
+Without Go, a program whose form is not gold's is unscored if the problem has tests, since it may be right. A program
+that never names the entry point is rejected, as is every other form if there are no tests.
 
-Missed: without tests, all that makes two different texts do the same; a local name that is a key in a literal of no
-stated type.
+Missed: without tests, different texts that do the same; a local name that is a key in a literal without a stated type.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ program_of = replies.whole
 
 
 def canonical(program: str) -> str:
-    """Return the tokens, a space between, a semicolon for an end of line, local names as v1, v2 ... by their place."""
+    """Return the tokens separated by spaces, semicolons for line ends, local names v1, v2 ... in order of appearance."""
     return _forms([program], Limits())[0][0].normal
 
 
@@ -116,7 +115,7 @@ def _mutate(token: str) -> str:
 
 
 def _forms(texts: list[str], limits: Limits) -> tuple[list[Form], str]:
-    """Return the form of each text; Unparsable if the first, which is the program, has none."""
+    """Return the form of each text; Unparsable if the first, the program, has none."""
     forms, isolation = grammar.normal_forms(f"{__name__}:read", texts, limits)
     if forms[0].fault:
         raise Unparsable(forms[0].fault)
@@ -192,11 +191,11 @@ CASES
 }
 """
 _IMPORTED = {"encoding/json": "var _ = json.Marshal", "reflect": "var _ = reflect.DeepEqual"}
-"""What uses an import that MBXP wants for its tests."""
+"""Declarations that use the imports MBXP requires for its tests."""
 
 
 def _pass(program: str, note: str, test: str, limits: Limits) -> Result:
-    """Return whether the calls of `test` give what it wants; `note` is what `_note` says of the program."""
+    """Return whether the calls of `test` give the expected results; `note` is what `_note` returns for the program."""
     tools = toolchain.go()
     if tools is None:
         raise Unavailable(f"not gold's form, and the tests cannot be run without {toolchain.GO}")
@@ -212,13 +211,13 @@ def _pass(program: str, note: str, test: str, limits: Limits) -> Result:
 
 @functools.lru_cache(maxsize=4096)
 def _wanted(test: str, tools: toolchain.Toolchain) -> str:
-    """Return what `test` wants, as a claim would have it, worked out without any program."""
+    """Return the results that `test` expects, in the form of a program's output, computed without any program."""
     values = _driver(case["value"] for case in _cases(test))
     return toolchain.work_out(tools, {"judged.go": values})
 
 
 def _cases(test: str) -> list[re.Match[str]]:
-    """Return the calls of `test` with what each is to give; Unavailable if it holds anything else."""
+    """Return the calls of `test` with their expected results; Unavailable if it holds anything else."""
     head, start, body = test.partition(_HEAD.splitlines()[-1] + "\n")
     if (head + start).split() != _HEAD.split():
         raise Unavailable("the tests are not of MBXP's shape: no main after a deepCompare that compares as it does")
@@ -237,7 +236,7 @@ def _driver(values: Iterable[str]) -> str:
 
 
 def _is_same(claimed: str, wanted: str) -> bool:
-    """Return whether two texts in JSON are equal as Go's `interface{}` are; what the first is, a program says."""
+    """Return whether two JSON texts are equal as Go's `interface{}` are; the first comes from a program."""
     try:
         return bool(_typed(claimed) == _typed(wanted))
     except (ValueError, RecursionError):
@@ -245,7 +244,7 @@ def _is_same(claimed: str, wanted: str) -> bool:
 
 
 def _typed(text: str) -> Any:
-    """Return the value of `text`, in which true is not 1: they are equal to Python."""
+    """Return the value of `text` with true and 1 kept apart, which are equal in Python."""
     value = json.loads(text, parse_int=float, parse_constant=_refuse)
 
     def typed(part: Any) -> Any:
@@ -277,7 +276,7 @@ _KEYWORDS = frozenset(
     " import var . ...".split()
 )
 _IDLE = {(";", "}"), (";", ")"), (",", "}"), (",", ")"), (";", "")}
-"""What may be left out before what follows; an end of line would be read as a semicolon."""
+"""Tokens that may be omitted before the next one; an end of line would be read as a semicolon."""
 
 
 def read(args: dict[str, Any]) -> list[dict[str, str]]:
@@ -299,7 +298,7 @@ def _read(text: str) -> dict[str, str]:
 
 
 _STRAY = re.compile(r"[\x0b\x0c]|//go:(?:build|embed|linkname)|//[ \t]*\+build")
-"""No blanks to Go, and comments that tell the tool chain what the program is."""
+"""Characters that are not white space to Go, and comments that are directives to the toolchain."""
 
 
 def _with_semicolons(tokens: list[tuple[str, Node]]) -> Iterator[str]:
@@ -315,7 +314,7 @@ def _with_semicolons(tokens: list[tuple[str, Node]]) -> Iterator[str]:
 
 
 def _misplaced(root: Node) -> str:
-    """tree-sitter takes statements outside of a function, which no compiler does."""
+    """Return a fault for statements outside a function, which tree-sitter accepts but no compiler does."""
     parts = [node for node in root.children if node.is_named and node.type != "comment"]
     for node in parts:
         if node.type not in _TOP:
@@ -373,7 +372,7 @@ def _plan(node: Node) -> Plan | None:  # noqa: PLR0911 - one return a kind of no
 
 
 def _values_first(node: Node, field: str, role: str) -> Plan:
-    """Return all but the names of `field`, then those: a name is not known in its own value."""
+    """Return everything but the names of `field`, then those: a name is not in scope in its own value."""
     left = node.child_by_field_name(field)
     rest: Plan = [(c, "visit") for c in node.children if c != left]
     return [*rest, *((c, role if c.type == "identifier" else "visit") for c in (left.children if left else []))]
@@ -391,7 +390,7 @@ def _with_alias(node: Node) -> Plan:
 
 
 def _is_indexed(node: Node) -> bool:
-    """Return whether the keys of the literal that `node` is part of are values, not names of fields."""
+    """Return whether the keys of the literal that contains `node` are values rather than field names."""
     literal = node.parent.parent if node.parent is not None else None
     kind = literal.child_by_field_name("type") if literal is not None else None
     return kind is not None and kind.type in _INDEXED

@@ -1,22 +1,22 @@
-"""Java programs. Equal means: the same tokens whatever local names are called or, with tests, the results that they want.
+"""Java programs. Equal means: the same tokens up to local names or, with tests, the expected results.
 
-For the tokens comments and layout do not count. Local variables, parameters and the variables of patterns are renamed in
-the order in which they appear; fields, methods, types and labels keep their names, since tests call them. Gold is
-`problem.program`, parsed by tree-sitter as is a program: types, or methods alone, possibly after a package and imports.
-What the compiler would refuse for its types passes.
+Comments and layout do not count as tokens. Local variables, parameters and pattern variables are renamed in order of
+appearance; fields, methods, types and labels keep their names, since tests call them. Gold is `problem.program`. Gold
+and programs are parsed by tree-sitter: types, or methods alone, possibly after a package and imports. Type errors that
+only a compiler would find are not detected.
 
-`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a class Main that says
-`int x0 = Some.method(3); int v0 = 9;` and compares the two, call after call. Where there is a JDK, a program of another
-form is built with the calls alone and run in the sandbox; what the tests want is worked out in a run of its own, which
-knows no program. Both are printed with their types by one method of ours, so that equal texts are what `equals` of these
-types finds equal: an Integer is no Long, 0.0 is not -0.0, NaN is NaN, any List is equal to any other of equal elements. A
-value of another type than those of `_DRIVER`, an exception and an early end are wrong. A program that answers all its
-tests right may still be wrong elsewhere.
+`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a class Main that
+says `int x0 = Some.method(3); int v0 = 9;` and compares the two, call after call. If there is a JDK, a program whose
+form is not gold's is built with the calls alone and run in the sandbox; the expected results are computed in a separate
+run without the program. Both are printed with their types by the same method of ours, so that texts are equal if `equals`
+of these types says so: an Integer is not a Long, 0.0 is not -0.0, NaN is NaN, any two Lists with equal elements are
+equal. A value of a type that `_DRIVER` does not know, an exception and an early exit are wrong. A program that passes
+all its tests may still be wrong elsewhere.
 
-Without a JDK a problem with tests leaves a program of another form than gold's unscored, for it may be right. One that
-never names the entry point is rejected, as is every other form where there are no tests.
+Without a JDK, a program whose form is not gold's is unscored if the problem has tests, since it may be right. A program
+that never names the entry point is rejected, as is every other form if there are no tests.
 
-Missed: without tests, all that makes two different texts do the same.
+Missed: without tests, different texts that do the same.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ program_of = replies.whole
 
 
 def canonical(program: str) -> str:
-    """Return the tokens, a space between, local names as v1, v2 ... by where they appear."""
+    """Return the tokens separated by spaces, with local names v1, v2 ... in order of appearance."""
     return _forms([program], Limits())[0][0].normal
 
 
@@ -114,7 +114,7 @@ def _mutate(token: str) -> str:
 
 
 def _forms(texts: list[str], limits: Limits) -> tuple[list[Form], str]:
-    """Return the form of each text; Unparsable if the first, which is the program, has none."""
+    """Return the form of each text; Unparsable if the first, the program, has none."""
     forms, isolation = grammar.normal_forms(f"{__name__}:read", texts, limits)
     if forms[0].fault:
         raise Unparsable(forms[0].fault)
@@ -212,7 +212,7 @@ CASES
 
 
 def _pass(program: str, public: str, test: str, limits: Limits) -> Result:
-    """Return whether the calls of `test` give what it wants; `public` is the name of the program's public type, if any."""
+    """Return whether the calls of `test` give the expected results; `public` names the program's public type, if any."""
     tools = toolchain.jdk(_CLASS)
     if tools is None:
         raise Unavailable(f"not gold's form, and the tests cannot be run without {toolchain.JDK}")
@@ -225,13 +225,13 @@ def _pass(program: str, public: str, test: str, limits: Limits) -> Result:
 
 @functools.lru_cache(maxsize=4096)
 def _wanted(test: str, tools: toolchain.Toolchain) -> str:
-    """Return what `test` wants, as a claim would have it, worked out without any program."""
+    """Return the results that `test` expects, in the form of a program's output, computed without any program."""
     values = _driver((case["type"], case["v"], case["value"]) for case in _cases(test))
     return toolchain.work_out(tools, {f"{_CLASS}.java": values})
 
 
 def _cases(test: str) -> list[re.Match[str]]:
-    """Return the calls of `test` with what each is to give; Unavailable if it holds anything else."""
+    """Return the calls of `test` with their expected results; Unavailable if it holds anything else."""
     head, start, body = test.partition(_HEAD.splitlines()[-1])
     if (head + start).split() != _HEAD.split():
         raise Unavailable("the tests are not of MBXP's shape: no class Main that compares as it does")
@@ -275,11 +275,11 @@ def _read(text: str) -> dict[str, str]:
 
 
 _STRAY = re.compile(r"[\x0b\x1a]|\\u+[0-9a-fA-F]{4}")
-"""No blanks to Java, and escapes, which it reads before it looks for the end of a comment."""
+"""Characters that are not white space to Java, and escapes, which it reads before it looks for the end of a comment."""
 
 
 def _misplaced(root: Node) -> str:
-    """tree-sitter takes statements outside of a class, which no compiler does."""
+    """Return a fault for statements outside a class, which tree-sitter accepts but no compiler does."""
     parts = [node for node in root.children if "comment" not in node.type and node.type != ";"]
     for node in parts:
         if node.type not in _TOP:
@@ -290,7 +290,7 @@ def _misplaced(root: Node) -> str:
 
 
 def _public(root: Node) -> str:
-    """Return the name of the first public type, after which its file is to be called; empty if there is none."""
+    """Return the name of the first public type, which its file must have too; empty if there is none."""
     for node in root.children:
         name = node.child_by_field_name("name")
         if node.type in _TYPES and name is not None and any(_is_public(child) for child in node.children):
@@ -320,7 +320,7 @@ _NAMES = {
     "compact_constructor_declaration": "name", "enum_constant": "name", **dict.fromkeys(_TYPES, "name"),
     "annotation_type_declaration": "name", "annotation_type_element_declaration": "name",
 }  # fmt: skip
-"""Which field holds a name that is never local."""
+"""The fields that hold a name that is never local."""
 _DECLARING = ("formal_parameter", "catch_formal_parameter", "resource", "instanceof_expression", "variable_declarator")
 
 
@@ -370,7 +370,7 @@ def _is_field(node: Node) -> bool:
 
 
 def _fields(body: Node) -> Iterator[Node]:
-    """Yield the names of the fields of a body, which hide local ones of the same name wherever in it they stand."""
+    """Yield the names of the fields of a body, which hide local ones of the same name anywhere in it."""
     for member in body.children:
         for part in member.children if member.type in _FIELDS else []:
             name = part.child_by_field_name("name") if part.type == "variable_declarator" else None

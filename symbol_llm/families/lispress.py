@@ -8,15 +8,15 @@ A program is a call: (f argument ... :name argument ...), (^(Type) f ...), (let 
 call ...). An argument is a call, a variable, true or another symbol, a "string" with the escapes of JSON, a number, a
 long (12L), or one of these with its type, ^Type argument.
 
-In the normal form vanish: white space, how numbers and escapes are written, names of variables, where a `let` stands,
-variables that are used once, the order of bindings as far as none stands in another, the order of named arguments, and
-order and grouping of the constraints that `&` joins two by two. What is evaluated once stays so: (f x0 x0) is not (f (Now) (Now)). Gold is `problem.program`. Nothing is run: the
-library that the calls belong to was never published.
+The normal form removes differences in white space, notation of numbers and escapes, names of variables, the position of
+a `let`, variables that are used once, the order of independent bindings, the order of named arguments, and the order
+and grouping of constraints joined by `&`. Single evaluation is kept: (f x0 x0) is not (f (Now) (Now)). Gold is
+`problem.program`. Nothing is run, since the library that the calls belong to was never published.
 
-Missed: two variables of one value, evaluated each, that stand in constraints joined by `&`; programs that are equal by what the functions mean, such as `orConstraint` the other way round, or a named
-argument for one in its place. The macros of Lispress 1.0, #(Number 1) and (:field x), are refused. The published exact
-match drops white space at the ends of strings and all decimals but one; here both count. Andreas et al. 2020; Platanios
-et al. 2021.
+Missed: two variables with the same value, each evaluated, in constraints joined by `&`; programs that are equal by the
+meaning of functions, such as `orConstraint` with its operands swapped, or a named argument in place of a positional one.
+The macros of Lispress 1.0, #(Number 1) and (:field x), are refused. The published exact match ignores white space at the
+ends of strings and all decimals but one; here both count. Andreas et al. 2020; Platanios et al. 2021.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ VERSION = 2
 METRIC = "exact match"
 
 MAX_DEPTH = 100
-"""Of calls in the normal form; real programs seldom pass 20."""
+"""Deepest nesting of calls in the normal form; real programs seldom pass 20."""
 MAX_BRACKETS = 2 * MAX_DEPTH
-"""One in the other, while reading: `let` and types have some that are no calls."""
+"""Deepest nesting of brackets while reading; those of `let` and types are not calls."""
 MAX_TYPE_DEPTH = 10
 
 
@@ -50,7 +50,7 @@ class Call(NamedTuple):
     """A call, a sequence (`do`), an argument after its type (`^`), or any number of constraints (`&`)."""
 
     head: str
-    """With its type arguments: `^(Event) EmptyStructConstraint`."""
+    """The head with its type arguments: `^(Event) EmptyStructConstraint`."""
     arguments: tuple[Expr, ...]
     named: tuple[tuple[str, Expr], ...]
     depth: int
@@ -61,7 +61,7 @@ Expr = Call | str | int
 
 
 class Program(NamedTuple):
-    """What is called, and the values of the variables in the order in which they are bound."""
+    """The outermost call, and the values of the variables in order of binding."""
 
     root: Expr
     values: list[Expr]
@@ -121,7 +121,7 @@ def _changes(words: list[str], rng: random.Random) -> Iterator[list[str]]:
 
 
 def _ends(words: list[str]) -> list[int]:
-    """Return for each word the number of the one after what it opens."""
+    """Return for each word the index of the one after the bracket that it opens, if any."""
     ends = [n + 1 for n in range(len(words))]
     opened: list[int] = []
     for n, word in enumerate(words):
@@ -162,7 +162,7 @@ def _parse(text: str) -> Program:
 
 
 class _Reader:
-    """Tokens from left to right; `values` holds what was bound so far."""
+    """Reads tokens from left to right; `values` holds the values bound so far."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -176,7 +176,7 @@ class _Reader:
         return self.words[self.at][0] if self.at < len(self.words) else ""
 
     def take(self, expected: str = "") -> str:
-        """Return the next word and go on; Unparsable unless it is the `expected` one, where that is given."""
+        """Return and consume the next word; Unparsable unless it is `expected`, if given."""
         word = self.next()
         if not word or (expected and word != expected):
             raise self.error(f"'{expected}'" if expected else "an argument")
@@ -187,7 +187,7 @@ class _Reader:
         return word
 
     def error(self, expected: str, back: int = 0) -> Unparsable:
-        """Say what was expected of the next word, or of the one `back` before it."""
+        """Return the error at the next word, or at the one `back` before it."""
         if self.at - back >= len(self.words):
             return Unparsable(f"the text ends before {self.brackets} bracket(s) close; expected {expected}")
         word = self.words[self.at - back]
@@ -202,7 +202,7 @@ class _Reader:
         return self.take()
 
     def expression(self, known: dict[str, Expr]) -> Expr:
-        """Read an argument, in which the variables `known` may stand."""
+        """Read an argument, which may use the variables `known`."""
         if self.next() == "(":
             self.take()
             found = self.let(known) if self.next() == "let" else self.call(known)
@@ -236,7 +236,7 @@ class _Reader:
         try:
             value = json.loads(word, strict=False)
             value.encode()
-        except ValueError as e:  # no JSON, or half of a surrogate pair
+        except ValueError as e:  # not JSON, or half of a surrogate pair
             raise self.error("a string as in JSON") from e
         return json.dumps(value, ensure_ascii=False)
 
@@ -301,14 +301,14 @@ class _Reader:
 
 
 def _number(sign: str, digits: str, fraction: str, long: str) -> str:
-    """Return the shortest way to write a number or a long."""
+    """Return a number or a long in its shortest notation."""
     whole = digits.lstrip("0") or "0"
     rest = fraction.rstrip("0")
     return f"{sign}{whole}.{rest}" if rest else f"{sign if whole != '0' else ''}{whole}{long}"
 
 
 def _call(head: str, arguments: Sequence[Expr], named: Mapping[str, Expr] = MappingProxyType({})) -> Call:
-    """Return a call in which what has no order is sorted; Unparsable if it is too deep."""
+    """Return a call with its unordered parts sorted; Unparsable if it is too deep."""
     if head == _AND:
         arguments = sorted((part for argument in arguments for part in _constraints(argument)), key=_text)
     deepest = max((part.depth for part in (*arguments, *named.values()) if isinstance(part, Call)), default=0)
@@ -323,7 +323,7 @@ def _constraints(expr: Expr) -> tuple[Expr, ...]:
 
 
 def _normal(program: Program) -> Program:
-    """Put variables that are used once in their places, and number the others by where they first stand."""
+    """Inline variables that are used once, and number the others in order of first use."""
     uses = Counter(_uses([program.root, *program.values]))
     kept: list[Expr] = []
     places: list[Expr] = []
@@ -339,9 +339,9 @@ def _normal(program: Program) -> Program:
 
 
 def _in_order(root: Expr, values: list[Expr]) -> Program:
-    """Return the program with its variables numbered by where they first stand, those in their values before them.
+    """Return the program with its variables numbered in order of first use, those in their values before them.
 
-    Constraints are put in order by what their variables stand for, so that it is no matter how these were numbered.
+    Constraints are sorted by the values of their variables, so that the old numbers make no difference.
     """
     digests: list[Expr] = []
     for value in values:
@@ -365,7 +365,7 @@ def _in_order(root: Expr, values: list[Expr]) -> Program:
 
 
 def _leaves(expr: Expr) -> Iterator[str]:
-    """Yield what stands in `expr` that is no call, from left to right."""
+    """Yield the parts of `expr` that are not calls, from left to right."""
     if isinstance(expr, Call):
         for part in (*expr.arguments, *(value for _, value in expr.named)):
             yield from _leaves(part)
@@ -374,7 +374,7 @@ def _leaves(expr: Expr) -> Iterator[str]:
 
 
 def _numbered(expr: Expr, numbers: Mapping[str, int]) -> Expr:
-    """Return `expr` with numbers for the names of variables, nothing put in another order."""
+    """Return `expr` with numbers for the names of variables, without reordering."""
     if not isinstance(expr, Call):
         return numbers.get(str(expr), expr)
     named = tuple((name, _numbered(value, numbers)) for name, value in expr.named)
@@ -382,7 +382,7 @@ def _numbered(expr: Expr, numbers: Mapping[str, int]) -> Expr:
 
 
 def _uses(exprs: list[Expr]) -> Iterator[int]:
-    """Yield the number of each variable as often as it stands in `exprs`."""
+    """Yield the number of each variable as often as it occurs in `exprs`."""
     rest = list(exprs)
     while rest:
         expr = rest.pop()
@@ -393,7 +393,7 @@ def _uses(exprs: list[Expr]) -> Iterator[int]:
 
 
 def _placed(expr: Expr, places: list[Expr]) -> Expr:
-    """Return `expr` with what is in `places` for each variable."""
+    """Return `expr` with each variable replaced by its entry in `places`."""
     if isinstance(expr, int):
         return places[expr]
     if isinstance(expr, str):

@@ -1,14 +1,14 @@
-"""NLmaps' machine-readable language, queries to OpenStreetMap. Equal means: the same term, commutative arguments aside.
+"""NLmaps' machine-readable language for OpenStreetMap queries. Equal means: the same term up to commutative arguments.
 
     query(around(center(area(keyval('name','Bonn')),nwr(keyval('tourism','museum'))),
                  search(nwr(keyval('amenity','cafe'))),maxdist(500)),qtype(latlong))
 
 The order of arguments does not count in `and`, `or`, `area`, `nwr` and `dist`; an `and` in an `and`, or an `or` in an
-`or`, counts as one; white space outside quotes does not count. `nwr(and(a,b))` is not `nwr(a,b)`: the first means both
+`or`, is merged; white space outside quotes does not count. `nwr(and(a,b))` is not `nwr(a,b)`: the first means both
 kinds of thing, the second a thing that is both. A quote ends a text only before a comma or closing bracket, so that
-`'Paul's'` is the text Paul's, as in the corpus. Gold is `problem.program`. Nothing is run: there is no map here.
+`'Paul's'` is the text Paul's, as in the corpus. Gold is `problem.program`. Nothing is run, since there is no map here.
 
-Missed: terms that differ and would find the same, such as another tag with the same meaning. Haas and Riezler 2016.
+Missed: different terms that would find the same, such as another tag with the same meaning. Haas and Riezler 2016.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ GRAMMAR: dict[str, tuple[int, int, str]] = {
     "for": (1, 1, "text"),
     "unit": (1, 1, "name"),
 }
-"""Fewest arguments, most arguments, what they may be: operators, or `text`, `number`, `name`."""
+"""Fewest arguments, most arguments, and their kinds: operators, or `text`, `number`, `name`."""
 ROOTS = ("query", "dist")
 
 
@@ -96,7 +96,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a text, number or operator changed, or an argument left out where some are left."""
+    """Yield `program` with a text, number or operator changed, or an argument removed if some remain."""
     term = _normal(_parse(program))
     changed = list(_changes(term))
     rng.shuffle(changed)
@@ -174,7 +174,7 @@ class _Parser:
         return Unparsable(f"line {line}, column {column}: expected {expected}, got {got}")
 
     def program(self) -> Term:
-        """Return the one term that the program is."""
+        """Parse the whole program as one term."""
         if self._text not in ROOTS:
             raise self._error("query( or dist(")
         term = self._term(" ".join(ROOTS), "the program")

@@ -3,19 +3,19 @@
     (define (problem two) (:domain blocks) (:objects a b)
       (:init (ontable a) (ontable b) (clear a) (clear b) (handempty)) (:goal (and (on a b))))
 
-Same domain name, objects of the same types, initial facts, values, goal and metric, where one renaming of the objects
-carries all of them over: an isomorphism of labelled graphs, found by colour refinement with individualisation. A goal
-that already holds at the start is hence equal to such a goal only. Order, repetition, case, comments, layout,
-`:requirements`, the problem's name, bound variables and facts denied in `:init` do not count.
+The domain name must be the same, and one renaming of the objects must carry over their types, the initial facts,
+values, goal and metric: an isomorphism of labelled graphs, found by colour refinement with individualisation. Hence a
+goal that already holds at the start equals only another such goal. Order, repetition, case, comments, layout,
+`:requirements`, the problem's name, bound variables and negated facts in `:init` do not count.
 
 `environment` may hold `domain`, the text of the domain file, against which predicates, arguments, types and objects are
-checked, and `fixed_names`: true where the question names the objects, so that their names count. Gold is
+checked, and `fixed_names`, true if the question names the objects, so that their names count. Gold is
 `problem.program`.
 
 Missed: goals that only logic shows to be equal; objects of a supertype declared by its name instead of by `either`;
 problems so symmetric that the search gives up (a limit the program exceeds, unless gold alone exceeds it); domains with
-derived predicates, durative actions or other sections that `notation/strips.py` does not know (unscored). As in Planetarium (Zuo et al. 2024), which also compares by
-isomorphism, but without its saturation of facts that a goal implies.
+derived predicates, durative actions or other sections that `notation/strips.py` does not know (unscored). Planetarium
+(Zuo et al. 2024) also compares by isomorphism; its saturation of facts that a goal implies is not done here.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ VERSION = 2
 METRIC = "same problem up to renaming"
 
 MAX_WORK = 3_000_000
-"""Edges looked at in search of a renaming, some seconds."""
+"""Most edges visited in search of a renaming, some seconds."""
 
 
 class Environment(Needs):
     """What judging needs besides program and gold."""
 
     domain: str | None = None
-    """Text of the domain file; None: none is known."""
+    """Text of the domain file; None: unknown."""
     fixed_names: bool = False
-    """Objects must be called as in gold."""
+    """Whether objects must have the names that gold gives them."""
 
 
 program_of = replies.whole
 
 
 def canonical(program: str) -> str:
-    """Return the problem with its parts sorted. Names stay, since the problem tells whether they count."""
+    """Return the problem with its parts sorted. Names stay, since whether they count depends on `fixed_names`."""
     return _print(strips.read_instance(program, None))
 
 
@@ -72,7 +72,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with an object more, a fact or part of the goal less, or one of them changed, in random order.
+    """Yield `program` with an object added, or a fact or part of the goal removed or changed, in random order.
 
     A change is yielded only where the objects' profiles show that no renaming undoes it.
     """
@@ -110,7 +110,7 @@ def _altered(part: Formula, instance: Instance) -> Iterator[Formula]:
 
 
 def _profile(instance: Instance) -> object:
-    """Return what no renaming changes and swapping or exchanging arguments mostly does: who stands where, with whom."""
+    """Return an invariant of renaming that changed arguments mostly alter: which objects occur where, with which."""
     atoms = [("init", *fact) for fact in instance.facts] + [("goal", *a) for a in _atoms(instance.goal)]
     places: dict[str, list[str]] = {name: [str(types)] for name, types in instance.objects.items()}
     for place, predicate, *terms in atoms:
@@ -172,7 +172,7 @@ def _print_fact(fact: tuple[str, ...]) -> str:
 
 
 def _difference(found: Instance, gold: Instance, *, fixed_names: bool) -> str:
-    """Return what tells the two apart, for people; empty if nothing does."""
+    """Describe the difference between the two, for people; empty if there is none."""
     if _print(found) == _print(gold):
         return ""
     for what, one, other in (
@@ -189,7 +189,7 @@ def _difference(found: Instance, gold: Instance, *, fixed_names: bool) -> str:
 
 
 def _is_renamed(found: Instance, gold: Instance) -> bool:
-    """Return whether the two differ in names alone; LimitExceeded where that can not be told, Unavailable if gold is why."""
+    """Return whether only names differ; LimitExceeded if that cannot be decided, Unavailable if gold is the cause."""
     try:
         return _Matching(_graph(found), _graph(gold)).exists()
     except LimitExceeded:
@@ -201,7 +201,7 @@ def _is_renamed(found: Instance, gold: Instance) -> bool:
 
 
 class _Graph(NamedTuple):
-    """Labelled nodes; each edge is at both its ends, with its label and the other end."""
+    """Labelled nodes; each edge is stored at both ends, with its label and the other end."""
 
     labels: list[str]
     edges: list[list[tuple[str, int]]]
@@ -217,7 +217,7 @@ class _Graph(NamedTuple):
 
 
 def _graph(instance: Instance) -> _Graph:
-    """Return a graph that is isomorphic to another one's just if the problems differ in names of objects alone."""
+    """Return a graph; two are isomorphic if and only if the problems differ only in names of objects."""
     graph = _Graph([], [])
     nodes = {name: graph.add(f"object {show_types(types)}") for name, types in sorted(instance.objects.items())}
 
@@ -258,7 +258,7 @@ class _Matching:
         self._work = 0
 
     def exists(self) -> bool:
-        """Return whether there is one; LimitExceeded where that takes too long to tell."""
+        """Return whether there is one; LimitExceeded if the search takes too long."""
         numbers = {label: n for n, label in enumerate(sorted(set(self._labels)))}
         colours = [numbers[label] for label in self._labels]
         if any(self._is_uneven(group) for group in _grouped(range(len(colours)), colours).values()):
@@ -278,7 +278,7 @@ class _Matching:
     def _refine(self, colours: list[int], recoloured: Iterable[int]) -> bool:
         """Split, in place, classes whose nodes have differently coloured neighbours; False if left and right differ.
 
-        One part of a class keeps its colour, so that only what lies around the others must be looked at again.
+        One part of a class keeps its colour, so that only the neighbours of the others must be visited again.
         """
         classes = {colour: set(group) for colour, group in _grouped(range(len(colours)), colours).items()}
         fresh = max(classes) + 1
@@ -300,7 +300,7 @@ class _Matching:
         return True
 
     def _others(self, members: set[int], touched: list[int], colours: list[int]) -> list[list[int]]:
-        """Return the touched nodes of a class by what surrounds them, without the part that keeps the colour."""
+        """Return the touched nodes of a class grouped by neighbourhood, without the part that keeps the colour."""
         parts: dict[tuple[tuple[str, int], ...], list[int]] = defaultdict(list)
         for node in touched:
             parts[self._around(node, colours)].append(node)

@@ -1,19 +1,19 @@
-"""Plans for a PDDL problem, one action a line. Equal means: any plan that can be run and ends where the goal holds.
+"""Plans for a PDDL problem, one action per line. Equal means: any plan that can be executed and reaches the goal.
 
     (unstack a b)        ; also `1. (unstack a b)`, `0.0: (unstack a b) [1]`
     (put-down a)
 
 The plan is simulated from the initial state, as VAL does (Howey et al. 2004): STRIPS with types, constants, equality,
 negative, disjunctive and quantified conditions over the finite objects, conditional and quantified effects; a step
-first takes facts away, then adds. What a plan costs does not count: `increase` and its like are passed over.
+first deletes facts, then adds. The cost of a plan does not count: `increase` and the like are ignored.
 
-`environment` holds `domain` and `problem`, the texts of the two files, and may hold `names`: what plans may call the
-objects, such as {"red": "a"} where the question speaks of a red block that the problem names `a`. Gold is a plan in
-`problem.program`, which must itself be valid, or `problem.answer` true where no plan is known but that there is one.
+`environment` holds `domain` and `problem`, the texts of the two files, and may hold `names`, other names that plans may
+use for objects, such as {"red": "a"} if the question speaks of a red block that the problem names `a`. Gold is a plan
+in `problem.program`, which must itself be valid, or `problem.answer` true if it is only known that a plan exists.
 
-An action or object the domain and problem do not know, a wrong number or type of arguments, and no action at all are
-Unparsable. Missed: plans of no action, durations, numeric conditions, derived predicates, probabilistic effects (a domain
-that has them is refused as invalid, hence unscored).
+An unknown action or object, a wrong number or type of arguments, and a plan without actions are Unparsable. Missed:
+empty plans, durations, numeric conditions, derived predicates, probabilistic effects (a domain that has them is refused
+as invalid, hence unscored).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VERSION = 2
 METRIC = "plan validity"
 
 MAX_CHECKS = 500_000
-"""Facts looked up while one plan is simulated, a second or two."""
+"""Most facts looked up while one plan is simulated, a second or two."""
 
 _NUMBERING = re.compile(
     r"^[ \t]*(?:step[ \t]{1,9})?\d{1,9}(?:\.\d{1,9})?[ \t]{0,9}[.:)]?[ \t]{0,9}(?=\()", re.MULTILINE | re.IGNORECASE
@@ -54,7 +54,7 @@ class Action(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A domain and a problem, made ready."""
+    """A domain and a problem, ready for simulation."""
 
     domain: Domain
     actions: Mapping[str, Action]
@@ -71,11 +71,11 @@ class Environment(Needs):
     problem: str
     """Text of the problem file."""
     names: dict[str, str] = {}
-    """What plans may call the objects."""
+    """Other names that plans may use for objects."""
 
 
 def canonical(program: str) -> str:
-    """Return the actions in lower case, one a line, without numbers and comments."""
+    """Return the actions in lower case, one per line, without numbers and comments."""
     return "\n".join(str(step) for step in _steps(program))
 
 
@@ -83,13 +83,13 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return that the goal is reached, or where and why the plan fails."""
+    """Report that the goal is reached, or where and why the plan fails."""
     fault = _simulate(program, _task(problem), needs(problem, Environment).names)
     return Ran(None, fault) if fault else Ran("the goal is reached")
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` can be run from the initial state and the goal holds at its end, else 0.0."""
+    """1.0 if `program` can be executed from the initial state and reaches the goal, else 0.0."""
     task, names = _task(problem), needs(problem, Environment).names
     fault = _simulate(program, task, names)
     if problem.program:
@@ -105,9 +105,9 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a step left out or doubled, the last one first, or one object changed, in random order.
+    """Yield `program` with a step removed or duplicated, the last one first, or one object changed, in random order.
 
-    A plan that wastes no step is broken by the first three; by another object mostly.
+    The first three break any plan that wastes no step; another object usually does.
     """
     steps = [tuple(part.name for part in step.parts or ()) for step in _steps(program)]
     objects = sorted({name for step in steps for name in step[1:]})
@@ -127,7 +127,7 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
 
 
 def _steps(program: str) -> list[Node]:
-    """Return the actions, each a bracket of names; numbering and durations are blanked out, so that places stay."""
+    """Return the actions, each a list of names; numbering and durations are blanked out, so positions stay valid."""
     for noise in (_NUMBERING, _DURATION):
         program = noise.sub(lambda match: " " * len(match[0]), program)
     steps = strips.read(program)
@@ -197,7 +197,7 @@ def _effect(node: Node, names: Names, bound: Mapping[str, Types]) -> Formula:  #
 
 
 def _simulate(program: str, task: Task, names: Mapping[str, str]) -> str:
-    """Return what keeps `program` from reaching the goal; empty if nothing does."""
+    """Return why `program` does not reach the goal; empty if it does."""
     called = {name.lower(): object_.lower() for name, object_ in names.items()}
     calls = [_call(step, task, called) for step in _steps(program)]
     world = _World(task)
@@ -243,7 +243,7 @@ class _World:
         return "" if self._holds(formula, bindings) else show(_bound(formula, bindings))
 
     def apply(self, effect: Formula, bindings: Bindings) -> None:
-        """Take away, then add what `effect` says of the state before it."""
+        """Delete, then add the facts that `effect` gives in the state before it."""
         changes = list(self._changes(effect, bindings))
         self._facts.difference_update(fact for kind, fact in changes if kind == "delete")
         self._facts.update(fact for kind, fact in changes if kind == "add")
@@ -297,7 +297,7 @@ def _ground(fact: list[str] | tuple[str, ...], bindings: Bindings) -> tuple[str,
 
 
 def _bound(formula: Formula, bindings: Bindings) -> Formula:
-    """Return `formula` with objects for the variables that `bindings` knows."""
+    """Return `formula` with the variables in `bindings` replaced by objects."""
     if formula[0] in ("forall", "exists"):
         inner = {variable: name for variable, name in bindings.items() if variable != formula[1]}
         return (*formula[:3], _bound(formula[3], inner))

@@ -1,30 +1,30 @@
-"""Theories, facts and rules in first-order logic, with one query, decided by Z3. Equal means: the query follows, is refuted or open, as gold says.
+"""First-order theories (facts and rules) with one query, decided by Z3. Equal means: the query has gold's label.
 
-    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # a premise a line, as `symbol_llm/notation/logic.py` reads formulas
+    all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # one premise per line, in the syntax of `symbol_llm/notation/logic.py`
     Bird(tweety)
     ~Penguin(tweety)
     query: Flies(tweety)
 
 What acceptance means. The label is "True" if the premises entail the query, "False" if they entail its negation, else
-"Unknown". Premises that contradict each other prove everything and are never accepted, nor is a query that needs no
-premise, nor an "Unknown" about predicates of which the program says nothing. "Uncertain" is another word for "Unknown".
+"Unknown". Contradictory premises prove everything and are never accepted; neither is a query that needs no premise, nor
+an "Unknown" about predicates of which the program says nothing. "Uncertain" is another word for "Unknown".
 
-Where the problem has a context, words tie the program to it. The query must have a predicate of the question, and a
-constant if it has any (with a quantifier, one of both); three quarters of the names must have a word of the context, half
-of those of any premise a word of one sentence; and a premise that decides the query on its own must be said by a sentence
-that has all of its names, and "if" or "or" only where the premise has. So `Nice(bob)` with `query: Nice(bob)` is right
-just where the text says that Bob is nice. Words are compared as `notation/names.py` tells their forms; FOLIO's gold
-theories, whose names are seldom quite those of the sentences, set the shares.
+If the problem has a context, words tie the program to it. The query must have a predicate of the question, and a
+constant if it has any (with a quantifier, either will do). Three quarters of the names must share a word with the
+context, and half of each premise's names with one sentence. A premise that decides the query on its own must be stated
+by a sentence that has all of its names, and "if" or "or" only if the premise does. So `Nice(bob)` with
+`query: Nice(bob)` is right only if the text says that Bob is nice. Words are compared by their forms in
+`notation/names.py`; the shares are set by FOLIO's gold theories, whose names are seldom exactly those of the sentences.
 
-Beyond that the label alone cannot show that the program is about the question: a rule may join two words of a sentence
-in another way. The problem's environment says how far that goes:
+Beyond that, the label alone cannot show that the program is about the question: a rule may relate two words of a
+sentence wrongly. The problem's environment can narrow this:
 
-- `symbols`, the names the theory declares: others are refused, and an "Unknown" about declared ones counts;
-- `n_premises`, the sentences of the theory: a program with fewer distinct premises is not accepted;
+- `symbols`, the names that the theory declares: others are refused, and an "Unknown" about declared ones counts;
+- `n_premises`, the number of sentences in the theory: a program with fewer distinct premises is not accepted;
 - `theory`, a formal gold program over the same names: every premise must follow from it and the query must be
-  equivalent to its query, which leaves nothing to invent; and none may decide the query on its own if none of gold's does.
+  equivalent to its query, which leaves nothing to invent; no premise may decide the query alone unless one of gold does.
 
-Missed: functions, arithmetic, sorts, theories on which Z3 gives up (those are unscored).
+Missed: functions, arithmetic, sorts, theories on which Z3 gives up (these are unscored).
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ METRIC = "label by entailment"
 
 LABELS = ("True", "False", "Unknown")
 _SYNONYMS = {"Uncertain": "Unknown"}
-"""Labels of FOLIO."""
+"""FOLIO's word for a label."""
 MAX_PREMISES = 200
 MAX_NAMES = 300
 MIN_NAMES, MIN_PREMISE = 0.75, 0.5
-"""Least shares of names that the context says: of all, and of a premise's in one sentence."""
+"""Least shares of names found in the context: of all names, and of a premise's names in one sentence."""
 _QUERY = re.compile(r"\s*(?:query|goal|conclusion)\s*:\s*", re.IGNORECASE)
 _HEADING = re.compile(r"\s*(?:premises|theory|facts|rules)\s*:\s*", re.IGNORECASE)
 
@@ -85,12 +85,12 @@ class Environment(Needs):
     symbols: tuple[str, ...] | None = None
     """Names that a theory may use; None: any."""
     n_premises: int = 1
-    """Different premises that a theory must have, at least."""
+    """Least number of distinct premises of a theory."""
     theory: str | None = None
-    """Gold that a theory is held against."""
+    """Gold theory that a theory is compared with."""
 
     def held_to(self, gold: str) -> Self:
-        """Return the environment in which theories are held against `gold`, not by their label alone."""
+        """Return an environment that compares theories with `gold`, not by their label alone."""
         return self.model_copy(update={"theory": gold})
 
 
@@ -105,7 +105,7 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return the label that Z3 finds, or why it is worthless by the guards above."""
+    """Return the label that Z3 finds, or why the guards above make it worthless."""
     theory = _parse(program)
     environment = needs(problem, Environment)
     declared = environment.symbols
@@ -122,7 +122,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
         return Ran(None, unsaid)
     outcome = executor.run(f"{__name__}:decide", args, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
-    if outcome.status != "ok":  # no text of the program runs as code in that child, so this is ours
+    if outcome.status != "ok":  # the child runs no text of the program as code, so the fault is ours
         raise Unavailable(f"Z3 did not decide: {outcome.detail}")
     label, fault = outcome.value["label"], outcome.value["fault"]
     if label == "Unknown" and not fault and not predicates(theory.query) <= _known(theory, declared):
@@ -143,9 +143,9 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a premise left out, denied or replaced by the query, or the query denied, in random order.
+    """Yield `program` with a premise removed, negated or replaced by the query, or the query negated, in random order.
 
-    A denied query is a near miss only where the label is "True" or "False"; an open query stays open.
+    A negated query is a near miss only where the label is "True" or "False"; an open query stays open.
     """
     theory = _parse(program)
     count = len(theory.premises)
@@ -200,7 +200,7 @@ class _Text(NamedTuple):
         return cls(found, frozenset(form for word in found for form in spelling.forms(word)), spelling.spelt(text))
 
     def says(self, name: str) -> bool:
-        """Say whether a word of `name` stands in the text, or one of the text in a name written without capitals."""
+        """Return whether the text has a word of `name`, or `name` in lower case contains a word of the text."""
         letters = spelling.spelt(name)
         return (
             any(not self.forms.isdisjoint(spelling.forms(word)) for word in spelling.content(name))
@@ -209,13 +209,13 @@ class _Text(NamedTuple):
         )
 
     def share(self, names: Collection[str]) -> float:
-        """Return the share of `names` that the text says; 1 of none."""
+        """Return the share of `names` that the text says; 1 if there are none."""
         return sum(map(self.says, names)) / len(names) if names else 1.0
 
 
 def _unsaid(theory: Theory, problem: Problem, declared: Sequence[str] | None) -> str:
-    """Return what the program speaks of and the text does not; empty if that is little. Declared names are taken as said."""
-    before = {new: old for old, new in problem.renamed.items()}  # of a row with renamed symbols; its question stays
+    """Return names of the program that the text lacks; empty if they are few. Declared names count as present."""
+    before = {new: old for old, new in problem.renamed.items()}  # for a row with renamed symbols, whose question keeps the old ones
     question, names = _Text.of(problem.question), {before.get(name, name) for name in names_in(theory.query)}
     asked = {before.get(name, name) for name in predicates(theory.query)}
     kinds = [names] if operators(theory.query) & {"all", "exists"} else [asked, names - asked]
@@ -231,9 +231,9 @@ def _unsaid(theory: Theory, problem: Problem, declared: Sequence[str] | None) ->
 
 
 def _is_told(premise: Formula, context: str) -> bool:
-    """Say whether a sentence has all names of `premise`, and a condition only if `premise` has one.
+    """Return whether a sentence has all names of `premise`, and a condition only if `premise` has one.
 
-    That is the word "if", or for what holds of all things a word besides, as in "furry things are nice".
+    A condition is the word "if" or, for a statement about all things, one more word, as in "furry things are nice".
     """
     names, kinds = names_in(premise), operators(premise)
     if kinds & {"implies", "or", "xor", "iff"}:
@@ -248,7 +248,7 @@ def _is_told(premise: Formula, context: str) -> bool:
 
 
 def _sentences(context: str) -> list[_Text]:
-    """Return the sentences of a context, but for a list of names after a colon."""
+    """Return the sentences of a context, except for a list of names after a colon."""
     return [_Text.of(found) for found in _SENTENCE.findall(context) if ":" not in found] or [_Text.of(context)]
 
 
@@ -287,9 +287,9 @@ def warm_up() -> None:
 
 
 def decide(args: dict[str, Any]) -> dict[str, Any]:
-    """Return the label of the query, what makes it worthless, if anything, and the `parts` that decide it alone.
+    """Return the query's label, what makes it worthless, if anything, and the `parts` that decide it alone.
 
-    Unavailable where Z3 gives up.
+    Unavailable if Z3 gives up.
     """
     import z3
 

@@ -1,6 +1,6 @@
 """Functional programs over a scene of objects, as in CLEVR and GQA. Equal means: the same answer on this scene and others.
 
-CLEVR (Johnson et al. 2017), nested, or as steps that each take what the one before gave:
+CLEVR (Johnson et al. 2017), nested, or as steps that each take the result of the one before:
 
     count(filter_color[red](relate[left](unique(filter_shape[cube](scene())))))
     scene -> filter_shape: cube -> unique -> relate: left -> filter_color: red -> count
@@ -11,18 +11,19 @@ node is the outermost (`from_nodes` writes it so). GQA (Hudson and Manning 2019)
     select: boy -> relate: _,holding,o -> query: color
     select: boy -> exist -> select: dog -> filter color: brown -> exist -> and      # or with numbers of steps: `and [1, 4]`
 
-`relate: name,relation,s` finds what stands in `relation` to the objects at hand, with `o` that to which they stand; `_` or
-nothing is any name. `filter`, `query`, `verify`, `choose: a|b`, `same`, `different` take an attribute; the tables below
-list all functions. A step that needs two inputs takes the last two that no step has taken.
+`relate: name,relation,s` finds the objects that are in `relation` to the current ones; with `o`, those to which the
+current ones are. `_` or nothing is any name. `filter`, `query`, `verify`, `choose: a|b`, `same`, `different` take an
+attribute; the tables below list all functions. A step that needs two inputs takes the last two unused results.
 
 `environment["scene"]` holds the scene graph: CLEVR's {"objects": [{"color": ...}], "relationships": {"left": [[...]]}} or
 GQA's {"objects": {id: {"name": ..., "attributes": {"color": ...} or [...], "relations": [{"name": ..., "object": id}]}}}.
-There the program is executed and its answer compared with `problem.answer`, and, where `problem.program` has gold, with
-gold's answers on seeded perturbations of the scene too, at least two, which tells most accidents. Without a scene it is
-compared with gold in normal form: filters in a row, operands of `union`, `intersect`, `and`, `or`, `equal_*`, two-sided
-`same`, `different`, `common` and choices in any order, `greater_than` turned into `less_than`.
+With a scene, the program is executed and its answer compared with `problem.answer` and, if `problem.program` holds gold,
+with gold's answers on at least two seeded perturbations of the scene, which exposes most accidents. Without a scene, the
+program is compared with gold in normal form: consecutive filters, operands of `union`, `intersect`, `and`, `or`,
+`equal_*`, two-sided `same`, `different`, `common` and choices in any order, `greater_than` turned into `less_than`.
 
-Undefined, hence no answer: `unique` of other than one object, `query` of objects that differ or lack the attribute.
+Undefined, hence without answer: `unique` of any number of objects but one, `query` of objects that differ or lack the
+attribute.
 Missed: programs that differ on no scene drawn; GQA's comparatives and positions.
 """
 
@@ -43,9 +44,9 @@ VERSION = 3
 METRIC = "execution accuracy, else exact match"
 
 MAX_NODES = 100
-"""Functions of a program, written out as a tree."""
+"""Most functions of a program, written out as a tree."""
 N_PERTURBED = 64
-"""Perturbed scenes on which gold has an answer; fewer where MAX_DRAWS do not bring so many."""
+"""Perturbed scenes on which gold has an answer; fewer if MAX_DRAWS do not yield so many."""
 MAX_DRAWS = 800
 
 Answer = bool | int | str
@@ -58,7 +59,7 @@ class Tree(NamedTuple):
     argument: str
     inputs: tuple[Tree, ...]
     kind: str
-    """What it gives: set, object, integer, boolean, value, value of an attribute."""
+    """Kind of the result: set, object, integer, boolean, value, value of an attribute."""
     n_nodes: int
 
     def __str__(self) -> str:
@@ -70,11 +71,11 @@ class Environment(Needs):
     """What judging needs besides program and gold."""
 
     scene: dict[str, Any] | None = None
-    """The scene graph, as CLEVR or GQA have it; None: normal forms are compared."""
+    """The scene graph, in the format of CLEVR or GQA; None: normal forms are compared."""
 
 
 def canonical(program: str) -> str:
-    """Return the nested form with what commutes in order."""
+    """Return the nested form with commutative parts sorted."""
     return str(_normal(_parse(program)))
 
 
@@ -82,7 +83,7 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return the answer on the scene, or the normal form where there is none."""
+    """Return the answer on the scene, or the normal form if there is no scene."""
     tree = _parse(program)
     scene = _scene(problem)
     if scene is None:
@@ -116,7 +117,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one filter left out, or one value, direction, attribute or function changed, in random order."""
+    """Yield `program` with one filter removed, or one value, direction, attribute or function changed, in random order."""
     tree = _parse(program)
     changed = sorted({str(_normal(other)) for other in _altered(tree)} - {str(_normal(tree))})
     rng.shuffle(changed)
@@ -124,7 +125,7 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
 
 
 def from_nodes(nodes: Sequence[Mapping[str, Any]]) -> str:
-    """Return a program of CLEVR's JSON as text; InvalidInput where a node lacks its value."""
+    """Return a program in CLEVR's JSON as text; InvalidInput if a node lacks its value."""
     texts: list[str] = []
     for n, node in enumerate(nodes):
         function = node.get("function") or node["type"]
@@ -262,7 +263,7 @@ def _place(text: str, offset: int) -> str:
 
 
 def _steps(program: str) -> Tree:
-    """Read steps; one that names no inputs takes the last results that no step has taken."""
+    """Read steps; one that names no inputs takes the last unused results."""
     results: list[Tree] = []
     free: list[int] = []
     for text in filter(None, map(str.strip, re.split(r"->|→|\n|;", program))):
@@ -301,7 +302,7 @@ def _n_inputs(function: str, argument: str, last: Tree | None) -> int:
 
 
 def _key(function: str, argument: str) -> tuple[str, str]:
-    """Return the function's name in the table and the attribute it is about, if any."""
+    """Return the function's name in the table and its attribute, if any."""
     if function in _SIGNATURES:
         return function, ""
     base, _, attribute = function.partition("_")
@@ -311,7 +312,7 @@ def _key(function: str, argument: str) -> tuple[str, str]:
 
 
 def _tree(where: str, function: str, argument: str, inputs: Sequence[Tree]) -> Tree:
-    """Return the function with its argument in order, if inputs and argument are such as it takes."""
+    """Return the function with its argument in normal order, if it takes such inputs and such an argument."""
     function = function.lower()
     key, attribute = _key(function, argument)
     if key not in _SIGNATURES:
@@ -332,7 +333,7 @@ def _tree(where: str, function: str, argument: str, inputs: Sequence[Tree]) -> T
 
 
 def _argument(where: str, text: str, wanted: str) -> str:
-    """Return the argument in order; a relation always with all its three parts."""
+    """Return the argument in normal order; a relation always has all three parts."""
     text = _OBJECT_IDS.sub("", " ".join(text.lower().split()))
     if wanted == "direction" and "," in text:
         wanted = "relation"
@@ -371,7 +372,7 @@ def _normal(tree: Tree) -> Tree:
 
 
 def _filters_sorted(tree: Tree) -> Tree:
-    """Return the filters in a row in order, each once; those below the first are in order already."""
+    """Return consecutive filters sorted, each once; those below the first are sorted already."""
     filters: dict[tuple[str, str], Tree] = {}
     below = tree
     while below.function.partition("_")[0] == "filter":
@@ -568,7 +569,7 @@ def _gold_answer(problem: Problem, gold: Tree | None, scene: Scene) -> Answer:
 
 
 def _agree(tree: Tree, gold: Tree, scene: Scene, seed: str) -> bool:
-    """Return whether both answer alike on perturbed scenes, at least two, on which gold has an answer."""
+    """Return whether both agree on perturbed scenes, at least two, on which gold has an answer."""
     mentioned: dict[str, list[str]] = {}
     _mention(gold, mentioned)
     _mention(tree, mentioned)
@@ -591,7 +592,7 @@ def _agree(tree: Tree, gold: Tree, scene: Scene, seed: str) -> bool:
 
 
 def _mention(tree: Tree, mentioned: dict[str, list[str]]) -> None:
-    """Collect the values of each attribute that the program speaks of."""
+    """Collect the values of each attribute that the program mentions."""
     base, _, attribute = tree.function.partition("_")
     if base in ("filter", "verify", "choose", "select") and attribute != "rel":
         mentioned.setdefault("name" if base == "select" else attribute, []).extend(tree.argument.split("|"))
@@ -603,7 +604,7 @@ def _mention(tree: Tree, mentioned: dict[str, list[str]]) -> None:
 
 
 def _perturbed(scene: Scene, mentioned: Mapping[str, Sequence[str]], rng: random.Random) -> Scene:
-    """Return the scene with values drawn anew from its own, CLEVR's and the mentioned ones, and its places dealt out anew."""
+    """Return the scene with values redrawn from its own, CLEVR's and the mentioned ones, and its positions permuted."""
     values = {attribute: list(palette) for attribute, palette in _PALETTE.items()}
     for one in scene.objects:
         for attribute, value in one.items():

@@ -4,25 +4,24 @@
     (ARGMAX (AND film.film (le film.film.year 1999^^http://www.w3.org/2001/XMLSchema#gYear)) film.film.budget)
 
 A set is a class, entity or literal, (AND set set ...), (JOIN relation set), (ARGMAX set relation), ARGMIN, (lt
-relation literal), le, gt, ge, or (TC set relation time) with a date or NOW. A relation is a name, (R relation) turned
-round, or (JOIN relation relation) composed. (COUNT set) may stand outermost. In the normal form AND is flat, sorted
-and without repetition, R stands at single relations, composed relations are taken apart, literals are written one way
-a type.
+relation literal), le, gt, ge, or (TC set relation time) with a date or NOW. A relation is a name, an inverse
+(R relation), or a composition (JOIN relation relation). (COUNT set) is allowed outermost. In the normal form AND is
+flat, sorted and without repetition, R applies to single relations, compositions are expanded, and literals of a type
+have one notation.
 
 Gold is `problem.program`. Without `environment["graph"]` the normal forms are compared. With it, a list of [subject,
 relation, object] (class membership by "type.object.type"; an object is a name, a number, or a literal as above), a
-program is accepted that has gold's normal form, or gold's answers on this graph and on each of two dozen others that
-are made from it by leaving triples out and adding others alike: agreement on one small graph is often an accident. A
-program that is not accepted scores the F1 of its answers, the mean over all the others if it is 1.0 on the first
-graph. Where gold has no answer, another than `problem.answer` (a list, if given), or one on too few of the others, the
-problem is invalid.
+program is accepted if it has gold's normal form, or gold's answers on this graph and on each of two dozen others made
+from it by removing triples and adding similar ones: agreement on one small graph is often an accident. A program that is
+not accepted scores the F1 of its answers or, if that is 1.0 on the first graph, the mean over all the others. If gold has
+no answer, one other than `problem.answer` (a list, if given), or one on too few of the others, the problem is invalid.
 
-TC keeps what began by the time and had not ended: `from` is paired with `to`, `start_date` with `end_date`, what has
-neither is kept; NOW is `environment["now"]` ("2015-08-10", as for WebQSP).
+TC keeps things that began by the given time and had not ended: `from` is paired with `to`, `start_date` with
+`end_date`, and things with neither are kept; NOW is `environment["now"]` ("2015-08-10", as for WebQSP).
 
-Missed: expressions that are equal only by what the ontology says, such as a class that the relation implies, a relation
-with one object each, two relations each the other's inverse. SMCalFlow's Lispress is another language. Gu et al. 2021;
-Yih et al. 2016.
+Missed: expressions that are equal only because of the ontology, such as a class that the relation implies, a relation
+with one object each, two relations that are inverses. SMCalFlow's Lispress is another language. Gu et al. 2021; Yih et
+al. 2016.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ METRIC = "exact match / F1 of answers"
 
 MAX_ATOMS = 100
 MAX_DEPTH = MAX_ATOMS + 5
-"""Of brackets: a normal form is nested no deeper than it has atoms, so that it can be read again."""
+"""Deepest nesting of brackets; a normal form is nested no deeper than its number of atoms, so it can be read again."""
 MAX_STEPS = 1_000_000
-"""Triples that evaluating one expression on one graph may touch."""
+"""Most triples that evaluating one expression on one graph may visit."""
 N_WORLDS = 24
 MIN_WORLDS = 4
-"""Of the other graphs, so many must give gold an answer."""
+"""Number of other graphs on which gold must have an answer."""
 TYPE = "type.object.type"
 NOW = "2015-08-10"
 
@@ -58,7 +57,7 @@ Expr = tuple[Any, ...]
 """("is", atom), ("AND", set, ...), ("JOIN", step, set), ("ARGMAX", set, chain), ("le", chain, atom),
 ("TC", set, chain, atom), ("COUNT", set)."""
 Step = tuple[str, bool]
-"""A relation, and whether it is turned round."""
+"""A relation, and whether it is inverted."""
 Chain = tuple[Step, ...]
 Value = tuple[str, Any]
 """("name", text), ("number", float), or ("date", year, month ...)."""
@@ -82,7 +81,7 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return the answers as JSON, or the normal form where the problem has no graph."""
+    """Return the answers as JSON, or the normal form if the problem has no graph."""
     expr = _parse(program)
     graph = _graph(problem)
     if graph is None:
@@ -92,7 +91,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if the normal form is gold's, or the answers are on this graph and on others; else the F1 of the answers."""
+    """1.0 if the normal form is gold's, or the answers are, on this graph and others; else the F1 of the answers."""
     gold = read_gold(problem, _parse)
     expr = _parse(program)
     graph = _graph(problem)
@@ -108,7 +107,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with an operator, relation, direction, name or number changed, or an operand left out."""
+    """Yield `program` with an operator, relation, direction, name or number changed, or an operand removed."""
     expr = _parse(program)
     atoms = sorted(set(re.findall(r"[^\s()]+", _print(expr))))
     changed = list(_changes(expr, [atom for atom in atoms if "." in atom], rng))
@@ -166,7 +165,7 @@ _DATE = re.compile(r"(-?\d{4})(?:-(\d\d))?(?:-(\d\d))?(?:T(\d\d):(\d\d)(?::(\d\d
 
 
 class _Parser:
-    """Recursive descent; what stands where decides whether a name is a relation."""
+    """Recursive descent; the position of a name decides whether it is a relation."""
 
     def __init__(self, program: str) -> None:
         self._program, self._depth, self._n_atoms = program, 0, 0
@@ -183,19 +182,19 @@ class _Parser:
         return Unparsable(f"line {line}, column {column}: expected {expected}, got {token[:40] or 'the end'!r}")
 
     def program(self) -> Expr:
-        """Return the one expression that the program is."""
+        """Parse the whole program as one expression."""
         if self._peek() != "(":
             raise self._error("'('")
         expr: Expr = ("COUNT", self._closed(self._set)) if self._is("COUNT") else self._set()
         if self._peek():
             raise self._error("the end")
-        return ("AND", expr, expr) if expr[0] == "is" else expr  # an atom alone could not be told from any word
+        return ("AND", expr, expr) if expr[0] == "is" else expr  # a lone atom could be any word
 
     def _is(self, operator: str) -> bool:
         return self._peek() == "(" and self._peek(1).upper() == operator
 
     def _closed(self, *parts: Callable[[], Any]) -> Any:
-        """Return what `parts` read between the operator, which is known, and the closing bracket."""
+        """Return the results of `parts`, which read from the operator, already consumed, to the closing bracket."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise self._error(f"at most {MAX_DEPTH} levels")
@@ -286,7 +285,7 @@ def _and(operands: Iterable[Expr]) -> Expr:
 
 
 def _normal_atom(token: str) -> str:
-    """Write a typed literal one way; ValueError if the value is none of its type."""
+    """Return a typed literal in normal notation; ValueError if the value does not fit the type."""
     value, typed, kind = token.rpartition("^^")
     if not typed:
         return token
@@ -328,7 +327,7 @@ def _print_chain(chain: Chain) -> str:
 
 
 def _value(atom: str) -> Value:
-    """Return what an atom stands for: numbers of all types are alike, so are dates; any other atom is a name."""
+    """Return the value of an atom: numbers of all types are alike, and so are dates; any other atom is a name."""
     text, typed, kind = atom.rpartition("^^")
     text, kind = (text.strip('"'), kind.removeprefix(_XSD)) if typed else (atom, "")
     if kind in _DATES or (not typed and re.fullmatch(r"\d{4}-\d\d(-\d\d)?", atom)):
@@ -339,7 +338,7 @@ def _value(atom: str) -> Value:
 
 
 def _date(text: str) -> tuple[int, ...]:
-    """Return year, month ... as far as they are given; nothing if it is no date."""
+    """Return year, month ... as far as they are given; empty if `text` is not a date."""
     found = _DATE.fullmatch(text)
     return tuple(int(part) for part in itertools.takewhile(bool, found.groups())) if found else ()
 
@@ -358,7 +357,7 @@ class _World:
         self._steps_left = MAX_STEPS
 
     def answers(self, expr: Expr) -> frozenset[Value]:
-        """Return what `expr` denotes; a count of nothing is no answer."""
+        """Return the set that `expr` denotes; a count of nothing has no answer."""
         found = self._denote(expr[1] if expr[0] == "COUNT" else expr)
         if expr[0] == "COUNT" and found:
             return frozenset([("number", float(len(found)))])
@@ -385,7 +384,7 @@ class _World:
         raise AssertionError(expr)
 
     def _follow(self, chain: Chain, things: set[Value]) -> set[Value]:
-        """Return what `chain` leads to from any of `things`."""
+        """Return everything that `chain` leads to from any of `things`."""
         for step in chain:
             links = self._links.get(step, {})
             reached: set[Value] = set()
@@ -411,7 +410,7 @@ class _World:
         return {thing for value, thing in measured if value == best}
 
     def _holds_at(self, thing: Value, chain: Chain, time: tuple[int, ...]) -> bool:
-        """Return whether `thing` has begun by `time` and not ended before; what is not known does not count."""
+        """Return whether `thing` has begun by `time` and not ended before; unknown dates do not count."""
         (name, turned), n = chain[-1], len(time)
         starts = [value[1] for value in self._follow(chain, {thing}) if value[0] == "date"]
         until = re.sub(r"from(_date)?\Z", r"to\1", re.sub(r"start(_date)?\Z", r"end\1", name))
@@ -471,7 +470,7 @@ def _check_answer(expected: frozenset[Value], problem: Problem) -> None:
 
 
 def _agreement(expr: Expr, gold: Expr, graph: list[tuple[Value, str, Value]], problem: Problem) -> float:
-    """Return the mean F1 over other graphs; InvalidInput if too few of them tell anything."""
+    """Return the mean F1 over other graphs; InvalidInput if gold has an answer on too few of them."""
     scores, n_telling = [], 0
     for other in _others(graph, random.Random(problem.id)):
         expected = _gold_answers(other, gold, problem)
@@ -485,7 +484,7 @@ def _agreement(expr: Expr, gold: Expr, graph: list[tuple[Value, str, Value]], pr
 
 
 def _others(graph: list[tuple[Value, str, Value]], rng: random.Random) -> Iterator[list[tuple[Value, str, Value]]]:
-    """Yield graphs made from `graph`: triples left out, as many others added between what each relation connects."""
+    """Yield graphs made from `graph`: triples removed, and as many added between things that the relation connects."""
     by_relation: dict[str, list[tuple[Value, str, Value]]] = {}
     for triple in graph:
         by_relation.setdefault(triple[1], []).append(triple)

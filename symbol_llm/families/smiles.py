@@ -2,15 +2,15 @@
 
     C[C@H](N)C(=O)O  and  OC(=O)[C@H](C)N  are both L-alanine
 
-That counts atoms, bonds, charges, isotopes, atom maps, radicals, and stereochemistry at atoms and double bonds; it does
-not count the order of atoms and of fragments, Kekulé or aromatic writing, or hydrogens that are written out. Tautomers,
-protonation states and salts are different molecules. Gold is `problem.program`, or else `problem.answer`, a SMILES;
-`environment` holds nothing. `Result.value` also tells the Tanimoto similarity to gold (Morgan fingerprints, radius 2,
-2048 bits), which says how far off a wrong molecule is and decides nothing.
+Atoms, bonds, charges, isotopes, atom maps, radicals, and stereochemistry at atoms and double bonds count; the order of
+atoms and fragments, Kekulé or aromatic notation, and explicit hydrogens do not. Tautomers, protonation states and salts
+are different molecules. Gold is `problem.program`, or else `problem.answer`, a SMILES; `environment` holds nothing.
+`Result.value` also gives the Tanimoto similarity to gold (Morgan fingerprints, radius 2, 2048 bits), which shows how far
+off a wrong molecule is and decides nothing.
 
-RDKit reads hostile text in the sandbox only; what comes back is compared here. Where reading and writing what it wrote goes
-round in several SMILES, as for some cages, the least of them is the canonical one. Missed: stereochemistry that RDKit does
-not canonicalise (axes, some symmetric cages), names or extensions after the SMILES (refused).
+RDKit reads hostile text only in the sandbox; its results are compared here. If repeated reading and writing cycles through
+several SMILES, as for some cages, the least of them is canonical. Missed: stereochemistry that RDKit does not
+canonicalise (axes, some symmetric cages), names or extensions after the SMILES (refused).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ VERSION = 2
 METRIC = "canonical SMILES"
 
 MAX_CHARS = 4000
-"""Of a SMILES; five times what the longest of 600 from ChEBI-20 has."""
+"""Longest SMILES, five times the longest of 600 from ChEBI-20."""
 MAX_PASSES = 8
 MAX_KNOWN = 4096
-"""Molecules remembered, since `canonical`, `score` and each reply's gold ask for the same ones."""
+"""Most molecules cached, since `canonical`, `score` and each reply's gold ask for the same ones."""
 
 
 class Molecule(NamedTuple):
-    """What RDKit says of a SMILES."""
+    """RDKit's description of a SMILES."""
 
     canonical: str
     bits: frozenset[int]
@@ -58,7 +58,7 @@ program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
-    """Return RDKit's canonical SMILES; it is read in the sandbox at the usual limits."""
+    """Return RDKit's canonical SMILES; `program` is read in the sandbox under the default limits."""
     return _molecule(program, Limits()).canonical
 
 
@@ -125,7 +125,7 @@ _known: dict[str, Molecule] = {}
 
 def _molecule(text: str, limits: Limits) -> Molecule:
     text = text.strip()
-    known = _known.get(text)  # one look, since another thread may clear
+    known = _known.get(text)  # a single lookup, since another thread may clear the cache
     if known:
         return known
     if not text:
@@ -154,7 +154,7 @@ def warm_up() -> None:
 
 
 def describe(args: dict[str, str]) -> dict[str, Any]:
-    """Return the canonical SMILES and fingerprint of a SMILES, or RDKit's complaint. Only ever called in a sandbox child."""
+    """Return a SMILES' canonical form and fingerprint, or RDKit's error. Only ever called in a sandbox child."""
     rdBase.LogToPythonStderr()
     with contextlib.redirect_stderr(io.StringIO()) as log:
         molecule = Chem.MolFromSmiles(args["smiles"])
@@ -168,7 +168,7 @@ def describe(args: dict[str, str]) -> dict[str, Any]:
 
 
 def _settled(text: str) -> str:
-    """Return the SMILES to which reading and writing again leads; of several that it goes round in, the least."""
+    """Return the SMILES that repeated reading and writing converges to or, if it cycles, the least in the cycle."""
     seen = [text]
     while len(seen) <= MAX_PASSES:
         molecule = Chem.MolFromSmiles(seen[-1])
@@ -182,7 +182,7 @@ def _settled(text: str) -> str:
 
 
 def _complaint(log: str) -> str:
-    """Return the first line of RDKit's log without the time and the text, after the place if it names one."""
+    """Return the first line of RDKit's log without the time and the text, preceded by the position if it has one."""
     first = re.sub(r"^\[[\d:]*\] (?:SMILES Parse Error: )?", "", log.partition("\n")[0])
     first = re.sub(r" (?:while parsing|for input): .*", "", first) or "RDKit cannot read it"
     place = re.search(r"around position (\d+)", log)

@@ -2,9 +2,9 @@
 
     [IN:CREATE_REMINDER [SL:PERSON me ] [SL:TODO [IN:CALL [SL:CONTACT mum ] ] ] [SL:DATE_TIME at 7 pm ] ]
 
-An intent holds slots and words, a slot holds words and intents; the root is an intent. Labels and words count as they
-are written, white space does not. `environment["order"]` is "ordered" (the default: slots stand in the order of the
-sentence) or "free" (decoupled parses: the slots of an intent may stand in any order, words between them keep theirs).
+An intent holds slots and words, a slot holds words and intents; the root is an intent. Labels and words are compared as
+written, without white space. `environment["order"]` is "ordered" (the default: slots follow the order of the
+sentence) or "free" (decoupled parses: the slots of an intent may come in any order; words between them keep theirs).
 Gold is `problem.program`. Nothing is run.
 
 Missed: words that mean the same but are spelt differently. Li et al. 2021 (MTOP), Chen et al. 2020 (TOPv2).
@@ -33,7 +33,7 @@ class Node(NamedTuple):
     """An intent or a slot."""
 
     label: str
-    """With its kind: `IN:CREATE_ALARM`, `SL:DATE_TIME`."""
+    """The label with its kind: `IN:CREATE_ALARM`, `SL:DATE_TIME`."""
     children: list[Node | str]
 
 
@@ -53,7 +53,7 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return the canonical form, slots sorted where their order is free."""
+    """Return the canonical form, with slots sorted if their order is free."""
     return Ran(_print(_parse(program), free=_is_free(problem)))
 
 
@@ -66,7 +66,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a label changed, a slot or word left out, two words exchanged, or a bracket shifted."""
+    """Yield `program` with a label changed, a slot or word removed, two words exchanged, or a bracket shifted."""
     tree = _parse(program)
     tokens = _print(tree).split(" ")
     changed = list(_changes(tokens, rng))
@@ -136,7 +136,7 @@ def _parse(program: str) -> Node:
 
 
 def _open(program: str, found: re.Match[str], opened: list[Node]) -> Node:
-    """Put a node under the last of those opened, and after them."""
+    """Add a node to the innermost open one and open it."""
     kind = "[SL:" if opened and opened[-1].label.startswith("IN:") else "[IN:"
     if not _OPENING.fullmatch(found[0]) or not found[0].startswith(kind):
         raise _error(program, found, f"{kind} and a name")

@@ -1,17 +1,17 @@
-r"""Triples of an ontology, `relation(subject, object)`, one a line or apart by semicolons. Equal means: the same set.
+r"""Triples of an ontology, `relation(subject, object)`, one per line or separated by `;`. Equal means: the same set.
 
     birthPlace(Ada_Lovelace, London)
     knownFor(Ada_Lovelace, "Note G, of 1843"); "area (km2)"(London, 1572)
 
-A name may stand bare, brackets in pairs included (`Venus_(planet)`). One that holds a comma or semicolon outside such
-brackets, a lone bracket or a double quote is put in double quotes, with `\"` and `\\` for those two; so is a relation
-that holds any bracket. Order, repetition, quotes, letter case and `_` for a space do not count, as in Text2KGBench
-(Mihindukulasooriya et al. 2023), which leaves out spaces besides; nor do a number or bullet before a triple, a full stop
-after it, and whether an accent is a character of its own (Unicode's NFC).
+A name may be bare, including paired brackets (`Venus_(planet)`). A name that contains a comma or semicolon outside such
+brackets, a lone bracket or a double quote needs double quotes, with `\"` and `\\` for quote and backslash; so does a
+relation that contains any bracket. Order, repetition, quotes, letter case and `_` for a space do not count, as in
+Text2KGBench (Mihindukulasooriya et al. 2023), which also drops spaces; nor do a number or bullet before a triple, a full
+stop after it, and the Unicode form of accents (NFC is used).
 
 Gold is `problem.answer`, a list of [subject, relation, object], or else `problem.program`. A set that is not gold's
 scores its F1, the harmonic mean of precision and recall. `environment["threshold"]` (1.0) is the F1 from which a set is
-accepted; `environment["relations"]` lists the ontology's relations: another one makes a program unparsable.
+accepted; `environment["relations"]` lists the ontology's relations: any other makes a program unparsable.
 
 Missed: names that mean the same but are spelt differently, such as 1800 and 1800.0, or a date in two forms.
 """
@@ -54,7 +54,7 @@ class Environment(Needs):
 
 
 def canonical(program: str) -> str:
-    """Return the triples in lower case, spaces for underscores, quoted only where needed, sorted, one a line."""
+    """Return the triples in lower case, spaces for underscores, quoted only where needed, sorted, one per line."""
     return "\n".join(map(_print, sorted(_normal(_parse(program)))))
 
 
@@ -184,7 +184,7 @@ def _parse(program: str, relations: Sequence[str] | None = None) -> list[Triple]
 
 
 def _name(program: str, at: int, bare: re.Pattern[str] | None = None) -> tuple[str, int]:
-    """Return the name that starts at `at`, without quotes, and where it ends."""
+    """Return the name that starts at `at`, without quotes, and its end."""
     quoted = _QUOTED.match(program, at)
     if quoted:
         name, end = re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()
@@ -200,7 +200,7 @@ def _name(program: str, at: int, bare: re.Pattern[str] | None = None) -> tuple[s
 
 
 def _end_of_bare(text: str, at: int) -> int:
-    """Return where a bare name that starts at `at` ends: at a comma, semicolon or closing bracket not inside a pair."""
+    """Return the end of the bare name at `at`: a comma, semicolon or closing bracket that is not inside a pair."""
     opened = []
     for n in range(at, len(text)):
         if text[n] in '"\n':

@@ -49,7 +49,7 @@ _OPERATORS: dict[type[ast.operator], Operator] = {
 
 
 def equal(left: str, right: str, limits: Limits) -> bool:
-    """Return whether two texts can be shown equal; TimedOut or LimitExceeded if SymPy does not finish within `limits`."""
+    """Return whether two texts can be shown equal; TimedOut or LimitExceeded if SymPy exceeds `limits`."""
     if not (SHAPE.fullmatch(left) and SHAPE.fullmatch(right)):
         return False
     decided = decide(left, right)

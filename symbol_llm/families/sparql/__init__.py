@@ -1,22 +1,24 @@
 """SPARQL queries (SELECT and ASK). Equal means: the same answers on the problem's graph, or else the same normal form.
 
-`environment["graph"]` is Turtle or a list of triples, each of three terms as Turtle writes them; the prefixes
-`parser.PREFIXES` may be used in it as in a query, whether declared or not. Gold is `problem.program`. Oxigraph answers both
-queries in children of their own, on the graph and on variants made from it by leaving out triples and adding twins of its
-subjects that are a little different, so that two queries do not pass for equal by accident. Answers are compared by place of
-column or, where one query has `SELECT *` and their columns are called the same, by its name; as a list if gold's outermost
-SELECT has an ORDER BY, else as a multiset. Whole numbers must be the same, others to 12 digits, whatever their type. Other
-answers score the F1 of the rows, below 1. Gold that has no answer on the graph, or asks what is the same on all of them,
-proves nothing: then only its normal form is accepted. A query that the engine refuses, such as one with an aggregate in
-FILTER, is ill-formed; an expression that fails, such as a bad regular expression, leaves out rows, as SPARQL has it.
+`environment["graph"]` is Turtle or a list of triples, each of three terms in Turtle syntax; the prefixes
+`parser.PREFIXES` may be used in it, as in a query, without being declared. Gold is `problem.program`. Oxigraph answers
+both queries in children of their own, on the graph and on variants that lack some triples and have slightly different
+twins of its subjects, so that two queries do not pass for equal by accident. Columns are matched by position or, if one
+query has `SELECT *` and the column names are the same, by name. Rows are compared as a list if gold's outermost SELECT
+has an ORDER BY, else as a multiset. Whole numbers must be the same, others agree to 12 digits, whatever their type.
+Other answers score the F1 of the rows, below 1. Gold with no answer on the graph, or with the same answer on all
+graphs, proves nothing: then only its normal form is accepted. A query that the engine refuses, such as one with an
+aggregate in FILTER, is ill-formed; an expression that fails, such as a bad regular expression, drops rows, as SPARQL
+specifies.
 
-Without a graph, equal means the same normal form: prefixes expanded, variables renamed, and the order of triple patterns,
-of UNION, of filters, of VALUES and of the operands of symmetric operators does not count. Variables are named by colour
-refinement and by trying out what that can not tell apart, up to `MAX_VISITED`. A query beyond keeps its order; two forms
-that differ, one of them such, are unscored, for the fault may be gold's. Accepted as Virtuoso does: `SELECT COUNT(?x)`, with or without `AS ?n`.
+Without a graph, equal means the same normal form: prefixes are expanded and variables renamed, and the order of triple
+patterns, UNION, filters, VALUES and the operands of symmetric operators does not count. Variables are named by colour
+refinement and by trying every naming of those it cannot tell apart, up to `MAX_VISITED`. A query beyond that keeps its
+order; if it differs from the other form, the program is unscored, since the fault may be gold's. As in Virtuoso,
+`SELECT COUNT(?x)` is accepted, with or without `AS ?n`.
 
-Refused: CONSTRUCT, DESCRIBE, updates, FROM, SERVICE, RDF collections. Missed without a graph: equal queries of different
-algebra. Missed with one: the order of rows that ORDER BY leaves open.
+Refused: CONSTRUCT, DESCRIBE, updates, FROM, SERVICE, RDF collections. Missed without a graph: equal queries with
+different algebra. Missed with one: the order of rows that ORDER BY leaves open.
 Data: LC-QuAD (Trivedi et al. 2017), QALD-9-plus (Perevalov et al. 2022), GrailQA (Gu et al. 2021).
 """
 
@@ -41,18 +43,18 @@ VERSION = 2
 METRIC = "exact match / F1 of answers"
 
 MAX_VISITED = 60_000
-"""Nodes of a query's tree, printed over and over, that may be spent on naming its variables."""
+"""Most nodes of a query's tree, counted each time they are printed, that are visited to name its variables."""
 
 
 class Environment(Needs):
     """What judging needs besides program and gold."""
 
     graph: str | list[Any] | None = None
-    """Turtle, or triples of three terms as Turtle writes them; None: normal forms are compared."""
+    """Turtle, or triples of three terms in Turtle syntax; None: normal forms are compared."""
 
 
 def canonical(program: str) -> str:
-    """Return the query in its normal form, which is a query of the same answers."""
+    """Return the query in its normal form, which is a query with the same answers."""
     return _form(parse(program)).text
 
 
@@ -60,7 +62,7 @@ program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
-    """Return the answers on the problem's graph, else the canonical form."""
+    """Return the answers on the problem's graph or, without one, the canonical form."""
     query = parse(program)
     form = _form(query)
     if needs(problem, Environment).graph is None:
@@ -75,7 +77,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` has gold's answers, or without a graph gold's form; else the F1 of its answers, or 0.0."""
+    """1.0 if `program` has gold's answers or, without a graph, gold's form; else the F1 of its answers, or 0.0."""
     query = parse(program)
     form = _form(query)
     if problem.program is None:
@@ -93,7 +95,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one term, operator or keyword changed, of another normal form."""
+    """Yield `program` with one term, operator or keyword changed so that its normal form differs."""
     form = canonical(program)
     matches = list(TOKEN.finditer(program))
     variables = sorted({m[0] for m in matches if m.lastgroup == "variable"})
@@ -162,7 +164,7 @@ def _compare(form: Form, gold: Form, queries: tuple[Tree, Tree], problem: Proble
 def _answers(
     form: Form, gold: Form, queries: tuple[Tree, Tree], numbers: list[float], problem: Problem, limits: Limits
 ) -> tuple[Answers, Answers]:
-    """Return the answers of the program and of gold, with columns in the order of names where those of `*` have no other."""
+    """Return the answers of the program and of gold, with columns sorted by name if `*` gives them no other order."""
     program, by_gold = queries
     if not (_has_star(program) or _has_star(by_gold)):
         return ask(form.text, numbers, problem, limits), _gold_answers(gold.text, numbers, problem, limits)
@@ -191,7 +193,7 @@ def _has_star(query: Tree) -> bool:
 
 
 def _as_named(query: Tree) -> str:
-    """Print `query` with its variables under their own names; those that it hides in subqueries get others."""
+    """Print `query` with its variables under their own names; those hidden in subqueries get others."""
     names = list(dict.fromkeys(node[1] for node in nodes(query) if node[0] == "var"))
     hidden = (name for n in range(2 * len(names) + 1) if (name := f"hidden{n}") not in names)
     return _print(query, {name: next(hidden) if "#" in name else name for name in names}, in_order=True)
@@ -212,12 +214,12 @@ _POSITIONAL = ("optional", "minus", "bind")
 
 
 class Form(NamedTuple):
-    """A query printed, and whether every query that differs in names and order alone prints the same."""
+    """A printed query, and whether every query that differs only in names and order prints the same."""
 
     text: str
     exact: bool
     outline: str
-    """Printed with one name for all variables: where outlines differ, so do the queries."""
+    """The query printed with one name for all variables: if outlines differ, so do the queries."""
 
 
 def _form(query: Tree) -> Form:
@@ -246,7 +248,7 @@ def _print(query: Tree, names: Mapping[str, str], *, in_order: bool = False) -> 
 
 
 class _Printer:
-    """Prints a tree as a query, with what commutes put in the order of its text."""
+    """Prints a tree as a query, with commuting parts sorted by their text."""
 
     def __init__(self, names: Mapping[str, str], order: Callable[[Any], list[str]]) -> None:
         self._names, self._order = names, order

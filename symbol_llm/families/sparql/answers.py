@@ -1,9 +1,9 @@
-"""Answers of SPARQL queries on the graph of a problem and on graphs made from it, by Oxigraph in children of their own.
+"""Answers of SPARQL queries on a problem's graph and on variants of it, computed by Oxigraph in sandbox children.
 
-Each of the `N_VARIANTS` graphs lacks some triples and has twins of its subjects that are a little different, so that two
-queries do not pass for equal by accident. What answers are equal is not known here.
+Each of the `N_VARIANTS` graphs lacks some triples and has slightly different twins of its subjects, so that two queries
+do not pass for equal by accident. Which answers are equal is not decided here.
 
-Oxigraph answers as SPARQL 1.1 says; rdflib 7.6 pushes what is bound outside into subqueries with aggregates.
+Oxigraph follows SPARQL 1.1; rdflib 7.6 pushes outer bindings into subqueries with aggregates.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from symbol_llm.sandbox import executor
 N_VARIANTS = 12
 MAX_TWINS = 100
 DIGITS = 12
-"""Of numbers that are not whole that count."""
+"""Significant digits of numbers that are not whole."""
 BASE = "http://example.org/"
-"""What relative IRIs are relative to."""
+"""The base of relative IRIs."""
 
 Answer = bool | list[list[str | None]]
-"""Of ASK, or the rows of SELECT; None is unbound."""
+"""The answer of ASK, or the rows of SELECT; None is unbound."""
 
 
 class Answers(NamedTuple):
-    """What a query answers on the graph, and hashes of the answers there and on each variant, by rows as they come.
+    """A query's answer on the graph, and hashes of its answers there and on each variant, with rows in order.
 
-    The second hash of a pair is the same for the same rows in any order. `fault` is what the engine has against the query.
+    The second hash of a pair is the same for the same rows in any order. `fault` is the engine's error, if any.
     """
 
     answer: Answer
@@ -46,19 +46,19 @@ class Answers(NamedTuple):
     isolation: str
     fault: str = ""
     names: Sequence[str] = ()
-    """Of the columns, in order."""
+    """Names of the columns, in order."""
 
 
 def ask(query: str, numbers: list[float], problem: Problem, limits: Limits, *, by_name: bool = False) -> Answers:
-    """Return the answers of `query`, which parses, its columns in the order of their names if that is wanted.
+    """Return the answers of `query`, which must parse, with columns sorted by name if `by_name`.
 
-    Twins have numbers at and beside `numbers`, which are finite.
+    Twins have numbers equal to and next to `numbers`, which must be finite.
     """
     args = {"query": query, "by_name": by_name, "graph": _turtle(problem), "numbers": numbers}
     outcome = executor.run(f"{__name__}:answer", args, limits)
     outcome.check_limits()
     if re.match(rf"died of signal (?:{signal.SIGABRT:d}|{signal.SIGSEGV:d}),", outcome.detail):
-        # The engine ends so where its memory or stack does, for want of a way to raise it.
+        # The engine ends this way when memory or stack runs out, since it cannot raise an error then.
         raise LimitExceeded(f"the engine {outcome.detail}", outcome.isolation)
     if outcome.status != "ok":
         raise Unavailable(f"not answered: {outcome.detail}")
@@ -123,7 +123,7 @@ def _cell(value: Any) -> str | None:
 
 
 def _number(term: Any) -> int | float | None:
-    """Return the number that a literal stands for, a whole one as such; None if it is none, or a very long one."""
+    """Return the number that a literal stands for, a whole one as an int; None if it is not one, or very long."""
     if (
         not isinstance(term, pyoxigraph.Literal)
         or not _NUMERIC.fullmatch(term.datatype.value)
@@ -147,16 +147,16 @@ _NUMERIC = re.compile(
 
 
 def _variant(triples: list[Any], numbers: list[float], seed: int) -> list[Any]:
-    """Return a graph like this one, less some triples, and twins of its subjects that are a little different.
+    """Return this graph without some triples and with slightly different twins of its subjects.
 
-    A twin lacks some triples, has some objects of others, and numbers at and beside those that the queries name.
+    A twin lacks some triples, has some objects of others, and numbers equal to and next to those in the queries.
     """
     rng = random.Random(seed)
     objects: dict[Any, list[Any]] = {}
     for triple in triples:
         objects.setdefault(triple[1], []).append(triple[2])
     links = sorted((p for p, things in objects.items() if all(map(_is_iri, things))), key=str)
-    # Numbers stay apart, lest two right queries order equal ones differently.
+    # Numbers stay distinct, or two right queries might order equal ones differently.
     taken = {p: {n for thing in things if (n := _number(thing)) is not None} for p, things in objects.items()}
     changed = [triple for triple in triples if rng.random() > 0.1]
     subjects = sorted({triple[0] for triple in triples}, key=str)

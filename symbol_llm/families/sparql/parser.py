@@ -1,7 +1,7 @@
-"""Text of SPARQL queries (SELECT and ASK) to a tree, prefixes expanded. Which queries are equal is not known here.
+"""Parser of SPARQL queries (SELECT and ASK) to a tree with prefixes expanded. Does not decide which queries are equal.
 
-Accepted as Virtuoso does: `SELECT COUNT(?x)`, with or without `AS ?n`. Refused: CONSTRUCT, DESCRIBE, updates, FROM, SERVICE,
-RDF collections.
+As in Virtuoso, `SELECT COUNT(?x)` is accepted, with or without `AS ?n`. Refused: CONSTRUCT, DESCRIBE, updates, FROM,
+SERVICE, RDF collections.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREFIXES = {
     "p": "http://www.wikidata.org/prop/", "ps": "http://www.wikidata.org/prop/statement/",
     "pq": "http://www.wikidata.org/prop/qualifier/", "ns": "http://rdf.freebase.com/ns/",
 }  # fmt: skip
-"""Declared in every query."""
+"""Prefixes declared in every query."""
 
 Tree = list[Any]
 """A JSON tree: ["var", name], ["iri", iri], ["text", quoted, tag], ["number", digits] ...; see `families/sparql.py`."""
@@ -68,7 +68,7 @@ def parse(program: str) -> Tree:
 
 
 def nodes(tree: Tree) -> Iterator[Tree]:
-    """Yield every node, the first in the text first."""
+    """Yield every node, in the order of the text."""
     stack: list[Any] = [tree]
     while stack:
         node = stack.pop()
@@ -79,7 +79,7 @@ def nodes(tree: Tree) -> Iterator[Tree]:
 
 
 class _Parser(TokenParser):
-    """The grammar of a query, by recursive descent."""
+    """Recursive-descent parser of a query."""
 
     def __init__(self, program: str) -> None:
         super().__init__(program, TOKEN, MAX_DEPTH)
@@ -229,7 +229,7 @@ class _Parser(TokenParser):
     # groups
 
     def _group(self) -> list[Tree]:
-        """Return the elements of a group; triple patterns in groups of their own are joined to it."""
+        """Return the elements of a group; nested groups of triple patterns are merged into it."""
         self._deeper()
         self._expect("{")
         elements: list[Tree] = []
@@ -302,7 +302,7 @@ class _Parser(TokenParser):
         return [["sub", query]]
 
     def _subquery(self) -> Tree:
-        """Return a query in a group; its variables that it does not select are others than those outside."""
+        """Return a subquery; variables that it does not select are distinct from those outside."""
         self._deeper()
         query = self._query()
         self._depth -= 1
@@ -429,7 +429,7 @@ class _Parser(TokenParser):
         return step
 
     def _negated(self) -> Tree:
-        """Return what follows a `!`: properties and inverse ones, printed at once."""
+        """Return the properties and inverse properties after a `!`, already printed."""
         several = self._skip("(")
         parts: list[str] = []
         while not parts or (several and self._skip("|")):
@@ -553,6 +553,6 @@ class _Parser(TokenParser):
 
 
 def _plain(digits: str) -> str:
-    """Return a whole number without a plus and without zeros before it, however long it is."""
+    """Return a whole number, however long, without a plus sign and leading zeros."""
     plain = digits.lstrip("+-").lstrip("0") or "0"
     return f"-{plain}" if digits.startswith("-") and plain != "0" else plain

@@ -17,8 +17,8 @@ always counts: where LIMIT cuts through rows that gold's ORDER BY leaves tied, a
 are broken elsewhere, the result of either way of breaking them is. For a program refused on generated rows alone, the
 value names the fewest rows that show the difference.
 
-Rows are compared as a multiset or, if the gold query's outermost SELECT has an ORDER BY, as a list in which rows that it
-leaves tied may stand in any order. Columns are matched by position, not by name. Two whole numbers must be the same;
+Rows are compared as a multiset or, if the gold query's outermost SELECT has an ORDER BY, as a list in which rows left
+tied may stand in any order. Columns are matched by position, not by name. Two whole numbers must be the same;
 other numbers may differ by RELATIVE; a decimal point alone makes no difference. A query that reads no table is accepted
 only if gold reads none. Gold that returns no rows anywhere proves nothing: such a problem is refused as invalid, hence
 unscored and not collected.

@@ -65,7 +65,7 @@ def _checks(create: str) -> Iterator[str]:
 
 
 def _check_of(connection: sqlite3.Connection, check: str, name: str) -> str:
-    """Return a query that tells whether a value of column `name` passes `check`; empty if `check` uses other columns."""
+    """Return a query that tests a value of column `name` against `check`; empty if `check` uses other columns."""
     if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", check, re.IGNORECASE):
         return ""
     query = f"SELECT {check} FROM (SELECT ? AS {quoted(name)})"  # noqa: S608 - the schema's own text

@@ -1,7 +1,7 @@
 """Databases that tell queries apart: a schema's tables filled with rows, or copies of a database with changed rows.
 
-    fill: CREATE TABLE lines -> made-up rows, with keys that match and keys that do not, the constants that gold compares
-          a column with and their neighbours, few values (large groups, ties, duplicates) or many (few ties), one row or many
+    fill: CREATE TABLE lines -> made-up rows, with keys that match and that do not, the constants that gold compares
+          a column with and their neighbours, few values (large groups, ties) or many (few ties), one row or many
     copy: rows of a database -> as many or more, each column's values redrawn from its own and from such constants
 
 A copy keeps the regularities that a right query may rely on: declared keys, columns of whole numbers or of joins that
@@ -58,7 +58,7 @@ class Constant(NamedTuple):
     value: str | int | float
     sign: str = "="
     measure: str = ""
-    """What is compared: the column's "length", its "sum" or "avg" over a group, a date format such as "%Y" of it; "less"
+    """What is compared: the column's "length", its "sum" or "avg" over a group, a part of its date such as "%Y"; "less"
     or "plus" another column, also "less days" or "less years"; empty: the column itself."""
     other: str = ""
 
@@ -489,7 +489,7 @@ def _is_key(column: Column, cells: tuple[Cell, ...], hints: Hints) -> bool:
 
 
 def _dependent(columns: list[tuple[Cell, ...]], fixed: list[bool]) -> list[int]:
-    """Return a number per column, shared by columns that depend on each other; four rows with a repeated value show it."""
+    """Return a number per column, shared by columns that depend on each other, as four repetitions of values show."""
     numbers = list(range(len(columns)))
     for one, left in enumerate(columns):
         repeated = len(left) - len(set(left))
@@ -529,7 +529,7 @@ def _changed(held: Held, hints: Hints, made: Made, size: int, rng: random.Random
 
 
 def _altered(held: Held, column: Column, cells: list[Cell], hints: Hints, made: Made, rng: random.Random) -> list[Cell]:
-    """Return `cells`, some replaced by constants they are compared with, other parents, or NULL if gold tests for it."""
+    """Return `cells`, some replaced by constants they are compared with, other parents, or NULL if tested for."""
     table, name = held.table, column.name.lower()
     mine, parents = _own(table, column, hints), made.get(table.links.get(name, ("", "")))
     asked = _asked(parents or [], mine)
