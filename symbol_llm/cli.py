@@ -575,6 +575,24 @@ def why(ctx: click.Context, name: str, folders: tuple[Path, ...]) -> None:
 
 
 @main.command()
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("folders", nargs=-1, type=Existing)
+def explorer(out: Path, folders: tuple[Path, ...]) -> None:
+    """Write OUT, a page on which all explored problems of a run can be searched: each try, its verdict, what it gave.
+
+    FOLDERS are where stages wrote: by default the state of runs, and `data`.
+    """
+    from symbol_llm.evaluation import explorer as pages
+    from symbol_llm.evaluation.why import outputs_in
+    from symbol_llm.ground import files, outputs
+
+    outputs.refuse_file(out, lambda text: text.startswith(b"<!doctype html>") and b"<title>Explored</title>" in text)
+    places = folders or tuple(p for p in (outputs.state_path(), Path("data")) if p.is_dir())
+    files.write_text(out, pages.page(outputs_in(places)))
+    _print(f"open {out}")
+
+
+@main.command()
 @click.pass_context
 def strategies(ctx: click.Context) -> None:
     """List the methods of self-training that --strategy takes, and what each is."""

@@ -99,17 +99,17 @@ def why(name: str, outputs: Sequence[Output]) -> Story:
 
     InvalidInput if nothing, or more than one problem, is called so.
     """
-    problem = _problem(name, outputs)
-    names = _checkpoints(outputs)
+    problem, names = _problem(name, outputs), checkpoints(outputs)
     pools = [o for o in outputs if o.manifest["stage"] == "select"]
     kept = (
         [e for e in files.read_records(pools[-1].folder / "pool.jsonl", PoolEntry) if e.problem == problem.id]
         if pools
         else []
     )
+    explored = [o for o in outputs if o.manifest["stage"] == "explore"]
     return Story(
         problem=problem,
-        attempts=tuple(a for o in outputs if o.manifest["stage"] == "explore" for a in _attempts(problem, o, names)),
+        attempts=tuple(a for o in explored for name, a in attempts(o, names) if name == problem.id),
         kept=tuple(kept),
         taught=tuple(_taught(problem, outputs, names)),
         asked_by=tuple(report.summary.stage for report in _reports(outputs) if problem.id in report.outcomes),
@@ -119,7 +119,7 @@ def why(name: str, outputs: Sequence[Output]) -> Story:
 def _problem(name: str, outputs: Sequence[Output]) -> Problem:
     if len(name) < SHORTEST:
         raise InvalidInput(f"id {name!r}: give at least {SHORTEST} characters")
-    found = {p.id: p for o in outputs for p in _problems(o)}
+    found = {p.id: p for o in outputs for p in problems(o)}
     ids = {p for p in found if p.startswith(name)}
     for output in outputs:
         ids |= {c.problem for c in _records(output, "candidates.jsonl", Candidate) if c.id.startswith(name)}
@@ -133,7 +133,8 @@ def _problem(name: str, outputs: Sequence[Output]) -> Problem:
     return found[known[0]]
 
 
-def _problems(output: Output) -> Iterator[Problem]:
+def problems(output: Output) -> Iterator[Problem]:
+    """Yield the problems that a stage has written."""
     for name in (*(f"{split}.jsonl" for split in SPLITS), "copies.jsonl"):
         if output.manifest["stage"] in ("collect", "explore"):
             yield from _records(output, name, Problem)
@@ -148,21 +149,21 @@ def _reports(outputs: Sequence[Output]) -> list[Report]:
     return [files.read_record(o.folder / "report.json", Report) for o in outputs if o.manifest["stage"] == "evaluate"]
 
 
-def _checkpoints(outputs: Sequence[Output]) -> dict[str, str]:
+def checkpoints(outputs: Sequence[Output]) -> dict[str, str]:
     """Return what reports call the checkpoints, by digest."""
     return {report.summary.checkpoint: report.summary.stage for report in _reports(outputs)}
 
 
-def _attempts(problem: Problem, output: Output, names: dict[str, str]) -> Iterator[Attempt]:
-    verdicts = {v.candidate: v for v in _records(output, "verdicts.jsonl", Verdict) if v.problem == problem.id}
+def attempts(output: Output, names: dict[str, str]) -> Iterator[tuple[str, Attempt]]:
+    """Yield each candidate of an exploration with its problem's id; `names` are those of checkpoints."""
+    verdicts = {v.candidate: v for v in _records(output, "verdicts.jsonl", Verdict)}
     digest = output.manifest["inputs"].get("checkpoint", "")
     for candidate in _records(output, "candidates.jsonl", Candidate):
-        if candidate.problem == problem.id:
-            verdict = verdicts[candidate.id]
-            shared = {key: getattr(verdict, key) for key in ("status", "program", "value", "detail", "agrees")}
-            shared |= {key: getattr(candidate, key) for key in ("id", "origin", "index", "feedback")}
-            how = {"verifier": verdict.verifier, "isolation": verdict.isolation}
-            yield Attempt(by=names.get(digest, digest[:8]), **shared, **how)
+        verdict = verdicts[candidate.id]
+        shared = {key: getattr(verdict, key) for key in ("status", "program", "value", "detail", "agrees")}
+        shared |= {key: getattr(candidate, key) for key in ("id", "origin", "index", "feedback")}
+        how = {"verifier": verdict.verifier, "isolation": verdict.isolation}
+        yield candidate.problem, Attempt(by=names.get(digest, digest[:8]), **shared, **how)
 
 
 def _taught(problem: Problem, outputs: Sequence[Output], names: dict[str, str]) -> Iterator[Taught]:

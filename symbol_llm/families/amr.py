@@ -13,7 +13,7 @@ variables, the top counted as one triple. `environment["threshold"]` (1.0) is th
 The pairing is found by its authors' package `smatch`, in a sandbox child that is stopped at the time limit: two graphs
 of 100 variables take some 4 s. It is hill climbing, here from fixed starting points, so the F1 is a lower bound.
 
-Missed: two equal graphs so regular that neither colour refinement nor hill climbing can pair them; no AMR comes close.
+Missed: equal graphs so regular that neither colour refinement nor hill climbing can pair them; no AMR comes close.
 """
 
 from __future__ import annotations

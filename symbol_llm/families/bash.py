@@ -247,7 +247,7 @@ _BEFORE_COMMAND = _OPENS - {"for", "case", "select"} | {"do", "then", "else", "e
 
 
 def _end(text: str) -> int:
-    """Return where the first blank line outside any open construct begins, else the end of `text`; 0 if one stays open."""
+    """Return the start of the first blank line outside any open construct, else the end; 0 if one stays open."""
     at, n_brackets, n_blocks, begins, last = 0, 0, 0, True, ""
     documents: list[str] = []
     while at < len(text) and (piece := _PIECE.match(text, at)):
@@ -318,7 +318,7 @@ def _read(text: str) -> dict[str, str]:
 
 
 def _no_command(root: Node) -> str:
-    """Return the first command with an impossible name or an unpaired quote, or that there is no command; else empty."""
+    """Return the fault of a command with an impossible name or an unpaired quote, or of no command; else empty."""
     stack, found = [root], False
     while stack:
         node = stack.pop()

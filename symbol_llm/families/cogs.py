@@ -1,10 +1,10 @@
-"""COGS logical forms: conjunctions over the things and events of a sentence. Equal means: the same up to variable names.
+"""COGS logical forms: conjunctions over things and events of a sentence. Equal means: the same up to variable names.
 
     * cat ( x _ 1 ) ; see . agent ( x _ 2 , x _ 1 ) AND see . theme ( x _ 2 , x _ 4 ) AND dog ( x _ 4 )
 
 `*` marks definite things. COGS numbers variables by the positions of words in the sentence. These numbers have no
 meaning in the form itself, so they do not count here, nor do the order of conjuncts, repetition and white space. Wu et
-al. 2023 (ReCOGS) measure the same; Kim and Linzen 2020 (COGS) compare strings, so accuracy here is no lower than theirs.
+al. 2023 (ReCOGS) measure the same; Kim and Linzen 2020 (COGS) compare strings: accuracy here is no lower than theirs.
 Single words have the forms `LAMBDA a . LAMBDA e . see . agent ( e , a )`, where the order of the lambdas counts, or a
 bare name, `Emma`. Gold is `problem.program`. Nothing is run.
 

@@ -1,6 +1,6 @@
 """SCAN action sequences, such as `I_TURN_LEFT I_JUMP`. Equal means: the same actions in the same order.
 
-`environment["vocabulary"]` lists the actions if a problem renames them. Nothing is run; an empty sequence is unparsable.
+`environment["vocabulary"]` lists the actions if a problem renames them. Nothing is run; no actions are unparsable.
 """
 
 from __future__ import annotations

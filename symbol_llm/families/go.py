@@ -5,8 +5,8 @@ functions, types, fields, packages and labels keep their names, since tests call
 and programs are parsed by tree-sitter: functions, possibly after a package, imports and other declarations. Type errors
 and unused imports, which only a compiler would refuse, are not detected.
 
-`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a function main that
-says `actual_1 := f(3)` and `expected_1 := 9` and compares the two as JSON, call after call. If there is Go, a program
+`environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a function main
+that says `actual_1 := f(3)` and `expected_1 := 9` and compares the two as JSON, call after call. If there is Go, a program
 whose form is not gold's is built with the calls alone and run in the sandbox; the expected results are computed in a
 separate run without the program. The two are compared here as the tests' `deepCompare` does, by their `encoding/json`
 form: every number is a float64, a nil slice is not an empty one, keys have no order, names of types do not count. A
@@ -56,7 +56,7 @@ program_of = replies.whole
 
 
 def canonical(program: str) -> str:
-    """Return the tokens separated by spaces, semicolons for line ends, local names v1, v2 ... in order of appearance."""
+    """Return the tokens separated by spaces, with semicolons for line ends and local names v1, v2 ... in order."""
     return _forms([program], Limits())[0][0].normal
 
 

@@ -14,9 +14,9 @@ and grouping of constraints joined by `&`. Single evaluation is kept: (f x0 x0) 
 `problem.program`. Nothing is run, since the library that the calls belong to was never published.
 
 Missed: two variables with the same value, each evaluated, in constraints joined by `&`; programs that are equal by the
-meaning of functions, such as `orConstraint` with its operands swapped, or a named argument in place of a positional one.
-The macros of Lispress 1.0, #(Number 1) and (:field x), are refused. The published exact match ignores white space at the
-ends of strings and all decimals but one; here both count. Andreas et al. 2020; Platanios et al. 2021.
+meaning of functions, such as `orConstraint` with swapped operands, or a named argument in place of a positional one.
+The macros of Lispress 1.0, #(Number 1) and (:field x), are refused. The published exact match ignores white space at
+the ends of strings and all decimals but one; here both count. Andreas et al. 2020; Platanios et al. 2021.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Call(NamedTuple):
 
 
 Expr = Call | str | int
-"""A number stands for the variable that was bound so many others before."""
+"""A number stands for the variable with that index, in order of binding."""
 
 
 class Program(NamedTuple):
@@ -121,7 +121,7 @@ def _changes(words: list[str], rng: random.Random) -> Iterator[list[str]]:
 
 
 def _ends(words: list[str]) -> list[int]:
-    """Return for each word the index of the one after the bracket that it opens, if any."""
+    """Return for each word the index after it or, for an opening bracket, after the closing one."""
     ends = [n + 1 for n in range(len(words))]
     opened: list[int] = []
     for n, word in enumerate(words):

@@ -22,7 +22,7 @@ sentence wrongly. The problem's environment can narrow this:
 - `symbols`, the names that the theory declares: others are refused, and an "Unknown" about declared ones counts;
 - `n_premises`, the number of sentences in the theory: a program with fewer distinct premises is not accepted;
 - `theory`, a formal gold program over the same names: every premise must follow from it and the query must be
-  equivalent to its query, which leaves nothing to invent; no premise may decide the query alone unless one of gold does.
+  equivalent to its query, which leaves nothing to invent; no premise may decide the query alone unless one of gold's does.
 
 Missed: functions, arithmetic, sorts, theories on which Z3 gives up (these are unscored).
 """
@@ -215,7 +215,7 @@ class _Text(NamedTuple):
 
 def _unsaid(theory: Theory, problem: Problem, declared: Sequence[str] | None) -> str:
     """Return names of the program that the text lacks; empty if they are few. Declared names count as present."""
-    before = {new: old for old, new in problem.renamed.items()}  # for a row with renamed symbols, whose question keeps the old ones
+    before = {new: old for old, new in problem.renamed.items()}  # the question keeps the old ones
     question, names = _Text.of(problem.question), {before.get(name, name) for name in names_in(theory.query)}
     asked = {before.get(name, name) for name in predicates(theory.query)}
     kinds = [names] if operators(theory.query) & {"all", "exists"} else [asked, names - asked]

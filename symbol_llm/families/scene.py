@@ -17,9 +17,9 @@ attribute; the tables below list all functions. A step that needs two inputs tak
 
 `environment["scene"]` holds the scene graph: CLEVR's {"objects": [{"color": ...}], "relationships": {"left": [[...]]}} or
 GQA's {"objects": {id: {"name": ..., "attributes": {"color": ...} or [...], "relations": [{"name": ..., "object": id}]}}}.
-With a scene, the program is executed and its answer compared with `problem.answer` and, if `problem.program` holds gold,
-with gold's answers on at least two seeded perturbations of the scene, which exposes most accidents. Without a scene, the
-program is compared with gold in normal form: consecutive filters, operands of `union`, `intersect`, `and`, `or`,
+With a scene, the program is executed and its answer compared with `problem.answer` and, if `problem.program` holds
+gold, with gold's answers on at least two seeded perturbations of the scene, which exposes most accidents. Without one,
+the program is compared with gold in normal form: consecutive filters, operands of `union`, `intersect`, `and`, `or`,
 `equal_*`, two-sided `same`, `different`, `common` and choices in any order, `greater_than` turned into `less_than`.
 
 Undefined, hence without answer: `unique` of any number of objects but one, `query` of objects that differ or lack the
@@ -117,7 +117,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one filter removed, or one value, direction, attribute or function changed, in random order."""
+    """Yield `program` with a filter removed, or a value, direction, attribute or function changed, in random order."""
     tree = _parse(program)
     changed = sorted({str(_normal(other)) for other in _altered(tree)} - {str(_normal(tree))})
     rng.shuffle(changed)

@@ -5,11 +5,11 @@
 Atoms, bonds, charges, isotopes, atom maps, radicals, and stereochemistry at atoms and double bonds count; the order of
 atoms and fragments, Kekulé or aromatic notation, and explicit hydrogens do not. Tautomers, protonation states and salts
 are different molecules. Gold is `problem.program`, or else `problem.answer`, a SMILES; `environment` holds nothing.
-`Result.value` also gives the Tanimoto similarity to gold (Morgan fingerprints, radius 2, 2048 bits), which shows how far
-off a wrong molecule is and decides nothing.
+`Result.value` also gives the Tanimoto similarity to gold (Morgan fingerprints, radius 2, 2048 bits), which shows how
+far off a wrong molecule is and decides nothing.
 
-RDKit reads hostile text only in the sandbox; its results are compared here. If repeated reading and writing cycles through
-several SMILES, as for some cages, the least of them is canonical. Missed: stereochemistry that RDKit does not
+RDKit reads hostile text only in the sandbox; its results are compared here. If repeated reading and writing cycles
+through several SMILES, as for some cages, the least of them is canonical. Missed: stereochemistry that RDKit does not
 canonicalise (axes, some symmetric cages), names or extensions after the SMILES (refused).
 """
 

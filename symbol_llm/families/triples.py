@@ -6,8 +6,8 @@ r"""Triples of an ontology, `relation(subject, object)`, one per line or separat
 A name may be bare, including paired brackets (`Venus_(planet)`). A name that contains a comma or semicolon outside such
 brackets, a lone bracket or a double quote needs double quotes, with `\"` and `\\` for quote and backslash; so does a
 relation that contains any bracket. Order, repetition, quotes, letter case and `_` for a space do not count, as in
-Text2KGBench (Mihindukulasooriya et al. 2023), which also drops spaces; nor do a number or bullet before a triple, a full
-stop after it, and the Unicode form of accents (NFC is used).
+Text2KGBench (Mihindukulasooriya et al. 2023), which also drops spaces; nor do a number or bullet before a triple, a
+full stop after it, and the Unicode form of accents (NFC is used).
 
 Gold is `problem.answer`, a list of [subject, relation, object], or else `problem.program`. A set that is not gold's
 scores its F1, the harmonic mean of precision and recall. `environment["threshold"]` (1.0) is the F1 from which a set is

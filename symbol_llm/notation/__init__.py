@@ -1,1 +1,1 @@
-"""What several families read their notations with: tokens, grammars, logic, planning domains, colour refinement."""
+"""Reading of notations, shared by families: tokens, grammars, logic, planning domains, colour refinement."""

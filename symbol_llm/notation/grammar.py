@@ -1,7 +1,8 @@
 """Programs parsed by tree-sitter: the first fault, the tokens, and which names are local.
 
-tree-sitter never refuses a text: where the grammar does not fit, its tree has ERROR and MISSING nodes. It is C code that
-reads hostile text, so all but `normal_forms` is called in a sandbox child alone. It runs nothing and knows no types.
+tree-sitter never refuses a text: where the grammar does not fit, its tree has ERROR and MISSING nodes. It is C code
+that reads hostile text, so everything but `normal_forms` is called only in a sandbox child. It runs nothing and knows
+no types.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.sandbox import executor
 
 MAX_DEPTH = 400
-"""Levels of a tree, so that a walk over it can recur."""
+"""Most levels of a tree, so that it can be walked recursively."""
 
 
 # --- the caller's side ------------------------------------------------------------------------------------------------
 
 
 class Form(NamedTuple):
-    """What reading one text gave: its normal form, or the first fault of the text."""
+    """The result of reading one text: its normal form, or its first fault."""
 
     normal: str
     fault: str
     note: str = ""
-    """What else the language's reader has to say of the text."""
+    """Further information from the language's reader."""
 
 
 def normal_forms(entry: str, texts: Sequence[str], limits: Limits) -> tuple[list[Form], str]:
@@ -58,7 +59,7 @@ def parse(language: Language, text: str) -> Node:
 
 
 def first_fault(root: Node) -> str:
-    """Return the place of the first ERROR or MISSING node and what stands there; empty if there is none."""
+    """Return the place and text of the first ERROR or MISSING node; empty if there is none."""
     if not root.has_error:
         return ""
     stack = [root]
@@ -68,17 +69,17 @@ def first_fault(root: Node) -> str:
             return f"{place(node)}: expected {node.type!r}"
         inside = [child for child in node.children if child.has_error or child.is_missing]
         if node.is_error and not inside:
-            fault = node.children[-1] if node.children else node  # what comes before it fitted
+            fault = node.children[-1] if node.children else node  # the part before it parsed
             return f"{place(fault)}: unexpected {text_of(fault)[:40]!r}"
         stack += reversed(inside)
-    last = root.children[-1] if root.children else root  # what is missing is hidden: the end of a line
+    last = root.children[-1] if root.children else root  # the missing node is hidden: the end of a line
     return f"{place(last)}: unexpected {text_of(last)[:40]!r}"
 
 
 def first_stray(root: Node, text: str, stray: re.Pattern[str]) -> str:
-    """Return the place of what `stray` finds in `text` between two tokens or in a comment; empty if it finds nothing.
+    """Return the place of the first match of `stray` between two tokens or in a comment; empty if there is none.
 
-    To a grammar all sorts of signs are blanks, and comments say nothing; the languages know better.
+    The grammars take many characters for white space and ignore comments, where the languages do not.
     """
     source = text.encode(errors="replace")
     tokens = sorted((leaf.start_byte, leaf.end_byte) for leaf in leaves(root, ()))
@@ -114,12 +115,12 @@ def place(node: Node) -> str:
 
 
 def text_of(node: Node) -> str:
-    """Return what `node` covers."""
+    """Return the text of `node`."""
     return (node.text or b"").decode(errors="replace")
 
 
 def leaves(root: Node, atoms: Collection[str]) -> Iterator[Node]:
-    """Yield the tokens in order, a node of a kind in `atoms` as one, without comments."""
+    """Yield the tokens in order, without comments; a node whose kind is in `atoms` is one token."""
     stack = [root]
     while stack:
         node = stack.pop()
@@ -134,14 +135,14 @@ def leaves(root: Node, atoms: Collection[str]) -> Iterator[Node]:
 # --- local names ------------------------------------------------------------------------------------------------------
 
 Plan = list[tuple[Node, str]]
-"""Children in the order in which names come to be known, each with what is to be done:
+"""Children in the order in which their names enter the scope, each with an action:
 
 `visit` it, `declare` it as a new name, `redeclare` it (new unless its scope has it), `hide` names like it, `skip` it.
 """
 
 
 class Rules(NamedTuple):
-    """What is local in a language."""
+    """Rules for the local names of a language."""
 
     functions: Collection[str]
     """Kinds of node inside which names are local."""
@@ -152,7 +153,7 @@ class Rules(NamedTuple):
 
 
 def local_names(root: Node, rules: Rules) -> dict[int, int]:
-    """Return, by the byte at which a local name stands, the byte at which it was declared."""
+    """Return the byte at which each local name was declared, by the byte of its occurrence."""
     found: dict[int, int] = {}
     scopes: list[dict[str, int | None]] = [{}]
     n_functions = 0
@@ -193,7 +194,7 @@ def local_names(root: Node, rules: Rules) -> dict[int, int]:
 
 
 def renamed(root: Node, rules: Rules, atoms: Collection[str]) -> list[tuple[str, Node]]:
-    """Return the tokens with local names as v1, v2 ... in the order in which they appear; names in use are left out."""
+    """Return the tokens with local names as v1, v2 ... in order of appearance, skipping names already in use."""
     local = local_names(root, rules)
     tokens = list(leaves(root, atoms))
     taken = {text_of(node) for node in tokens if node.start_byte not in local}

@@ -2,13 +2,13 @@ r"""First-order formulas: reading, printing, a normal form, and their translatio
 
     all x. (Bird(x) & ~Penguin(x) -> Flies(x))    # ∀ ∃ ¬ ∧ ∨ ⊕ → ↔ or all exists ~ & | ^ -> <->
 
-Read too: other arrows (⇒ ⟶ ⊃ ⇔ ≡), LaTeX (`$\forall x \, (\text{Bird}(x) \rightarrow ...)$`), `[...]` for brackets, `(∀x)(...)`,
-`∀xy`, `∀xP(x)`, `∃!x` (exactly one), and before a formula a number or bullet, after it a full stop.
+Also read: other arrows (⇒ ⟶ ⊃ ⇔ ≡), LaTeX (`$\forall x \, (\text{Bird}(x) \rightarrow ...)$`), `[...]` for brackets,
+`(∀x)(...)`, `∀xy`, `∀xP(x)`, `∃!x` (exactly one), a number or bullet before a formula, and a full stop after it.
 
-A quantifier followed by a dot or colon reaches to the end of its group, otherwise it binds as tightly as a negation; but
-where that would leave a variable unbound, the quantifiers that a line begins with reach to its end.
-Names bound by a quantifier are variables, other names constants; u to z must be bound. Equality is `=`; there are no
-functions, arithmetic or sorts.
+A quantifier followed by a dot or colon extends to the end of its group; otherwise it binds as tightly as a negation.
+If that would leave a variable unbound, the quantifiers at the start of a line extend to its end.
+Names bound by a quantifier are variables, other names are constants; u to z must be bound. Equality is `=`; there are
+no functions, arithmetic or sorts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from symbol_llm.ground.errors import Unavailable, Unparsable
 
 MAX_DEPTH = 60
 MAX_OPERATORS = 100
-"""Of a line: a tree may be as deep as this."""
+"""Most tokens of a line: a tree may be as deep as that."""
 MAX_NAME = 100
 """Characters; the longest of 3,647 formulas of FOLIO and MALLS has 61."""
 MAX_TERMS = 20
@@ -34,7 +34,7 @@ A term is ["variable", name] or ["constant", name].
 
 
 class Names(NamedTuple):
-    """What formulas speak of: every predicate with the number of its terms, every constant."""
+    """The names used in formulas: every predicate with its arity, and every constant."""
 
     arities: dict[str, int]
     constants: set[str]
@@ -49,7 +49,7 @@ class Names(NamedTuple):
 
 
 def parse(text: str, names: Names, line: int = 1, start: int = 0) -> Formula:
-    """Return the formula that `text` holds from `start` on, and add what it speaks of to `names`; Unparsable says where."""
+    """Return the formula in `text` from `start` on, and add its names to `names`; Unparsable gives the position."""
     place = _unwrapped(text, start)
     try:
         parser = _Parser(text, place, line)
@@ -68,13 +68,13 @@ def parse(text: str, names: Names, line: int = 1, start: int = 0) -> Formula:
 
 
 def without_comment(line: str) -> str:
-    """Return `line` without what follows #, //, % or :::."""
+    """Return `line` without a comment, which begins with #, //, % or :::."""
     found = _COMMENT.search(line)
     return line[: found.start()].rstrip() if found else line
 
 
 def after_number(text: str) -> int:
-    """Return where in `text` what follows a number such as `1.`, `2)`, `(3)` or a bullet begins."""
+    """Return the position in `text` after a leading number, such as `1.`, `2)` or `(3)`, or bullet."""
     found = _NUMBERING.match(text)
     return found.end() if found else 0
 
@@ -100,7 +100,7 @@ def operators(formula: Formula) -> set[str]:
 
 
 def conjuncts(formula: Formula) -> Iterator[Formula]:
-    """Yield what `formula` joins by "and"."""
+    """Yield the parts that `formula` joins by "and"."""
     return _operands(formula, "and")
 
 
@@ -108,7 +108,7 @@ def conjuncts(formula: Formula) -> Iterator[Formula]:
 
 
 def satisfiable(formulas: list[Any]) -> bool:
-    """Say whether Z3 terms can hold together; Unavailable where Z3 gives up. To be called in a sandbox child."""
+    """Return whether Z3 terms can hold together; Unavailable if Z3 gives up. To be called in a sandbox child."""
     import z3
 
     solver = z3.Solver()
@@ -120,7 +120,7 @@ def satisfiable(formulas: list[Any]) -> bool:
 
 
 def to_z3(formula: Formula) -> Any:
-    """Return `formula` as a Z3 term: things of one sort, a function to Bool for each predicate."""
+    """Return `formula` as a Z3 term, with one sort for all things and a function to Bool for each predicate."""
     import z3
 
     things = z3.DeclareSort("Thing")
@@ -157,7 +157,7 @@ _SIGNS = {
 }
 _OPERATOR = {sign: operator for operator, signs in _SIGNS.items() for sign in signs.split()}
 _LEVELS = (("iff",), ("implies",), ("or", "xor"), ("and",))
-"""Binary operators, loosest first; `implies` groups to the right."""
+"""Binary operators, loosest first; `implies` is right-associative."""
 _BINARY = [operator for level in _LEVELS for operator in level]
 _QUANTIFIER = ("all", "exists")
 _NAME = re.compile(r"\w+(?:[-'’]\w+)*")
@@ -180,14 +180,14 @@ _VARIABLE_AND_PREDICATE = re.compile(r"([u-z])([A-Z]\w*)")
 
 
 class _Place(NamedTuple):
-    """Where in a line a formula begins and ends."""
+    """Start and end of a formula in a line."""
 
     start: int
     end: int
 
 
 def _unwrapped(text: str, start: int) -> _Place:
-    """Return the place of the formula from `start` on, without number or bullet before it and signs of LaTeX around it."""
+    """Return the place of the formula from `start` on, without a number or bullet before it and LaTeX delimiters."""
     start += after_number(text[start:])
     start = len(text) - len(text[start:].lstrip())
     end = len(text.rstrip())
@@ -200,7 +200,7 @@ def _unwrapped(text: str, start: int) -> _Place:
 
 
 class _Unbound(Unparsable):
-    """A variable stands outside the reach of its quantifier."""
+    """A variable is outside the scope of its quantifier."""
 
 
 class _Parser:
@@ -281,7 +281,7 @@ class _Parser:
         return formula
 
     def _is_bracketed_quantifier(self) -> bool:
-        """Say whether nothing but a quantifier stands between the bracket here and its end, and a formula follows."""
+        """Return whether the bracket here contains only a quantifier, and a formula follows."""
         if _OPERATOR.get(self._peek(1)) not in _QUANTIFIER:
             return False
         end = 2 + (self._peek(2) == "!")
@@ -292,7 +292,7 @@ class _Parser:
         return self._peek(end) == _CLOSING[self._peek()] and bool(follows) and _OPERATOR.get(after) not in _BINARY
 
     def _quantified(self, quantifier: str, closing: str) -> Formula:
-        """Read what follows a quantifier; `closing` is the bracket after its variables, if they stand in one."""
+        """Read what follows a quantifier; `closing` is the bracket after its variables, if they are in brackets."""
         is_unique = quantifier == "exists" and self._peek() == "!"
         self._at += is_unique
         variables = self._variables()
@@ -319,7 +319,7 @@ class _Parser:
         return variables
 
     def _variable(self) -> list[str]:
-        """Take a variable, or those that stand without a comma between them or before the predicate."""
+        """Read a variable, or several written together, possibly with the predicate: `∀xy`, `∀xP(x)`."""
         name, column = self._tokens[self._at]
         joined = _VARIABLE_AND_PREDICATE.fullmatch(name)
         if joined and self._peek(1) == "(":
@@ -330,7 +330,7 @@ class _Parser:
         return list(name) if alone else [name]
 
     def _one(self, variable: str, formula: Formula) -> Formula:
-        """Return that `formula` holds of exactly one: of some y, and of any `variable` just if it is y."""
+        """Return "`formula` holds of exactly one": there is a y such that it holds of `variable` iff that is y."""
         taken = {token for token, _ in self._tokens}
         other = next(name for n in range(len(taken) + 1) if (name := f"{variable}{n}") not in taken)
         same: Formula = ["=", ["variable", variable], ["variable", other]]
@@ -382,7 +382,7 @@ _PRINTED = {"and": "&", "or": "|", "xor": "^", "implies": "->", "iff": "<->"}
 
 
 def printed(formula: Formula, tightness: int = 0) -> str:
-    """Return text that reads as `formula`, with no more brackets than it needs at a place that binds so tightly."""
+    """Return text that reads as `formula`, with no more brackets than needed in a context that binds so tightly."""
     match formula:
         case ["atom", name, *terms]:
             return f"{name}({', '.join(term[1] for term in terms)})" if terms else str(name)
@@ -402,7 +402,7 @@ def printed(formula: Formula, tightness: int = 0) -> str:
 
 
 def normal(formula: Formula, numbers: Mapping[str, int] = NO_NUMBERS) -> str:  # noqa: PLR0911 - one return a kind of formula
-    """Print `formula` with a bound variable named by the depth of its quantifier and commutative operands sorted."""
+    """Print `formula` with bound variables named by the depth of their quantifier and commutative operands sorted."""
 
     def term(node: list[str]) -> str:
         return f"?{numbers[node[1]]}" if node[0] == "variable" else node[1]
@@ -428,7 +428,7 @@ def normal(formula: Formula, numbers: Mapping[str, int] = NO_NUMBERS) -> str:  #
 
 
 def _operands(formula: Formula, operator: str) -> Iterator[Formula]:
-    """Yield what an operator that is commutative and associative joins, however it is bracketed."""
+    """Yield the operands of a commutative and associative operator, however they are bracketed."""
     if formula[0] == operator:
         for part in formula[1:]:
             yield from _operands(part, operator)

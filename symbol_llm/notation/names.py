@@ -1,13 +1,14 @@
-"""Names that are made of English words, and which of them surely mean the same. It knows inflection, no meanings.
+"""Names made of English words, and which of them surely mean the same. It knows inflection but no meanings.
 
-    same_constant("José_Luis", "jose luis")     # case, accents, what parts the words
-    same_predicate("IsPenguin", "Penguins", 1)  # besides: forms of "be", articles, inflection, some ways of spelling
+    same_constant("José_Luis", "jose luis")     # case, accents, separators of words
+    same_predicate("IsPenguin", "Penguins", 1)  # also forms of "be", articles, inflection, some variants of spelling
 
-Two names are the same only if they have the same words, so that neither an opposite (Happy, Unhappy; Hot, Cold; Careful,
-Careless) nor another thing (anna, hanna; year2018, year2019) can be taken for the name: nothing here measures how alike
-two names are. What might turn a meaning round is kept too: the last word of `LovedBy`, `SoldTo`, `FoundIn`; the first of
-`HasChild`, `CanSwim`; and the ending -ed, which is a past only where a name of two terms or more has neither a form of
-"be" nor a preposition after it (`Visited` is `Visits`; `IsLoved` and `Employed` of one term are not `Loves` and `Employs`).
+Two names are the same only if they have the same words, so neither an opposite (Happy, Unhappy; Hot, Cold; Careful,
+Careless) nor a different thing (anna, hanna; year2018, year2019) can be mistaken for the name: no similarity is
+measured. Parts that might reverse a meaning are kept too: the last word of `LovedBy`, `SoldTo`, `FoundIn`; the first of
+`HasChild`, `CanSwim`; and the ending -ed, which is a past tense only if a name of two or more terms has neither a form
+of "be" nor a preposition after it (`Visited` is `Visits`; with one term, `IsLoved` and `Employed` are not `Loves` and
+`Employs`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import unicodedata
 _WORD = re.compile(r"\d+|[^\W\d_]+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN_WORDS = re.compile(r"(?<!\d)[\W_]+|[\W_]+(?!\d)")
-"""Signs that part words; those between two digits are part of a number."""
+"""Signs that separate words; between two digits they are part of a number."""
 _BE = ("is", "are", "be")
 _ARTICLES = ("a", "an", "the")
 _PREPOSITIONS = frozenset(
@@ -27,11 +28,11 @@ _PREPOSITIONS = frozenset(
 FUNCTION_WORDS = _PREPOSITIONS | {*_BE, *_ARTICLES}
 _NO_PLURALS = frozenset("customs goods means news".split())
 MIN_MISSPELT = 7
-"""Letters from which a slip of the pen hardly makes another word: `martial` and `marital` is the only pair met with."""
+"""Letters from which a typo hardly makes another word: `martial` and `marital` is the only pair found."""
 
 
 def words(name: str) -> list[str]:
-    """Return the words of a name in lower case, without accents: parted by signs, capitals and digits."""
+    """Return the words of a name in lower case, without accents, split at signs, capitals and digits."""
     return [word.lower() for part in _WORD.findall(_plain(name)) for word in _HUMP.split(part)]
 
 
@@ -42,22 +43,22 @@ def content(name: str) -> list[str]:
 
 
 def forms(word: str) -> set[str]:
-    """Return a word in lower case and what it may be a form of: {"flies", "fly"}, though also "flie"."""
+    """Return a word in lower case and the words it may be a form of: {"flies", "fly"}, though also "flie"."""
     return {word} | _bases(word, ed=True)
 
 
 def same_constant(one: str, other: str) -> bool:
-    """Say whether two names differ at most in case, in accents, and in what parts their words."""
+    """Return whether two names differ at most in case, accents, and the separators of their words."""
     return spelt(one) == spelt(other)
 
 
 def spelt(name: str) -> str:
-    """Return a name without case, accents and signs, but for signs between digits."""
+    """Return a name without case, accents and signs, except for signs between digits."""
     return _BETWEEN_WORDS.sub("", _plain(name)).casefold() or name
 
 
 def same_predicate(one: str, other: str, n_terms: int) -> bool:
-    """Say whether two predicates of `n_terms` terms have the same words but for what the module's text names."""
+    """Return whether two predicates of `n_terms` terms have the same words, up to the variants described above."""
     if same_constant(one, other):
         return True
     (left, left_is_past), (right, right_is_past) = _said(one, n_terms), _said(other, n_terms)
@@ -70,7 +71,7 @@ def same_predicate(one: str, other: str, n_terms: int) -> bool:
 
 
 def same_word(one: str, other: str, ed: tuple[bool, bool] = (False, False)) -> bool:
-    """Say whether two words in lower case are forms of one word, or ways to spell it; `ed`: whose -ed may be taken off."""
+    """Return whether two words in lower case are forms or spellings of one word; `ed`: which may drop -ed."""
     one, other = _american(one), _american(other)
     if one == other:
         return True
@@ -79,7 +80,7 @@ def same_word(one: str, other: str, ed: tuple[bool, bool] = (False, False)) -> b
 
 
 def _said(name: str, n_terms: int) -> tuple[list[str], bool]:
-    """Return what a name says without articles, a form of "be" before it and an "of" after it; whether -ed is a past."""
+    """Return a name's words without articles, leading "be" and trailing "of", and whether -ed is a past tense."""
     said = words(name)
     n_before = 0
     while n_before < len(said) - 1 and said[n_before] in (*_BE, *_ARTICLES):
@@ -97,7 +98,7 @@ def _plain(name: str) -> str:
 # --- inflection -------------------------------------------------------------------------------------------------------
 
 _SHORT = re.compile(r"[^aeiou]*[aeiou][^aeiouwxy]")
-"""One syllable whose last letter is doubled before -ing and -ed."""
+"""One-syllable words whose last letter is doubled before -ing and -ed."""
 _DOUBLED = re.compile(r"([bdfgklmnprtvz])\1")
 
 
@@ -112,7 +113,7 @@ def _bases(word: str, *, ed: bool) -> set[str]:
             found.add(f"{word[:-3]}y")
         if word.endswith("ves"):
             found |= {f"{word[:-3]}f", f"{word[:-3]}fe"}
-    if word.endswith("ing") and not word.endswith("eering"):  # an engineer is no engineering
+    if word.endswith("ing") and not word.endswith("eering"):  # `engineering` is not a form of `engineer`
         found |= _without_ending(word[:-3])
     if ed and word.endswith("ied"):
         found.add(f"{word[:-3]}y")
@@ -122,11 +123,11 @@ def _bases(word: str, *, ed: bool) -> set[str]:
 
 
 def _without_ending(rest: str) -> set[str]:
-    """Return what -ing or -ed was put after: `visit`, `bake` after `bak`, `swim` after `swimm`."""
+    """Return the words that give `rest` before -ing or -ed: `visit`, `bake` for `bak`, `swim` for `swimm`."""
     if len(rest) < 2 or not re.search("[aeiouy]", rest):
         return set()
     found = {f"{rest}e"}
-    if not _SHORT.fullmatch(rest):  # `hoping` is of `hope`, since `hop` has `hopping`
+    if not _SHORT.fullmatch(rest):  # `hoping` comes from `hope`, since `hop` gives `hopping`
         found.add(rest)
     if _DOUBLED.fullmatch(rest[-2:]):
         found.add(rest[:-1])
@@ -143,11 +144,11 @@ _SPELLINGS = (
 )
 """British and American: colour, organise, centre, travelled."""
 _DOUBLING = re.compile(r"(?:ed|ing|ers?)$")
-"""Endings before which a doubled letter tells words apart: striped, stripped."""
+"""Endings before which a doubled letter makes a different word: striped, stripped."""
 
 
 def _is_misspelt(one: str, other: str) -> bool:
-    """Say whether one word has a letter doubled, or two neighbours exchanged, that the other has not."""
+    """Return whether the words differ only in one doubled letter or two exchanged neighbours."""
     if not (one + other).isalpha() or one[0] != other[0] or one[-1] != other[-1]:
         return False
     if min(len(one), len(other)) < MIN_MISSPELT or abs(len(one) - len(other)) > 1:

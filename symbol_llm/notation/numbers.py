@@ -1,11 +1,11 @@
-"""When two numbers are equal. One policy for every notation that compares values; what runs them says whose number is gold.
+"""When two numbers are equal. One policy for every notation that compares values; the caller knows which one is gold.
 
-- Whole numbers and ratios are exact: between two of them nothing but the same number is equal.
-- Where one of the two is a float, they may differ by RELATIVE of gold; if gold is a whole number, by no more than a
-  quarter (or the spacing of floats, where that is wider), so that the float rounds to it.
+- Whole numbers and ratios are exact: two of them are equal only if they are the same number.
+- If one of the two is a float, they may differ by RELATIVE of gold; if gold is a whole number, by no more than a
+  quarter (or the spacing of floats, if that is wider), so that the float rounds to it.
 - Gold that is a decimal of few digits has been rounded: one unit of its last digit is allowed, up to PRINTED and up to a
   hundredth of gold.
-- Beside gold 0 there is the noise of floats, NOISE; beside other gold, however small, 0 is not equal.
+- Gold 0 equals floats up to NOISE; any other gold, however small, does not equal 0.
 - NaN and infinity equal nothing.
 
 >>> equal(Fraction(1, 3), 0.33333), equal(0.33333, Fraction(1, 3)), equal(0, 3e-36), equal(1500000.5, 1500000)
@@ -26,7 +26,7 @@ Number = int | float | Fraction
 
 
 def equal(found: Number, gold: Number, unit: float | None = None) -> bool:
-    """Say whether `found` equals `gold`; `unit` is that of gold's last digit, by default of its shortest decimal form."""
+    """Return whether `found` equals `gold`; `unit` is one unit of gold's last digit, by default in its shortest form."""
     if not isinstance(found, float) and not isinstance(gold, float):
         return found == gold
     try:

@@ -1,8 +1,8 @@
-"""Names for variables that neither their old names nor any order touches, by colour refinement.
+"""Names for variables that depend neither on their old names nor on any order, by colour refinement.
 
-Variables of one colour look alike. Each is coloured anew by what it looks like among the colours of the others, until that
-tells no more apart. Of those still alike, `number` singles one out, which is fast; `least_text` tries each, which is exact.
-Missed by `number`: two equal graphs so regular that it matters which one was singled out.
+Variables of one colour look alike. Each is recoloured by how it looks among the colours of the others, until that
+distinguishes no more. Among those still alike, `number` singles one out, which is fast; `least_text` tries each, which
+is exact. Missed by `number`: two equal graphs so regular that the choice makes a difference.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 MAX_KEPT = 4000
-"""Characters from which a text is compared by its digest."""
+"""Length in characters from which a text is compared by its digest."""
 Edges = Sequence[tuple[str, bool, str]]
-"""Of one variable: (label, whether the edge comes in, the variable at the other end)."""
+"""The edges of one variable: (label, whether the edge is incoming, the variable at the other end)."""
 
 
 def number(own: Mapping[str, Any], around: Mapping[str, Edges], key: Callable[[str], Any]) -> dict[str, int]:
-    """Number the variables of a graph from 0, by what is said of each alone (sortable) and by the edges around it.
+    """Number the variables of a graph from 0, by the properties of each alone (sortable) and the edges around it.
 
-    Of variables that can not be told apart, the least by `key` is singled out.
+    Of variables that cannot be told apart, the least by `key` is singled out.
     """
     colours = _rank(own)
     while (before := len(set(colours.values()))) < len(colours):
@@ -34,13 +34,13 @@ def number(own: Mapping[str, Any], around: Mapping[str, Edges], key: Callable[[s
 
 
 def _rank(keys: Mapping[str, Any]) -> dict[str, int]:
-    """Replace the keys by their places in sorted order, equal keys by the same place."""
+    """Replace the keys by their ranks, equal keys by the same rank."""
     ranks = {key: n for n, key in enumerate(sorted(set(keys.values())))}
     return {variable: ranks[key] for variable, key in keys.items()}
 
 
 def _kept(text: str) -> str:
-    """Return `text`, or what stands for a long one, so that a thousand of them fit into memory."""
+    """Return `text`, or its digest if it is long, so that a thousand of them fit into memory."""
     return text if len(text) <= MAX_KEPT else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -55,10 +55,10 @@ def least_text(
     *,
     max_shown: int,
 ) -> str | None:
-    """Return the least text over all namings of the variables that refinement leaves, None if that takes too many texts.
+    """Return the least text over all namings of the variables that refinement leaves; None if there are too many.
 
-    `show` prints what the variables are of under a naming, which need not tell them apart; `name` gives each its final
-    name by its place.
+    `show` prints the text with the variables named, possibly several by the same name; `name` gives the final name of
+    each by its rank.
     """
     n_shown = 0
 
@@ -70,7 +70,7 @@ def least_text(
         return show(naming)
 
     def refine(colours: dict[str, int]) -> dict[str, int]:
-        """Tell variables apart by how the text looks from each, until that tells no more apart."""
+        """Distinguish variables by how the text looks from each, until that distinguishes no more."""
         while True:
             looks = {
                 v: (colours[v], _kept(shown({o: "" if o == v else f"c{colour:03}" for o, colour in colours.items()})))

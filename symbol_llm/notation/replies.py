@@ -3,7 +3,7 @@ r"""The program in a reply. Nothing is run or repaired.
 >>> whole("Sure, here it is:\n```sql\nSELECT 1\n```\nIt counts.")
 'SELECT 1'
 
-Each family says where a program without a fence ends. Where it has a parser, the program is all of the text if that
+Each family decides where a program without a fence ends. If it has a parser, the program is the whole text if that
 parses, else as many of its first lines as parse: `program_of = that_parses(parse)`. Otherwise `up_to_a_blank_line`,
 `whole`, `up_to(PATTERN)`, or a function of its own that starts from `program`.
 """
@@ -19,7 +19,7 @@ NEXT_TURN = re.compile(
     r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text)\|>|</s>"
     r"|\n(?:Question|User|Human|Problem|Context)[ \t]*:|\n#+[ \t]*(?:Question|Instruction|Input|Response)\b"
 )
-"""Where a model has begun to write the next turn itself."""
+"""Matches where a model has begun to write the next turn itself."""
 THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*[\w+#.-]*[ \t]*\n(.*?)(?:^[ \t]*\1|\Z)", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"\A\s*(`+)([^`\n]+)\1\s*\Z")
@@ -28,25 +28,25 @@ LABEL = re.compile(r"\A\s*(?:final )?(?:answer|program|output|solution|code|sql|
 LABEL_LINE = re.compile(LABEL.pattern + r"[ \t]*\n", re.IGNORECASE)
 BLANK_LINE = re.compile(r"\n[ \t]*(?=\n)")
 MAX_LINES = 40
-"""Beginnings of a text that are tried."""
+"""Most prefixes of a text that are tried."""
 MAX_CHARS = 8192
-"""Of a text of which each line may be where the program ends."""
+"""Most lines of a text in which the program may end at any line."""
 
 
 class Found(NamedTuple):
-    """The text of a reply without chatter before it, and whether it stood in a fence, which says where it ends."""
+    """The text of a reply without leading chatter, and whether it was in a fence, which marks its end."""
 
     program: str
     fenced: bool
 
 
 def whole(reply: str) -> str:
-    """Return the program in `reply`: its first fenced block, else all of its text."""
+    """Return the program in `reply`: its first fenced block, else the whole text."""
     return program(reply).program
 
 
 def up_to(end: re.Pattern[str]) -> Callable[[str], str]:
-    """Return what takes the program out of a reply, one without a fence up to the end of the first match of `end`."""
+    """Return a function that extracts the program of a reply; without a fence, it ends with the first match of `end`."""
 
     def program_of(reply: str) -> str:
         """Return the program in `reply`."""
@@ -61,10 +61,10 @@ up_to_a_blank_line = up_to(BLANK_LINE)
 
 
 def that_parses(parse: Callable[[str], object], *, label_alone: bool = False) -> Callable[[str], str]:
-    """Return what takes the program out of a reply: all of a text that `parse` takes, else the longest beginning it takes.
+    """Return a function that extracts the program of a reply: the whole text if it parses, else the longest such prefix.
 
-    A beginning ends with a line. Where none parses, the program ends at the first blank line, so that the fault which is
-    named is the program's and not that of the prose behind it. `parse` raises Unparsable.
+    A prefix ends with a line. If none parses, the program ends at the first blank line, so that the reported fault is the
+    program's and not that of the prose after it. `parse` raises Unparsable.
     """
 
     def takes(text: str) -> bool:
@@ -85,9 +85,9 @@ def that_parses(parse: Callable[[str], object], *, label_alone: bool = False) ->
 
 
 def _beginnings(text: str) -> Iterator[str]:
-    """Yield the beginnings of `text` that end with a line, longest first, of a text with at most MAX_LINES lines with words.
+    """Yield the prefixes of `text` that end with a line, longest first, if it has at most MAX_LINES lines with words.
 
-    Of a longer text, those that end before a blank line, at most MAX_LINES of them.
+    For a longer text, yield those that end before a blank line, at most MAX_LINES of them.
     """
     lines = text.split("\n")
     full = [n for n, line in enumerate(lines) if line.strip()]
@@ -104,10 +104,10 @@ def _up_to_a_blank_line(text: str) -> str:
 
 
 def program(reply: str, *, label_alone: bool = False) -> Found:
-    """Return the first fenced block of `reply`, else its text without chatter before it.
+    """Return the first fenced block of `reply`, else its text without leading chatter.
 
-    Empty if there is nothing. A missing closing fence is forgiven. With `label_alone` a label such as "answer:" is taken
-    off only if it is alone on its line, for notations in which `answer: int = 3` is a program.
+    Empty if there is nothing. A missing closing fence is tolerated. With `label_alone`, a label such as "answer:" is
+    removed only if it is alone on its line, for notations in which `answer: int = 3` is a program.
     """
     text = THOUGHT.sub("", reply.replace("\r\n", "\n"))
     block = BLOCK.search(text)

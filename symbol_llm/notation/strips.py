@@ -1,15 +1,15 @@
-"""PDDL text as the families `pddl` and `plan` share it: reader, domain, problem, formulas. It judges and runs nothing.
+"""PDDL text for the families `pddl` and `plan`: reader, domain, problem, formulas. It judges and runs nothing.
 
 Understood: types (with `either`), constants, negative, disjunctive and quantified conditions, equality, values of
-functions in the initial state, a metric. Names are case-insensitive, as PDDL's are. Whatever is wrong with a text raises
-Unparsable with line and column; a caller whose own text it is turns that into InvalidInput.
+functions in the initial state, a metric. Names are case-insensitive, as in PDDL. Any fault of a text raises Unparsable
+with line and column; a caller that supplies the text itself turns that into InvalidInput.
 
-Own reader rather than a library: of 90 real problems `pddl` 0.5 (MIT) and `unified-planning` 1.3 (Apache-2.0) each
-refuse 7, for a goal before the initial state, a requirement not declared or a type named like a predicate; they tell no
-place for a wrong type or object, and take 4 and 90 ms where this takes 1.
+Why not a library: of 90 real problems, `pddl` 0.5 (MIT) and `unified-planning` 1.3 (Apache-2.0) each refuse 7, for a goal
+before the initial state, an undeclared requirement or a type named like a predicate; they give no position for a wrong
+type or object, and take 4 and 90 ms, against 1 here.
 
 Missed: preferences, constraints, timed literals, derived predicates, durative actions. A text with a section for one of
-them, or with any other that is not known here, is refused: to leave it out would be to judge by another domain.
+them, or with any other unknown section, is refused, since ignoring it would mean judging by a different domain.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from symbol_llm.ground.errors import Unparsable
 
 MAX_DEPTH = 60
-"""Levels of brackets; trees made here are walked by recursion."""
+"""Most levels of brackets; trees made here are walked by recursion."""
 
 Types = tuple[str, ...]
 """Alternatives, sorted; mostly one."""
@@ -32,7 +32,7 @@ Formula = tuple[Any, ...]
 
 
 class Node(NamedTuple):
-    """A name, or a bracket with its parts; where it begins."""
+    """A name, or a bracket with its parts, and its position."""
 
     name: str
     parts: tuple[Node, ...] | None
@@ -41,7 +41,7 @@ class Node(NamedTuple):
 
     @property
     def head(self) -> str:
-        """Return the first name of a bracket; empty if this is none."""
+        """Return the first name of a bracket; empty if this is not one."""
         return self.parts[0].name if self.parts else ""
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Node(NamedTuple):
 
 
 class Domain(NamedTuple):
-    """What a domain file declares; actions are left as they were read."""
+    """The declarations of a domain file; actions are left as they were read."""
 
     name: str
     ancestors: Mapping[str, frozenset[str]]
@@ -72,7 +72,7 @@ class Instance(NamedTuple):
 
 
 def expected(node: Node, what: str) -> Unparsable:
-    """Return the error that says where `node` is and what should have been there."""
+    """Return an error with the position of `node` and what was expected there."""
     return Unparsable(f"line {node.line}, column {node.column}: expected {what}, got {str(node)[:40]!r}")
 
 
@@ -113,14 +113,14 @@ def read(text: str) -> list[Node]:
 
 
 def name_of(node: Node, what: str) -> str:
-    """Return the name that `node` must be."""
+    """Return `node` as a name; Unparsable if it is not one."""
     if node.parts is not None or not _NAME.fullmatch(node.name):
         raise expected(node, what)
     return node.name
 
 
 def typed(nodes: Sequence[Node], what: str) -> Iterator[tuple[Node, Types]]:
-    """Yield what `a b - t c` lists, each with its types; `object` where none is told."""
+    """Yield the items of a list such as `a b - t c`, each with its types; `object` if none is given."""
     waiting: list[Node] = []
     rest = iter(nodes)
     for node in rest:
@@ -158,7 +158,7 @@ def variables(node: Node | None) -> list[tuple[str, Types]]:
 
 
 def parts_of(node: Node | None, what: str) -> tuple[Node, ...]:
-    """Return the parts of the bracket that `node` must be; none where there is no node."""
+    """Return the parts of the bracket `node`; empty if `node` is None, Unparsable if it is not a bracket."""
     if node is None:
         return ()
     if node.parts is None:
@@ -186,7 +186,7 @@ def _define(text: str, kind: str) -> tuple[str, list[Node]]:
 
 
 def read_domain(text: str) -> Domain:
-    """Return what the domain file `text` declares."""
+    """Return the declarations of the domain file `text`."""
     name, sections = _define(text, "domain")
     parents: dict[str, set[str]] = {"object": set()}
     constants: dict[str, Types] = {}
@@ -246,7 +246,7 @@ def _ancestors(parents: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]
 
 
 class Names:
-    """What may be named: predicates, types, objects. Without a domain, any predicate that keeps its arity."""
+    """The names in force: predicates, types, objects. Without a domain, any predicate that keeps its arity is allowed."""
 
     def __init__(self, domain: Domain | None, objects: Mapping[str, Types]) -> None:
         self._domain = domain
@@ -279,7 +279,7 @@ class Names:
         return ("=", name, *self._terms(parts[1], function[1:], wanted, {}), number)
 
     def formula(self, node: Node, bound: Mapping[str, Types]) -> Formula:  # noqa: PLR0911 - one return a kind of formula
-        """Return the condition that `node` is."""
+        """Return `node` as a condition."""
         parts = parts_of(node, "a condition")
         match node.head:
             case "" if not parts:
@@ -329,13 +329,13 @@ class Names:
         return self._objects.get(name)
 
     def fits(self, types: Types, wanted: Types) -> bool:
-        """Return whether something of `types` may stand where `wanted` is asked for."""
+        """Return whether something of `types` may be used where `wanted` is required."""
         above = self._domain.ancestors if self._domain else {}
         return any(w in above.get(t, ("object", t)) for t in types for w in wanted)
 
 
 def read_instance(text: str, domain: Domain | None) -> Instance:
-    """Return the problem file `text`, checked against `domain` where there is one."""
+    """Return the problem file `text`, checked against `domain` if there is one."""
     sections: dict[str, Node] = {}
     for section in _define(text, "problem")[1]:
         if section.head not in _SECTIONS:
@@ -379,9 +379,9 @@ def _objects(section: Node, domain: Domain | None) -> dict[str, Types]:
 
 
 def _initial(node: Node, names: Names) -> Iterator[tuple[str, ...]]:
-    """Yield the facts that `node` of the initial state tells; what it denies is false anyway."""
+    """Yield the facts in `node` of the initial state; those it negates are false anyway."""
     match node.head:
-        case "and":  # not in the standard, but written often
+        case "and":  # not in the standard, but common
             for part in _rest(node):
                 yield from _initial(part, names)
         case "not" if len(node.parts or ()) == 2:
@@ -427,7 +427,7 @@ def _numbered(term: str, numbers: Mapping[str, int]) -> str:
 
 
 def _hidden(numbers: Mapping[str, int], variable: str, depth: int) -> dict[str, int]:
-    """Bind `variable`; a hidden outer one of that name keeps its place under a name no text can have."""
+    """Bind `variable`; a shadowed outer one of that name keeps its number under a name that no text can contain."""
     outer = {f" {depth}" if name == variable else name: n for name, n in numbers.items()}
     return {**outer, variable: depth}
 

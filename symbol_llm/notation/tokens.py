@@ -1,4 +1,4 @@
-"""What parsers of query languages share: tokens of a text, the place of a fault, a bound on depth. It knows no grammar."""
+"""Shared by parsers of query languages: tokens of a text, the place of a fault, a bound on depth. It knows no grammar."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Token(NamedTuple):
 
 
 class TokenParser:
-    """The state of a recursive descent, to a depth that a program can not exceed."""
+    """The state of a recursive descent with bounded depth."""
 
     def __init__(self, program: str, pattern: re.Pattern[str], max_depth: int) -> None:
-        """Read the tokens that `pattern` has in `program`, but `space`; Unparsable at the first `other`."""
+        """Read the tokens of `program` by `pattern`, except `space`; Unparsable at the first `other`."""
         self._program, self._max_depth = program, max_depth
         self._tokens: list[Token] = []
         for match in pattern.finditer(program):

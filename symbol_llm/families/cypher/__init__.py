@@ -3,15 +3,15 @@
     MATCH (p:person {id: 7})-[:acted_in]->(m) RETURN m.title AS t ORDER BY t
     match (film)<-[r:acted_in]-(x:person) where 7 = x.id return film.title order by film.title asc
 
-Not counted: letter case of keywords and built-in functions, variables' names, columns' names, quotes, the order of patterns
-in a clause and of the operands of AND, OR, XOR, =, <> and *, whether a node or an edge that is not used elsewhere has a
-name, the side from which an edge is written, `a > b` for `b < a`, and whether a label or property is asked for in the
-pattern or in WHERE. In a query with `*` for its columns, and in CREATE and MERGE, patterns stay as they are written but for
-the side. A variable that no clause binds keeps its name. Gold is `problem.program`.
+Not counted: letter case of keywords and built-in functions, names of variables and columns, quotes, the order of
+patterns in a clause and of the operands of AND, OR, XOR, =, <> and *, whether a node or edge that is not used elsewhere
+has a name, the end from which an edge is written, `a > b` for `b < a`, and whether a label or property is required in
+the pattern or in WHERE. In a query that returns `*`, and in CREATE and MERGE, patterns stay as written except for the
+direction of edges. A variable that no clause binds keeps its name. Gold is `problem.program`.
 
-Variables are named by colour refinement and by trying out what that can not tell apart, up to `MAX_VISITED`; two forms that
-differ, one of them beyond, are unscored. Refused: subqueries in braces, FOREACH, LOAD CSV, EXPLAIN, schema commands.
-Missed: queries that do the same by other clauses.
+Variables are named by colour refinement and by trying every naming of those it cannot tell apart, up to `MAX_VISITED`;
+different forms, one of them beyond that bound, are unscored. Refused: subqueries in braces, FOREACH, LOAD CSV, EXPLAIN,
+schema commands. Missed: queries that do the same with other clauses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VERSION = 2
 METRIC = "normal form"
 
 MAX_VISITED = 60_000
-"""Nodes of a query's tree, printed over and over, that may be spent on naming its variables."""
+"""Most nodes of a query's tree, counted each time they are printed, that are visited to name its variables."""
 
 
 class Environment(Needs):
@@ -42,7 +42,7 @@ class Environment(Needs):
 
 
 def canonical(program: str) -> str:
-    """Return the query in its normal form, which is a query that does the same."""
+    """Return the query in its normal form, which is an equivalent query."""
     return _form(program).text
 
 
@@ -55,7 +55,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` has gold's form, else 0.0; Unavailable where that could not be decided."""
+    """1.0 if `program` has gold's form, else 0.0; Unavailable if that could not be decided."""
     form = _form(program)
     if problem.program is None:
         raise InvalidInput(f"problem {problem.id} has no gold query")
@@ -69,7 +69,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one name, literal, operator, direction or keyword changed, of another normal form."""
+    """Yield `program` with one name, literal, operator, direction or keyword and its normal form changed."""
     form = canonical(program)
     matches = list(TOKEN.finditer(program))
     changes = [(n, new) for n in range(len(matches)) for new in _changes(matches, n)]
@@ -115,12 +115,12 @@ _FLIPPED = {">": "<", ">=": "<="}
 
 
 class Form(NamedTuple):
-    """A query printed, and whether every query that differs in names and order alone prints the same."""
+    """A printed query, and whether every query that differs only in names and order prints the same."""
 
     text: str
     exact: bool
     outline: str
-    """Printed with one name for all variables: where outlines differ, so do the queries."""
+    """The query printed with one name for all variables: if outlines differ, so do the queries."""
 
 
 def _form(program: str) -> Form:
@@ -148,7 +148,7 @@ def _form(program: str) -> Form:
 
 
 class _Printer:
-    """Prints a tree as a query, with what commutes put in the order of its text."""
+    """Prints a tree as a query, with commuting parts sorted by their text."""
 
     def __init__(self, names: Mapping[str, str], order: Callable[[Iterable[str]], list[str]]) -> None:
         self._names, self._order = names, order

@@ -1,8 +1,8 @@
-"""Text of Cypher to a tree. What a name stands for and which queries are equal is not known here.
+"""Parser of Cypher to a tree. It resolves no names and does not decide which queries are equal.
 
-The grammar is openCypher 9; the parsers on PyPI are either large (ANTLR at run time), bound to one vendor, or no longer
-maintained, and a tree with errors in it would be of no use here. Refused: subqueries in braces, FOREACH, LOAD CSV, EXPLAIN,
-schema commands.
+The grammar is openCypher 9; the parsers on PyPI are large (ANTLR at run time), bound to one vendor, or no longer
+maintained, and a tree with errors in it would be of no use here. Refused: subqueries in braces, FOREACH, LOAD CSV,
+EXPLAIN, schema commands.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ KEYWORDS = frozenset((
     " ASCENDING DESCENDING"
 ).split())  # fmt: skip
 _NO_NAME = KEYWORDS - {"ALL", "END", "ON", "BY", "CONTAINS", "SET", "ASC", "DESC", "SKIP", "LIMIT", "ORDER", "ENDS"}
-"""Words that can be no variable; labels and properties may be called anything."""
+"""Words that cannot be variables; labels and properties may have any name."""
 _LEVELS = (
     ("OR",),
     ("XOR",),
@@ -74,7 +74,7 @@ def parse(program: str) -> Tree:
 
 
 def nodes(tree: Tree) -> Iterator[Tree]:
-    """Yield every node, the first in the text first."""
+    """Yield every node, in the order of the text."""
     stack: list[Any] = [tree]
     while stack:
         node = stack.pop()
@@ -85,13 +85,13 @@ def nodes(tree: Tree) -> Iterator[Tree]:
 
 
 def printed_name(name: str) -> str:
-    """Return `name` as a query has it, in backquotes where it must be."""
+    """Return `name` as written in a query, in backquotes if needed."""
     plain = re.fullmatch(r"[^\W\d]\w*", name) and name.upper() not in KEYWORDS
     return name if plain else "`" + name.replace("`", "``") + "`"
 
 
 class _Parser(TokenParser):
-    """The grammar of a query, by recursive descent."""
+    """Recursive-descent parser of a query."""
 
     def __init__(self, program: str) -> None:
         super().__init__(program, TOKEN, MAX_DEPTH)
@@ -354,7 +354,7 @@ class _Parser(TokenParser):
         return left if not found else found[0] if len(found) == 1 else ["op", "AND", *found]
 
     def _copy(self, tree: Tree) -> Tree:
-        """Return a copy of what stands on both sides of `a < b < c`; one in another doubles that."""
+        """Return a copy of the middle operand of `a < b < c`; nesting doubles its size each time."""
         self._n_copied += sum(1 for _ in nodes(tree))
         if self._n_copied > MAX_TOKENS:
             raise LimitExceeded(f"comparisons within comparisons come to more than {MAX_TOKENS} parts")
@@ -554,7 +554,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
 
 def _requoted(token: str) -> str:
-    """Return a text in double quotes, escaped no more than it must be."""
+    """Return a text in double quotes, with no more escapes than needed."""
     decoded = re.sub(r"\\(u[0-9a-fA-F]{4}|.)", lambda m: _decoded(m[1]), token[1:-1], flags=re.DOTALL)
     return json.dumps(decoded, ensure_ascii=False)
 

@@ -1,6 +1,6 @@
-"""Scopes of a Cypher query: which variable is which. Patterns of MATCH get one way of writing on the way.
+"""Scopes of a Cypher query: which variable is which. Also rewrites the patterns of MATCH in a uniform way.
 
-It works on the trees of `cypher_syntax.py`, in place.
+It works on the trees of `cypher/parser.py`, in place.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from symbol_llm.families.cypher.parser import Tree, nodes
 
 
 def resolve(query: Tree) -> None:
-    """Give every variable of `query` a name of its own, and patterns of MATCH one way of writing."""
+    """Give every variable of `query` a name of its own, and rewrite patterns of MATCH in a uniform way."""
     _Resolver(query)
 
 
 class _Resolver:
-    """Gives every variable of a query a name of its own, and patterns of MATCH one way of writing."""
+    """Gives every variable of a query a name of its own, and rewrites patterns of MATCH in a uniform way."""
 
     def __init__(self, query: Tree) -> None:
         self._n = 0
@@ -70,7 +70,7 @@ class _Resolver:
         self._visit(patterns)
 
     def _project(self, clause: Tree) -> None:
-        """Read WITH: what it does not name is forgotten, and a name given anew is another variable."""
+        """Read WITH: variables that it does not name go out of scope, and a reused name is another variable."""
         before = dict(self._scope)
         kept: dict[str, str] = dict(before) if ["star", "*"] in clause[2] else {}
         new: dict[str, str] = {}
@@ -93,7 +93,7 @@ class _Resolver:
         self._visit(clause[6])
 
     def _return(self, clause: Tree) -> None:
-        """Read RETURN: names of columns do not count, so what ORDER BY calls by one is written out."""
+        """Read RETURN: names of columns do not count, so expand those that ORDER BY uses."""
         columns: dict[str, Tree] = {}
         for n, item in enumerate(clause[2]):
             if item[0] == "as":
@@ -145,7 +145,7 @@ class _Resolver:
         self._scope = outer
 
     def _spread(self, clause: Tree) -> None:
-        """Cut patterns into single edges, name all that has no name, and make labels and properties conditions."""
+        """Split patterns into single edges, name unnamed parts, and turn labels and properties into conditions."""
         _, _, patterns, conditions = clause
         pieces: list[Tree] = []
         lone: list[Tree] = []

@@ -2,20 +2,21 @@ r"""Regular expressions over ASCII. Equal means: the same language, decided by B
 
 `environment["dialect"]` is "python" (default: Python's `re`, PCRE without what is not regular) or "nl-rx", the notation
 of NL-RX (Locascio et al. 2016, "Neural Generation of Regular Expressions from Natural Language"): besides classes,
-groups, `|` and repetition it has `&` (intersection, tighter than `|`, looser than sequence) and `~` (complement of what
-follows it at once); `.` is any character; `<VOW>` `<NUM>` `<LET>` `<CAP>` `<LOW>` are classes; repetitions may be
-stacked. `environment["match"]` is "full" (default: `re.fullmatch`) or "search" (`re.search`). Gold is `problem.program`.
+groups, `|` and repetition it has `&` (intersection, tighter than `|`, looser than sequence) and `~` (complement of the
+next item); `.` is any character; `<VOW>` `<NUM>` `<LET>` `<CAP>` `<LOW>` are classes; repetitions may be stacked.
+`environment["match"]` is "full" (default: `re.fullmatch`) or "search" (`re.search`). Gold is `problem.program`.
 
-`\b`, `\B`, `^`, `$`, `\A` and `\Z` are decided by what stands on either side of a place (Moseley et al. 2023), which
-neither `greenery` nor `interegular` does and a seventh of NL-RX needs. Lazy repetition has the language of the greedy one.
+`\b`, `\B`, `^`, `$`, `\A` and `\Z` are decided by the characters on either side of a position (Moseley et al. 2023),
+which neither `greenery` nor `interegular` does and a seventh of NL-RX needs. Lazy and greedy repetition have the same
+language.
 
-Where gold matches no text at all, or every text (a quarter of NL-RX), its language proves nothing: a program is then
-accepted if it has gold's normal form, rejected if its language is another, and unscored otherwise.
-Comparing may blow up, hence the child.
+If gold matches no text at all, or every text (a quarter of NL-RX), its language proves nothing: a program is then
+accepted if it has gold's normal form, rejected if its language differs, and unscored otherwise.
+The cost of comparing may explode, hence the sandbox child.
 
 Refused as not regular: backreferences, lookaround, conditions. Refused: possessive repetition, atomic groups, verbose
 mode, characters outside ASCII, a literal `{` that is not escaped, and punctuation alone, which is chatter.
-Missed: a newline at the end of a text, before which Python's `$` holds as well; `$` is `\Z` here unless (?m) is set.
+Missed: Python's `$` also matches before a newline at the end of a text; `$` is `\Z` here unless (?m) is set.
 `\B` matches the empty text, as it does from Python 3.14 on.
 """
 
@@ -51,14 +52,14 @@ METRIC = "language equivalence"
 DIALECTS = ("python", "nl-rx")
 MATCHES = ("full", "search")
 MAX_MUTANT_PAIRS = 300
-"""Pairs of states looked at before a mutant counts as undecided, and is not yielded."""
+"""Most pairs of states visited before a mutant counts as undecided and is not yielded."""
 
 
 class Environment(Needs):
     """What judging needs besides program and gold."""
 
     dialect: Literal["python", "nl-rx"] = "python"
-    """Notation that expressions are written in."""
+    """Notation of the expressions."""
     match: Literal["full", "search"] = "full"
     """Whether an expression must match a whole text or a part of it."""
 
@@ -67,9 +68,9 @@ program_of = replies.up_to_a_blank_line
 
 
 def canonical(program: str) -> str:
-    """Return the tokens with classes, escapes and repetitions in one spelling and without groups around one atom.
+    """Return the tokens with uniform classes, escapes and repetitions, and without groups around a single atom.
 
-    It reads `program` in whichever dialect parses it; what the two read differently is kept as it stands.
+    `program` is read in whichever dialect parses it; parts that the two read differently are kept as they are.
     """
     try:
         parse(program, "python")
@@ -86,12 +87,12 @@ def canonical(program: str) -> str:
         else:
             groups[-1].append(token.normal)
     normal = "".join(part for group in groups for part in group)
-    # Punctuation that was escaped or grouped is a program; it has to stay one.
+    # Escaped or grouped punctuation is a program and has to remain one.
     return f"({normal})" if is_punctuation(read_tokens(normal, "python")) else normal
 
 
 _ATOM = re.compile(r"[^\\^$&~*+?{|<]|\\[^bBAZ]|\\x..|\[(?:[^\]\\]|\\.)+\]|\((?:[^()\\]|\\.)*\)", re.DOTALL)
-"""What needs no group around it: one character, one class, one group without a group in it."""
+"""Matches text that needs no group around it: one character, one class, one group without a group in it."""
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
@@ -107,7 +108,7 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` has gold's language, else 0.0; Unavailable where that proves nothing or gold itself blows up."""
+    """1.0 if `program` has gold's language, else 0.0; Unavailable if that proves nothing or gold is too costly."""
     dialect, match = _reading(problem)
     parse(program, dialect)
     gold = problem.program
@@ -133,7 +134,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one token changed or left out where that changes the language however `program` is read."""
+    """Yield `program` with one token changed or removed, if that changes the language in either dialect."""
     readings = [(dialect, match) for dialect in DIALECTS for match in MATCHES if _parses(program, dialect)]
     tokens = tokenize(program, "python")
     changes = [(n, new) for n, token in enumerate(tokens) for new in _changes(token)]
@@ -187,7 +188,7 @@ def _reading(problem: Problem) -> tuple[str, str]:
 
 
 def _check_gold(problem: Problem, args: dict[str, Any], limits: Limits) -> None:
-    """Raise Unavailable if it is gold that hits the limit."""
+    """Raise Unavailable if gold alone hits the limit."""
     try:
         executor.run(f"{__name__}:describe", args, limits).check_limits()
     except (LimitExceeded, TimedOut) as e:

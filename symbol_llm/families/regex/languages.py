@@ -1,6 +1,7 @@
 r"""Languages of regular expressions, as automata by Brzozowski derivatives: their equality and their minimal automaton.
 
-Places (`\b`, `^`, `$` ...) are decided by what stands on either side of them (Moseley et al. 2023). Both may blow up.
+Places (`\b`, `^`, `$` ...) are decided by the characters on either side of them (Moseley et al. 2023). The cost of both
+may explode.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ _END = -1
 
 
 class Languages:
-    """Expressions by number, equal ones under one number, with their derivatives (Brzozowski 1964).
+    """Expressions by number, equal ones with the same number, and their derivatives (Brzozowski 1964).
 
-    A state is an expression and what stands before it: the start, a newline, a character of a word, or another.
+    A state is an expression and the character before it: none (the start), a newline, a word character, or another.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class Languages:
         return number
 
     def sequence(self, parts: Iterable[int]) -> int:
-        """Return what `parts` give one after the other."""
+        """Return the concatenation of `parts`."""
         flat: list[int] = []
         for part in parts:
             if part == self.none:
@@ -61,7 +62,7 @@ class Languages:
         return flat[0] if len(flat) == 1 else self._node("sequence", *flat)
 
     def _combine(self, kind: str, parts: Iterable[int]) -> int:
-        """Return the union or the intersection of `parts`: flat, sorted, without doubles."""
+        """Return the union or the intersection of `parts`: flat, sorted, without duplicates."""
         neutral, absorbing = (self.none, self.all) if kind == "or" else (self.all, self.none)
         flat: set[int] = set()
         mask: int | None = None
@@ -114,7 +115,7 @@ class Languages:
         return (any if node[0] == "or" else all)(self._matches_empty(part, before, after) for part in node[1:])
 
     def _derive(self, number: int, code: int, before: int) -> int:
-        """Return what is left to match once the character `code` has been read at a place after `before`."""
+        """Return what is left to match after reading the character `code` at a place after `before`."""
         key = (number, code, before if self._has_place[number] else 0)
         if key not in self._derivatives:
             self._derivatives[key] = self._new_derivative(self._nodes[number], code, before)
@@ -130,7 +131,7 @@ class Languages:
                 return self._complement(self._derive(node[1], code, before))
             case "repeat":
                 part, low, high = node[1:]
-                # Rounds that match nothing may stand before this one: then as few as none have to follow.
+                # Empty iterations may precede this one, so no more need to follow.
                 least = 0 if self._matches_empty(part, before, _side(code)) else max(low - 1, 0)
                 rest = self._repeat(part, least, None if high is None else high - 1)
                 return self.sequence([self._derive(part, code, before), rest])
@@ -175,7 +176,7 @@ class Languages:
         return True
 
     def minimal(self, number: int) -> list[tuple[bool, list[int]]]:
-        """Return the minimal automaton: by state whether it accepts and where each character leads, the first first."""
+        """Return the minimal automaton: for each state, whether it accepts and its transitions; the start comes first."""
         codes = self._codes()
         start = self._state(number, _START)
         moves: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -197,7 +198,7 @@ class Languages:
     def _number_blocks(
         self, start: tuple[int, int], moves: dict[tuple[int, int], list[tuple[int, int]]], block: dict[Any, Any]
     ) -> list[tuple[bool, list[int]]]:
-        """Number blocks as a walk along the characters meets them, so that equal languages give equal tables."""
+        """Number blocks in the order in which a walk along the characters reaches them, equal for equal languages."""
         codes, column = self._codes(), self._columns()
         place = {block[start]: 0}
         order, table = [start], []
@@ -213,7 +214,7 @@ class Languages:
         return table
 
     def _columns(self) -> list[int]:
-        """Return for each character the first one that no set tells from it."""
+        """Return for each character the first one that no set distinguishes from it."""
         masks = sorted({node[1] for node in self._nodes if node[0] == "set"} | {WORD, NEWLINE})
         first: dict[tuple[int, ...], int] = {}
         return [first.setdefault(tuple(mask >> code & 1 for mask in masks), code) for code in range(128)]
@@ -227,7 +228,7 @@ def _side(code: int) -> int:
 
 
 def _holds(letter: str, lines: bool, before: int, after: int) -> bool:
-    """Return whether the place `letter` is between `before` and `after`."""
+    """Return whether the place `letter` matches between `before` and `after`."""
     match letter:
         case "^" | "A":
             return before == _START or (lines and before == _AFTER_LINE)

@@ -1,6 +1,6 @@
-"""Regular expressions over ASCII in two dialects, Python's and NL-RX: tokens, and trees of what is regular.
+"""Regular expressions over ASCII in two dialects, Python's and NL-RX: tokens, and trees of the regular ones.
 
-The dialects and what is refused are told in `families/regex.py`. What an expression matches is not known here.
+`families/regex/__init__.py` describes the dialects and what is refused. This module does not know what expressions match.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from symbol_llm.ground.errors import LimitExceeded, Unparsable
 
 MAX_CHARS = 2000
 MAX_READ = 10_000
-"""Characters of a text that is read at all, to say what is wrong with it."""
+"""Most characters of a text that is read at all, to report what is wrong with it."""
 MAX_DEPTH = 50
 MAX_REPEAT = 1000
 
@@ -30,7 +30,7 @@ def parse(program: str, dialect: str) -> Tree:
 
 
 class Token(NamedTuple):
-    """A token, and how its text is normally spelt."""
+    """A token and its normal spelling."""
 
     kind: str
     """set, dot, place, repeat, open, close, bar, operator (`&` or `~`), flags."""
@@ -38,7 +38,7 @@ class Token(NamedTuple):
     at: int
     normal: str
     value: Any = None
-    """Of a set: its characters as bits. Of a repeat: least and most. Of a place: its letter. Of a group: its flags."""
+    """For a set, its characters as bits; for a repeat, least and most; for a place, its letter; for a group, its flags."""
 
 
 def _mask(characters: Iterable[str]) -> int:
@@ -62,7 +62,7 @@ _TEXT = re.compile(r"[A-Za-z0-9 ]")
 def tokenize(program: str, dialect: str) -> list[Token]:
     """Return the tokens; raises Unparsable with the column, also for punctuation alone."""
     tokens = read_tokens(program, dialect)
-    if not tokens or not program.strip():  # comments alone are none either
+    if not tokens or not program.strip():  # nothing, or comments alone
         raise Unparsable("no regular expression")
     if is_punctuation(tokens):
         raise Unparsable(f"column 1: {program[:40]!r} is punctuation alone; expected a regular expression")
@@ -70,7 +70,7 @@ def tokenize(program: str, dialect: str) -> list[Token]:
 
 
 def read_tokens(program: str, dialect: str) -> list[Token]:
-    """Return the tokens without comments, whatever they are; LimitExceeded where there are too many characters."""
+    """Return the tokens without comments, whatever they are; LimitExceeded if there are too many characters."""
     if len(program) > MAX_READ:
         raise LimitExceeded(f"the expression has {len(program)} characters; at most {MAX_CHARS} are compared")
     tokens, at = [], 0
@@ -110,7 +110,7 @@ def _token(program: str, at: int, dialect: str) -> Token:  # noqa: PLR0911 - one
             return _repeat(program, at)
         case "[":
             mask, end = _read_class(program, at)
-            # Under (?i) leaving out `a` leaves out `A`, hence what is left out has to stay visible.
+            # Under (?i) excluding `a` excludes `A`, so a negated class has to remain visible as such.
             kept = program[at + 1] == "^" and printed_class(mask)[0] == "["
             normal = f"[^{_ranges(ALL & ~mask)}]" if kept else printed_class(mask)
             return Token("set", program[at:end], at, normal, mask)
@@ -146,7 +146,7 @@ def _repeat(program: str, at: int) -> Token:
 
 
 def printed_repetition(low: int, high: int | None) -> str:
-    """Return `*`, `+`, `?` or the counts in braces; None is no end."""
+    """Return `*`, `+`, `?` or the counts in braces; `high` is None if unbounded."""
     short = {(0, None): "*", (1, None): "+", (0, 1): "?"}
     return short.get((low, high)) or (f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}")
 
@@ -175,7 +175,7 @@ def _group(program: str, at: int) -> Token:
 
 
 def _read_class(program: str, at: int) -> tuple[int, int]:
-    """Return the characters of the class that starts at `at`, and where it ends."""
+    """Return the characters of the class that starts at `at`, and its end."""
     start, mask = at, 0
     at += 1
     negated = program.startswith("^", at)
@@ -248,7 +248,7 @@ def _literal(code: int, special: str) -> str:
 
 
 class _Parser:
-    """Recursive descent over the tokens, to a depth that a program can not exceed."""
+    """Recursive descent over the tokens, with bounded depth."""
 
     def __init__(self, program: str, dialect: str) -> None:
         self._tokens = tokenize(program, dialect)
@@ -357,7 +357,7 @@ class _Parser:
 
 
 def _any_case(mask: int, text: str) -> int:
-    """Return the characters of `mask` in both cases; those a negated class leaves out are left out in both."""
+    """Return the characters of `mask` in both cases; a negated class excludes its characters in both."""
     if text.startswith("[^"):
         return ALL & ~_any_case(ALL & ~mask, "")
     chars = [chr(n) for n in range(128) if mask >> n & 1]
