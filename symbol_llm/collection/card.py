@@ -31,18 +31,18 @@ OURS = "written for this project"
 HUB_LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0", "BSD": "bsd", "CC BY 4.0": "cc-by-4.0"}
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 VARIETY_ROWS = 1000
-"""First training rows of a task that its variety is counted on."""
+"""First training rows of a task, on which its variety is measured."""
 TOKEN_ROWS = 100
-"""First training rows of a task (without any, test rows) that tokens are counted in; a second does for a thousand or two."""
+"""First training rows of a task (or else test rows) whose tokens are counted; a second is enough for one or two thousand."""
 BINS = [2**n for n in range(1, 12)]
-"""Upper ends of the length histogram, in words."""
+"""Upper bounds of the length histogram's bins, in words."""
 
 
 class Stats:
-    """What is counted of one task's rows while they are read."""
+    """Counts over one task's rows, updated while they are read."""
 
     def __init__(self) -> None:
-        """Nothing counted yet."""
+        """Start with nothing counted."""
         self.n: Counter[str] = Counter()
         self.n_gold = self.n_evolved = 0
         self.levels: Counter[int] = Counter()
@@ -72,14 +72,14 @@ class Stats:
             self.grams.update(hash(tuple(question[i : i + 3])) for i in range(len(question) - 2))
 
     def count_tokens(self, count: Callable[[Sequence[str]], list[int]]) -> None:
-        """Count the tokens of the first rows, and forget their texts."""
+        """Count the tokens of the first rows, and discard their texts."""
         self.prompt_tokens = sorted(count([prompt for prompt, _ in self.first]))
         self.program_tokens = sorted(count([program for _, program in self.first if program is not None]))
         self.first = []
 
 
 class Card(NamedTuple):
-    """What both forms of the card show."""
+    """The content that both forms of the card show."""
 
     chosen: Sequence[Chosen]
     stats: Mapping[str, Stats]
@@ -89,16 +89,16 @@ class Card(NamedTuple):
     tokens: str
     """How tokens were counted, or why they were not."""
     source: str
-    """What the hub knows the source by; empty where it came from no hub."""
+    """The source's reference on the hub; empty if it is not from a hub."""
 
 
 def write_card(
     folder: Path, chosen: Sequence[Chosen], numbers: Mapping[str, float], params: Collect
 ) -> dict[str, float]:
-    """Write `card.md` and `card.html` beside the files of the collection `folder`; return how many tokens there are.
+    """Write `card.md` and `card.html` next to the files of the collection `folder`; return the number of tokens.
 
-    Those of prompts and of gold programs in the training problems, estimated from each task's first rows; none if there
-    is no tokenizer to count with.
+    These are the tokens of prompts and gold programs in the training problems, estimated from each task's first rows;
+    none if there is no tokenizer.
     """
     from symbol_llm.collection.cleaning import Dropped
 
@@ -121,7 +121,7 @@ def write_card(
 
 
 def _count_tokens(stats: Iterable[Stats], tokenizer: str) -> str:
-    """Count tokens where that can be done; return how, or why not."""
+    """Count tokens if possible; return how they were counted, or why they were not."""
     if not tokenizer:
         return "Tokens were not counted."
     try:
@@ -197,7 +197,7 @@ def markdown(card: Card) -> str:
 
 
 def _tokens(card: Card) -> str:
-    """Return the sentence on all training problems together; empty where tokens were not counted."""
+    """Return a sentence on all training problems together; empty if tokens were not counted."""
     if not _has_tokens(card):
         return ""
     prompts, programs = (float(f"{card.numbers[f'n_{what}_tokens']:.3g}") for what in ("prompt", "program"))
@@ -245,7 +245,7 @@ def _task_cells(one: Chosen, card: Card) -> tuple[object, ...]:
 
 
 def _variety(card: Card) -> list[str]:
-    """Return the lines of the table: lengths in tokens, or in words where those were not counted; levels if there are any."""
+    """Return the lines of the table: lengths in tokens, or in words if tokens were not counted; levels if there are any."""
     heads = ["task", "rows", "programs", "3-grams"]
     unit = "tokens" if _has_tokens(card) else "words"
     heads += [f"{unit} of a prompt", f"{unit} of a program"]
@@ -262,14 +262,14 @@ def _variety_cells(name: str, card: Card) -> tuple[object, ...]:
 
 
 def _lengths_of(stats: Stats, card: Card) -> tuple[str, str]:
-    """Return how long prompts and programs are: the middle and the most tokens, or the range of words the middle lies in."""
+    """Return the lengths of prompts and programs: median and maximum in tokens, or the word range of the median."""
     if _has_tokens(card):
         return _spread(stats.prompt_tokens), _spread(stats.program_tokens)
     return _middle(stats.prompt_words), _middle(stats.program_words)
 
 
 def _about_lengths(card: Card) -> str:
-    """Return what the figures of `_lengths_of` are."""
+    """Return an explanation of the figures of `_lengths_of`."""
     told = "the middle one / the longest" if _has_tokens(card) else "where the middle one lies"
     return f"Lengths: {told}. {card.tokens}"
 
@@ -311,7 +311,7 @@ def _row(*cells: object) -> str:
 
 
 def page(card: Card) -> str:
-    """Return the card as one HTML page with its figures inside."""
+    """Return the card as one HTML page with embedded figures."""
     told = {
         "figures": [(title, svg(draw, 5.4, inches)) for title, draw, inches in _figures(card)],
         "rows": [_page_cells(one, card) for one in card.chosen],
@@ -326,7 +326,7 @@ def page(card: Card) -> str:
 
 
 def _figures(card: Card) -> Iterator[tuple[str, Callable[[Any], None], float]]:
-    """Yield title, what draws it, and height in inches."""
+    """Yield the title of each figure, the function that draws it, and its height in inches."""
     tasks = {one.task.name: n for one in card.chosen if (n := card.stats[one.task.name].n["train"])}
     families: Counter[str] = Counter()
     for one in card.chosen:

@@ -1,7 +1,7 @@
 """Cleaning: which rows of a collection stay, and why the others do not. Reads no source and writes only its ledger.
 
-A row goes if it has no usable answer, repeats another, is a worked example, copies a test row, or has a gold program
-that its own verifier refuses. What is dropped is kept in `Cleaner.dropped` with the reason.
+A row is dropped if it has no usable answer, repeats another, is a worked example, copies a test row, or has a gold
+program that its own verifier refuses. Dropped rows are recorded in `Cleaner.dropped` with the reason.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from symbol_llm.judging.verify import Item, judge_all
 from symbol_llm.tasks import get
 
 CHUNK = 512
-"""Gold programs judged together."""
+"""Number of gold programs judged together."""
 MAX_DETAIL = 300
 
 
 HELD_AGAINST: dict[Split, tuple[Literal["test", "dev"], ...]] = {"train": ("test", "dev"), "dev": ("test",), "test": ()}
-"""The splits whose rows those of a split may not copy."""
+"""By split, the splits whose rows it may not copy."""
 
 
 class Dropped(Record):
@@ -45,7 +45,7 @@ class Dropped(Record):
 
 
 class Gold(NamedTuple):
-    """What the verifier says of a gold program."""
+    """The verifier's judgement of a gold program."""
 
     status: Status
     detail: str
@@ -57,7 +57,7 @@ class Cleaner:
     """Decides row by row; remembers what it has seen. Ask it about test rows before training rows of the same task."""
 
     def __init__(self, params: Collect, ledger: Ledger, tasks: Iterable[str]) -> None:
-        """Take up the verdicts that `ledger` has; worked examples of `tasks` count as seen."""
+        """Load the verdicts in `ledger`; worked examples of `tasks` count as seen."""
         self._params, self._ledger = params, ledger
         self._judged = {row["key"]: Gold(row["status"], row["detail"], row["canonical"]) for row in ledger.rows}
         self._seen = _worked_examples(tasks)
@@ -69,7 +69,7 @@ class Cleaner:
         self.numbers: Counter[str] = Counter({f"n_{name}": 0 for name in noticed})
 
     def hold_against(self, split: Literal["test", "dev"], rows: Iterable[Problem | GeneralItem]) -> None:
-        """Set the rows of `split`: no training row may copy them, and no dev row the test rows."""
+        """Register the rows of `split`, which no training row may copy; nor may a dev row copy a test row."""
         self._copies[split] = Copies(map(text_of, rows))
 
     def malformed(self, task: str, fault: str) -> None:
@@ -83,7 +83,7 @@ class Cleaner:
     def kept(self, rows: Iterable[Problem], cap: int | None) -> Iterator[Problem]:
         """Yield the first `cap` rows (None: all) that are clean and whose gold is right.
 
-        A gold that its grammar refuses says nothing against the answer: such a row stays, without program, if it has one.
+        Gold that its grammar refuses does not discredit the answer: such a row stays, without program, if it has one.
         """
         clean = (row for row in rows if self._is_clean(row))
         n = 0
@@ -104,7 +104,7 @@ class Cleaner:
                 yield origin[row.id], row
 
     def rate(self) -> float:
-        """Return the gold programs judged a second, those from the ledger left out."""
+        """Return the number of gold programs judged per second, not counting those from the ledger."""
         return self._n_new / self._seconds if self._seconds else 0.0
 
     def _drop(self, row: Problem, reason: str, detail: str) -> None:
@@ -121,9 +121,9 @@ class Cleaner:
         return not fault
 
     def _fault(self, row: Problem, text: Text) -> tuple[str, str] | None:
-        """Return (reason, detail) if `row` is to be dropped for what it says; note its text as seen.
+        """Return (reason, detail) if `row` is to be dropped for its content; note its text as seen.
 
-        A training text counts once in its family, since a problem may stand in several sets; another once in its task.
+        A training text counts once per family, since a problem may occur in several sets; any other, once per task.
         """
         if row.answer is None and row.program is None:
             return "without a usable answer", "the source gives none that a program could be held to"
@@ -151,7 +151,7 @@ class Cleaner:
                 self._drop(row, f"gold {gold.status}", gold.detail)
 
     def _is_new(self, row: Problem, gold: Gold | None) -> bool:
-        """Say whether a training row's program is that of no test row, or such rows are kept; note those of test rows."""
+        """Return whether a training row's program is new or such rows are kept anyway; note the programs of test rows."""
         if gold is None or gold.canonical is None:
             return True
         if row.split != "train":
@@ -166,7 +166,7 @@ class Cleaner:
         return False
 
     def _judge(self, rows: list[Problem]) -> dict[str, Gold]:
-        """Return what the verifiers say of the gold programs, by id of the row; what the ledger has is not judged again."""
+        """Return the verifiers' judgements of gold programs, by row id; those in the ledger are not judged again."""
         keys = {row.id: _gold_key(row) for row in rows if row.program is not None}
         new = [row for row in rows if row.program is not None and keys[row.id] not in self._judged]
         start = time.monotonic()
@@ -190,13 +190,13 @@ class Cleaner:
 
 
 def _place(scope: str, text: Text) -> bytes:
-    """Return a hash of what is compared of a row, small since millions of them are kept."""
+    """Return a hash of the compared parts of a row, short since millions of them are kept."""
     whole = "\n".join((scope, " ".join(text.context), " ".join(text.question)))
     return hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _worked_examples(names: Iterable[str]) -> dict[bytes, str]:
-    """Return the texts shown in few-shot prompts as texts that have been seen already."""
+    """Return the texts shown in few-shot prompts, as already seen texts."""
     seen = {}
     for task in map(get, names):
         for context, question, _ in task.shots:

@@ -1,7 +1,7 @@
-"""The collection: problems of the chosen tasks, cleaned, split, with checked gold, beside a data card.
+"""The collection: problems of the chosen tasks, cleaned, split, with checked gold, and a data card.
 
 Every row is in `train.jsonl`, `dev.jsonl` or `test.jsonl`, or in `dropped.jsonl` with a reason, unless a cap left it out.
-Which rows a cap keeps, and which become dev or test problems, follows from their content, never from position.
+Which rows a cap keeps, and which become dev or test problems, depends on their content, never on their position.
 Training rows wait on disk, so that memory holds only an id and a few hashes of each.
 """
 
@@ -48,9 +48,9 @@ from symbol_llm.tasks import (
 
 GENERATED = {"train": 100, "dev": 25, "test": 25}
 SPARE = 1.1
-"""Generated problems drawn for each one wanted, so that dropping a few leaves enough."""
+"""Problems generated for each one wanted, so that enough remain when some are dropped."""
 GENERAL_SPLITS: tuple[Split, ...] = ("train", "test")
-"""Nothing is chosen by general ability, so it needs no dev rows."""
+"""No choice is made by general ability, so it needs no dev rows."""
 MAX_DRAWS = 20
 """Draws for each distinct problem wanted before a generator counts as exhausted."""
 DATABASES = "databases"
@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
-    """Where a training row waits."""
+    """Where a training row is stored until it is needed."""
 
     id: str
     offset: int
@@ -70,7 +70,7 @@ class Shelf:
     """Problems on disk, each found again by its offset."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        """Write to and read from `file`, which is empty."""
+        """Write to and read from `file`, which must be empty."""
         self._file, self._end = file, 0
 
     def put(self, row: Problem) -> Place:
@@ -90,7 +90,7 @@ class Shelf:
 def collect(out: Path, params: Collect) -> dict[str, float]:
     """Build the collection `out`; return counts.
 
-    Stopped and started again with the same parameters it goes on judging gold where it was, and ends with the same bytes.
+    If interrupted and restarted with the same parameters, it resumes judging gold, and its output is the same to the byte.
     InvalidInput for an unknown task, a missing folder, too many malformed rows, or a task with an empty split.
     """
     source = sources.find(params.source) if params.source else None
@@ -124,9 +124,10 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
 
 
 def choose(params: Collect) -> list[Chosen]:
-    """Return the tasks that `params` asks for, in the order of names.
+    """Return the tasks that `params` asks for, sorted by name.
 
-    MissingDependency for a task asked for by name whose notation lacks its library; else such tasks are left out.
+    MissingDependency if the library of a task's notation is missing and the task was asked for by name; else it is
+    left out.
     """
     return _chosen(params, sources.find(params.source).folder if params.source else None)
 
@@ -186,7 +187,7 @@ def _named(task: Task, source: Path | None) -> Chosen:
 
 
 def _generated(task: str, generate: Generator, params: Collect) -> list[Problem]:
-    """Return distinct problems: by id first test, then dev, then training problems. Item i follows from (seed, task, i)."""
+    """Return distinct problems, by id first test, then dev, then training. Item i depends only on (seed, task, i)."""
     n = {split: math.ceil(SPARE * (_cap(params, split) or GENERATED[split])) for split in SPLITS}
     wanted = sum(n.values())
     found: dict[tuple[Words, ...], Problem] = {}
@@ -197,7 +198,7 @@ def _generated(task: str, generate: Generator, params: Collect) -> list[Problem]
         if len(found) == wanted:
             break
     rows = sorted(found.values(), key=lambda row: row.id)
-    if len(rows) < wanted:  # the generator is exhausted: dev problems must not use up what there is to learn from
+    if len(rows) < wanted:  # the generator is exhausted: dev problems must leave enough for training
         n["dev"] = min(n["dev"], int(params.dev_share * len(rows)))
     splits = itertools.chain(
         *(itertools.repeat(split, n[split]) for split in ("test", "dev")), itertools.repeat("train")
@@ -210,7 +211,7 @@ def _cap(params: Collect, split: Split) -> int | None:
 
 
 def _general(params: Collect, folder: Path | None) -> dict[Split, list[GeneralItem]]:
-    """Return general rows, of each source and split those with the smallest ids; training rows that copy no test row."""
+    """Return general rows: of each source and split those with the smallest ids; no training row copies a test row."""
     folders = _general_folders(params, folder)
     rows = {general.SHIPPED: general.shipped()}
     rows |= {
@@ -232,9 +233,9 @@ def _first(items: Iterable[GeneralItem], split: Split, params: Collect) -> list[
 
 
 def _in_shares(items: Mapping[str, list[GeneralItem]], shares: Mapping[str, float]) -> dict[str, list[GeneralItem]]:
-    """Return as many of the sources' first rows as can stand in these shares; all without shares.
+    """Return as many of the sources' first rows as these shares allow; without shares, all.
 
-    InvalidInput for a source that has no training rows here.
+    InvalidInput for a source without training rows here.
     """
     if not shares:
         return dict(items)
@@ -256,7 +257,7 @@ def _general_folders(params: Collect, source: Path | None) -> dict[str, Path]:
 
 
 class Rows(NamedTuple):
-    """All rows read, by task: test rows, and where training rows wait."""
+    """All rows read, by task: test rows, and the places of training rows."""
 
     test: dict[str, list[Problem]]
     dev: dict[str, list[Problem]]
@@ -306,7 +307,7 @@ def _set_aside_dev(rows: Rows, task: str, share: float) -> None:
 
 
 def _written(folder: Path | None) -> dict[str, dict[str, str | None]]:
-    """Return program and source of the rows that `symbol-llm write` completed, by id; they are judged like any gold."""
+    """Return program and source of the rows completed by `symbol-llm write`, by id; they are judged like any gold."""
     rows = read_records(folder / "written.jsonl", Problem) if folder else ()
     return {row.id: {"program": row.program, "source": row.source} for row in rows}
 
@@ -318,7 +319,7 @@ def _problems(one: Chosen, params: Collect) -> Iterable[Problem]:
 
 
 def _kept(one: Chosen, rows: Rows, cleaner: Cleaner, params: Collect) -> Kept:
-    """Return the rows of a task that stay: of each split the first by id, up to its cap."""
+    """Return the rows of a task that stay: the first of each split by id, up to its cap."""
     name, shelf = one.task.name, rows.shelf
     caps = {split: _cap(params, split) or (None if one.folder else GENERATED[split]) for split in SPLITS}
     test = list(cleaner.kept(sorted(rows.test[name], key=lambda row: row.id), caps["test"]))
@@ -334,9 +335,9 @@ def _kept(one: Chosen, rows: Rows, cleaner: Cleaner, params: Collect) -> Kept:
 
 
 def _whole(chosen: list[Chosen], rows: Rows, kept: dict[str, Kept], cleaner: Cleaner, params: Collect) -> list[Chosen]:
-    """Return the tasks that have problems; all must have training and test problems if they were asked for by name.
+    """Return the tasks that have problems; tasks asked for by name must have training and test problems.
 
-    InvalidInput if one has not, or none is left. A task to be evaluated only needs no training problems.
+    InvalidInput if one does not, or if none is left. A task that is only evaluated needs no training problems.
     """
     if not params.tasks:
         left = [one for one in chosen if kept[one.task.name].train or kept[one.task.name].test]
@@ -388,7 +389,7 @@ def _training_rows(kept: Kept, shelf: Shelf) -> Iterator[Problem]:
 
 
 def _injection(kept: dict[str, Kept], shelf: Shelf, params: Collect) -> Iterator[TrainingRow]:
-    """Yield gold programs as training rows: of each task the first by id up to its share, with their renamed copies."""
+    """Yield gold programs as training rows: the first of each task by id up to its share, with their renamed copies."""
     fewest = min((n for one in kept.values() if (n := _n_gold(one))), default=0)
     rows = (row for one in kept.values() for row in _learnt(one, fewest, shelf, params))
     for row in sorted(rows, key=lambda row: row.level or 0) if params.curriculum else rows:
@@ -409,7 +410,7 @@ def _n_gold(kept: Kept) -> int:
 
 
 class Databases:
-    """Copies what rows run on beside them, under names made from content."""
+    """Copies the databases that rows use next to them, under names derived from content."""
 
     def __init__(self, draft: Path) -> None:
         """Copy into a folder of `draft`."""

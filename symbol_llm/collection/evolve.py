@@ -1,4 +1,4 @@
-"""Symbol-evol (Symbol-LLM, arXiv 2311.09278, section 3): a row whose names mean nothing, so that its definitions must be read.
+"""Symbol-evol (Symbol-LLM, arXiv 2311.09278, section 3): rows with meaningless names, whose definitions must be read.
 
 Some of the names that a row declares (`Problem.symbols`) become random strings, by one bijection over instruction,
 context, program, answer and environment. The question stays as it is; a line above the context says what each string
@@ -17,7 +17,7 @@ from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.records import Problem, content_id
 
 MAX_RENAMED = 8
-"""Names of a row that are renamed: those its program uses first, so that the glossary stays short."""
+"""Most names of a row that are renamed: the first that its program uses, so that the glossary stays short."""
 LENGTHS = range(5, 9)
 GLOSSARY = "Names: {}."
 TEXTS = ("instruction", "context", "program", "answer", "environment", "symbols")
@@ -26,8 +26,8 @@ TEXTS = ("instruction", "context", "program", "answer", "environment", "symbols"
 def evolved(problem: Problem, rng: random.Random) -> Problem | None:
     """Return `problem` with names renamed; None if its program uses none of the names that it declares.
 
-    A prefix that ends in a colon stays (`IN:`, `ns:`), since notations demand it. InvalidInput if a name is declared
-    twice or does not stand in the row's instruction or context.
+    A prefix that ends in a colon stays (`IN:`, `ns:`), since notations require it. InvalidInput if a name is declared
+    twice or does not occur in the row's instruction or context.
     """
     names = _chosen(problem, rng)
     if names is None:
@@ -44,7 +44,7 @@ def evolved(problem: Problem, rng: random.Random) -> Problem | None:
 
 
 def restored(problem: Problem) -> Problem:
-    """Return the row that `evolved` made `problem` of, but for its id's having to be made anew."""
+    """Return the row from which `evolved` made `problem`, except for its id, which must be recomputed."""
     back = {new: old for old, new in problem.renamed.items()}
     _, _, context = problem.context.partition("\n")
     fields = {field: _replaced(getattr(problem, field), back) for field in TEXTS if field != "context"}

@@ -11,7 +11,7 @@ from symbol_llm.ground.records import GeneralItem, Problem
 
 NGRAM = 8
 MIN_WORDS = 12
-"""Texts with fewer words are copies only if they are equal."""
+"""Texts with fewer words than this are copies only if they are equal."""
 Words = tuple[str, ...]
 
 
@@ -19,7 +19,7 @@ _WORD = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s.,;:!?'\"]")
 
 
 class Text(NamedTuple):
-    """What is compared of a row: a question may be asked of many contexts, a context may carry many questions."""
+    """The compared parts of a row: a question may occur with many contexts, and a context with many questions."""
 
     name: str
     context: Words
@@ -32,7 +32,7 @@ def words(text: str) -> Words:
 
 
 def text_of(row: Problem | GeneralItem) -> Text:
-    """Return the text of a row, named so that a person finds the row."""
+    """Return the text of a row, with a name by which people can find the row."""
     if isinstance(row, GeneralItem):
         return Text(f"{row.source} ({row.id})", (), words(row.prompt))
     return Text(f"{row.source} {row.task} ({row.id})", words(row.context), words(row.question))
@@ -41,9 +41,9 @@ def text_of(row: Problem | GeneralItem) -> Text:
 class Copies:
     """Test texts, and which of them a training text copies.
 
-    A copy asks the same of the same: question and context are both alike. Alike are equal words; or, from twelve words
-    on, equal numbers and at least the given share of word 8-grams in common. So texts that differ in a number are
-    different problems even if one template made them, and so are two questions about one schema or theory.
+    In a copy, both question and context are alike. Two texts are alike if their words are equal or, from twelve words
+    on, if their numbers are equal and they share at least the given fraction of word 8-grams. So texts that differ in a
+    number are different problems even if they come from one template, and so are two questions about one schema.
     """
 
     def __init__(self, tests: Iterable[Text]) -> None:
@@ -62,7 +62,7 @@ class Copies:
         return min((test.name for test in tests if _alike(text, test, overlap)), default=None)
 
     def but_for_numbers(self, text: Text) -> bool:
-        """Say whether a test text has the same words once numbers are masked. Counted, not dropped."""
+        """Return whether a test text has the same words once numbers are masked. Such rows are counted, not dropped."""
         return (_masked(text.context), _masked(text.question)) in self._masked
 
 

@@ -19,14 +19,14 @@ LAYOUT = "expected <group>/<data set>/train.jsonl and test.jsonl in it"
 
 
 class Source(NamedTuple):
-    """A folder of data sets, and the reference that names exactly what is in it: of a repository, its commit."""
+    """A folder of data sets, and the reference to its exact content: for a repository, with the commit."""
 
     folder: Path
     reference: Path | str
 
 
 def find(reference: Path | str) -> Source:
-    """Return the folder that `reference` names, downloaded if need be; without a revision, as the hub has it now.
+    """Return the folder that `reference` names, downloaded if needed; without a revision, in the hub's latest state.
 
     InvalidInput if there is no such folder or the reference is malformed, Unavailable if the hub cannot be asked and the
     revision was not downloaded before, MissingDependency without huggingface_hub.
@@ -51,7 +51,7 @@ def _from_hub(reference: str) -> Source:
 
 
 def _downloaded(reference: str, repository: str, revision: str) -> Path:
-    """Return the snapshot, a folder named by its commit. A commit that is here already is not asked for again."""
+    """Return the snapshot, a folder named by its commit. A commit that is already here is not requested again."""
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, HTTPError

@@ -1,7 +1,8 @@
-"""Symbols written by a stronger model, kept only where the verifier accepts them (Symbol-LLM, the second route).
+"""Symbols written by a stronger model, kept only if the verifier accepts them (Symbol-LLM, the second route).
 
-Training problems that have an answer but no program are put to an OpenAI-compatible endpoint; of K replies the first
-accepted one becomes the row's program, and the row says which model wrote it. The self-training loop needs none of this.
+Training problems that have an answer but no program are sent to an OpenAI-compatible endpoint; the first accepted one of
+K replies becomes the row's program, and the row names the model that wrote it. The self-training loop needs none of
+this.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from symbol_llm.judging import verify
 
 
 def write(collection: Path, out: Path, params: Write) -> dict[str, float]:
-    """Have the endpoint of OPENAI_BASE_URL write programs for training problems without one; keep the accepted in `out`."""
+    """Have the endpoint of OPENAI_BASE_URL write programs for training problems without one; keep accepted ones in `out`."""
     with outputs.building(out, "write", params, {"collection": collection}) as draft:
         problems = read_problems(collection, "train")
         engine = connect(batch=params.batch)
@@ -34,7 +35,7 @@ def write(collection: Path, out: Path, params: Write) -> dict[str, float]:
 
 
 def written(problems: Sequence[Problem], engine: Engine, model: str, params: Write) -> Iterator[Problem]:
-    """Yield the problems without a program for which `engine` writes an accepted one, with the first of them."""
+    """Yield the problems without a program for which `engine` writes an accepted one, with the first such program."""
     wanting = [p for p in problems if p.program is None and p.answer is not None]
     prompt = {p.id: prompts.messages(p, tasks.get(p.task).shots[: params.shots]) for p in wanting}
     sampling = Sampling(params.k, params.temperature, params.top_p, params.max_tokens)

@@ -1,6 +1,6 @@
-"""Accuracy of a checkpoint on dev and test problems, and its general ability. Greedy; pass@k beside it if asked.
+"""Accuracy of a checkpoint on dev and test problems, and its general ability. Greedy; also pass@k on request.
 
-Dev decides: whether a round improved, which checkpoint is put forward. Test is for the gate and the report.
+Dev decides whether a round improved and which checkpoint is proposed. Test is for the gate and the report.
 
 Accuracy counts what the verifier proved. Our own failures (`unscored`) are counted and never averaged.
 """
@@ -52,7 +52,7 @@ def evaluate(
     previous: Path | None = None,
     selected: Path | None = None,
 ) -> dict[str, float]:
-    """Write `out/report.json` on `checkpoint`, going on from the curve of the report in `previous`; return its figures.
+    """Write `out/report.json` on `checkpoint`, extending the curve of the report in `previous`; return its figures.
 
     `improved` is 1.0 if dev accuracy is above that of every earlier point of the curve.
     """
@@ -120,13 +120,13 @@ def _numbers(report: Report) -> dict[str, float]:
 
 
 def read_report(folder: Path) -> Report:
-    """Return the report that `evaluate` left in `folder`, or the last of the curve that `promote` left there."""
+    """Return the report that `evaluate` wrote to `folder`, or the last of the curve that `promote` wrote there."""
     name = "curve.json" if (folder / "curve.json").is_file() else "report.json"
     return files.read_record(folder / name, Report)
 
 
 def choose(problems: Iterable[Problem], n: int | None) -> list[Problem]:
-    """Return at most `n` problems a task, those with the smallest ids; InvalidInput if there are none."""
+    """Return at most `n` problems per task, those with the smallest ids; InvalidInput if there are none."""
     by_task: dict[str, list[Problem]] = defaultdict(list)
     for p in sorted(problems, key=lambda p: p.id):
         by_task[p.task].append(p)
@@ -144,14 +144,14 @@ def answer(problems: Sequence[Problem], engine: Engine, params: Evaluate) -> dic
 
 
 def sample(problems: Sequence[Problem], engine: Engine, params: Evaluate) -> dict[str, list[Verdict]]:
-    """Return the verdicts on `params.k` samples a problem, by problem id."""
+    """Return the verdicts on `params.k` samples per problem, by problem id."""
     return _judged(problems, engine, params.k, params.temperature, params, f"sampling {params.k} each")
 
 
 def _judged(
     problems: Sequence[Problem], engine: Engine, n: int, temperature: float, params: Evaluate, label: str
 ) -> dict[str, list[Verdict]]:
-    """Return the verdicts on `n` replies a problem, by problem id, in order of index."""
+    """Return the verdicts on `n` replies per problem, by problem id, in order of index."""
     size = max(1, params.batch // n)
     groups = [problems[at : at + size] for at in range(0, len(problems), size)]
     sampling = Sampling(n, temperature, 1.0, params.max_tokens)
@@ -206,7 +206,7 @@ def grouped(
 def by_task(
     problems: Sequence[Problem], verdicts: dict[str, Verdict], samples: dict[str, list[Verdict]]
 ) -> dict[str, Scores]:
-    """Return the scores of each task, with the paper's metric where it is one of Symbol-LLM's 34."""
+    """Return the scores of each task, with the paper's metric if it is one of Symbol-LLM's 34."""
     out = grouped(problems, verdicts, samples, lambda p: p.task)
     for name in out:
         published = tasks.get(name).published

@@ -1,8 +1,8 @@
-"""What papers print of a task, beside what the verifier proves: EM, BLEU, F1, Smatch, LE. Scores texts; runs nothing.
+"""Metrics that papers report, besides what the verifier proves: EM, BLEU, F1, Smatch, LE. Scores texts; runs nothing.
 
-- EM: program and gold are equal but for white space (Symbol-LLM counts a row so).
-- BLEU: sentence BLEU of sacreBLEU with its 13a tokens and effective order, over 100; the mean over rows.
-- F1, Smatch, LE: what the family measured (`Verdict.measure`).
+- EM: program and gold are equal up to white space (as Symbol-LLM counts).
+- BLEU: sentence BLEU of sacreBLEU with its 13a tokens and effective order, divided by 100; the mean over rows.
+- F1, Smatch, LE: as measured by the family (`Verdict.measure`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MEASURED = ("F1", "Smatch", "LE")
 
 
 def paper(metric: str, problem: Problem, verdict: Verdict) -> float | None:
-    """Return the figure of one row in [0, 1]; 0.0 where there was no program to measure, None if it is our failure."""
+    """Return the figure of one row in [0, 1]; 0.0 if there was no program to measure, None if the failure is ours."""
     if verdict.status == "unscored":
         return None
     if verdict.program is None or not problem.program:

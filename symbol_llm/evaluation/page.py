@@ -16,9 +16,9 @@ SHORT = {"original": "original\n(few-shot)"}
 
 
 def render(report: Report, decision: str = "", n_tested: int = 0) -> str:
-    """Return the page for the curve that ends in `report`; `decision` says what the gate decided of which point.
+    """Return the page for the curve that ends in `report`; `decision` is the gate's decision and on which point.
 
-    `n_tested` checkpoints were ever put to the test problems.
+    `n_tested` is the number of checkpoints ever evaluated on the test problems.
     """
     curve = (*report.history, report.summary)
     rounds = [s for s in curve if s.round]

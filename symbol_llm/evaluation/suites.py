@@ -1,7 +1,7 @@
-"""Evaluation suites: one table each, in the paper's order, with the rows that Symbol-LLM printed beside ours.
+"""Evaluation suites: one table each, in the paper's order, with Symbol-LLM's published figures next to ours.
 
 - `symbolic-34`: the paper's metric and the share that the verifier accepted, side by side;
-- `delegation`: symbols are written, the solver runs them, the answer is graded;
+- `delegation`: the model writes symbols, the solver runs them, and the answer is graded;
 - `general`: MMLU and BBH by EleutherAI's evaluation harness (lm-eval), on local files.
 
 The first two are two views of one `evaluate` report; only the third asks the model again.
@@ -32,19 +32,19 @@ LETTERS = "ABCD"
 
 
 class Line(Record):
-    """One task of a suite: our figures in [0, 1], printed ones in percent."""
+    """One task of a suite: our figures in [0, 1], published ones in percent."""
 
     task: str
     n: int
     accepted: Interval
-    """Share that the verifier accepted; in `general`, share that is right."""
+    """Share that the verifier accepted; in `general`, share of right answers."""
     metric: str | None = None
     paper: Interval | None = None
     published: tuple[float, ...] = ()
 
 
 class Table(Record):
-    """One suite. `absent` names its tasks of which the collection has no test problem."""
+    """One suite. `absent` names its tasks without a test problem in the collection."""
 
     suite: Suite
     systems: tuple[str, ...]
@@ -93,7 +93,7 @@ def _line(name: str, scores: Scores, published: list[float], *, with_metric: boo
 
 
 def general(checkpoint: Path, source: Path, n: int | None) -> Table:
-    """Return accuracy on MMLU (its first 5 training rows shown) and BBH (none) of `source/general`, at most `n` rows of each.
+    """Return accuracy on MMLU (5-shot, its first training rows) and BBH (0-shot) of `source/general`, at most `n` rows each.
 
     MissingDependency without lm-eval; InvalidInput if neither set is there.
     """
@@ -135,7 +135,7 @@ def _of_harness(name: str, found: Mapping[str, Any], published: list[float]) -> 
 
 
 def _configs(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the harness's task configurations of the sets that are there, in the shape its YAML files have."""
+    """Yield the harness's task configurations for the sets present, in the shape of its YAML files."""
     mmlu, bbh = folder / "mmlu", folder / "bbh"
     if (mmlu / "test.jsonl").is_file():
         yield {
@@ -173,7 +173,7 @@ def _configs(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _files(folder: Path) -> dict[str, Any]:
-    """Return where the harness finds the rows; each file is read once here, so that a fault is told with its line."""
+    """Return where the harness finds the rows; each file is read once here, so that faults are reported by line."""
     places = {split: folder / f"{split}.jsonl" for split in ("train", "test")}
     there = {split: path for split, path in places.items() if path.is_file()}
     for path in there.values():
@@ -201,7 +201,7 @@ def markdown(found: Table) -> str:
 
 
 def _mean(found: Table, *, has_metric: bool) -> list[str]:
-    """Return the last row: plain means over tasks, printed ones over the tasks that are here."""
+    """Return the last row: plain means over tasks, of published figures over the tasks present here."""
     n = len(found.lines)
     metric = [f"{100 * sum(x.paper.mean for x in found.lines if x.paper) / n:.1f}"] if has_metric else []
     ours = f"{100 * sum(x.accepted.mean for x in found.lines) / n:.1f}"

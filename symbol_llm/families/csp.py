@@ -117,7 +117,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with options shifted by some letters or negated, or a constraint contradicted, in random order."""
+    """Yield `program` with options shifted by some letters or negated, or a constraint negated, in random order."""
     parsed = _parse(program)
     letters = list(parsed.options)
     formulas = list(parsed.options.values())

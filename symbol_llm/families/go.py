@@ -6,7 +6,7 @@ and programs are parsed by tree-sitter: functions, possibly after a package, imp
 and unused imports, which only a compiler would refuse, are not detected.
 
 `environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a function main
-that says `actual_1 := f(3)` and `expected_1 := 9` and compares the two as JSON, call after call. If there is Go, a program
+with `actual_1 := f(3)` and `expected_1 := 9` that compares the two as JSON, call after call. If there is Go, a program
 whose form is not gold's is built with the calls alone and run in the sandbox; the expected results are computed in a
 separate run without the program. The two are compared here as the tests' `deepCompare` does, by their `encoding/json`
 form: every number is a float64, a nil slice is not an empty one, keys have no order, names of types do not count. A

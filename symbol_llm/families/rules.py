@@ -22,7 +22,8 @@ sentence wrongly. The problem's environment can narrow this:
 - `symbols`, the names that the theory declares: others are refused, and an "Unknown" about declared ones counts;
 - `n_premises`, the number of sentences in the theory: a program with fewer distinct premises is not accepted;
 - `theory`, a formal gold program over the same names: every premise must follow from it and the query must be
-  equivalent to its query, which leaves nothing to invent; no premise may decide the query alone unless one of gold's does.
+  equivalent to its query, which leaves nothing to invent; and no premise may decide the query alone unless one of
+  gold's does.
 
 Missed: functions, arithmetic, sorts, theories on which Z3 gives up (these are unscored).
 """

@@ -13,8 +13,8 @@ Gold is `problem.program`. Without `environment["graph"]` the normal forms are c
 relation, object] (class membership by "type.object.type"; an object is a name, a number, or a literal as above), a
 program is accepted if it has gold's normal form, or gold's answers on this graph and on each of two dozen others made
 from it by removing triples and adding similar ones: agreement on one small graph is often an accident. A program that
-is not accepted scores the F1 of its answers or, if that is 1.0 on the first graph, the mean over all the others. If gold
-has no answer, one other than `problem.answer` (a list, if given), or one on too few of the others, the problem is
+is not accepted scores the F1 of its answers or, if that is 1.0 on the first graph, the mean over all the others. If
+gold has no answer, one other than `problem.answer` (a list, if given), or one on too few of the others, the problem is
 invalid.
 
 TC keeps things that began by the given time and had not ended: `from` is paired with `to`, `start_date` with

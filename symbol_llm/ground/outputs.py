@@ -41,8 +41,8 @@ STAGES = ".stages.lock"
 """Lock that the stages of a run share while they work, held by nobody once the last of them is gone."""
 LEDGERS = "ledgers"
 STATE_NAMES = frozenset(
-    "data-clone data-repo data-repo-remote kfp ledgers log.txt mlartifacts mlflow.db pipelines progress.jsonl "
-    "promotions.jsonl report.html server.log sources tokenizers torch_extensions weights".split()
+    "data-clone data-repo data-repo-remote explored.html kfp ledgers log.txt mlartifacts mlflow.db mlflow.db.draft "
+    "mlflow.db.draft-journal pipelines progress.jsonl promotions.jsonl report.html server.log sources tokenizers torch_extensions weights".split()
 ) | {LOCK, STAGES, MARK, "lost+found"}
 """What may lie in a marked folder beside marked folders. `lost+found` belongs to the file system and is never removed."""
 

@@ -21,9 +21,9 @@ from symbol_llm.ground.errors import Unavailable, Unparsable
 
 MAX_DEPTH = 60
 MAX_OPERATORS = 100
-"""Most tokens of a line: a tree may be as deep as that."""
+"""Most operators of a line: a tree may be as deep as that."""
 MAX_NAME = 100
-"""Characters; the longest of 3,647 formulas of FOLIO and MALLS has 61."""
+"""Most characters of a name; the longest of 3,647 formulas of FOLIO and MALLS has 61."""
 MAX_TERMS = 20
 
 Formula = list[Any]

@@ -3,8 +3,8 @@
 - Whole numbers and ratios are exact: two of them are equal only if they are the same number.
 - If one of the two is a float, they may differ by RELATIVE of gold; if gold is a whole number, by no more than a
   quarter (or the spacing of floats, if that is wider), so that the float rounds to it.
-- Gold that is a decimal of few digits has been rounded: one unit of its last digit is allowed, up to PRINTED and up to a
-  hundredth of gold.
+- Gold that is a decimal of few digits has been rounded: one unit of its last digit is allowed, up to PRINTED and up to
+  a hundredth of gold.
 - Gold 0 equals floats up to NOISE; any other gold, however small, does not equal 0.
 - NaN and infinity equal nothing.
 
@@ -26,7 +26,7 @@ Number = int | float | Fraction
 
 
 def equal(found: Number, gold: Number, unit: float | None = None) -> bool:
-    """Return whether `found` equals `gold`; `unit` is one unit of gold's last digit, by default in its shortest form."""
+    """Return whether `found` equals `gold`; `unit` is one unit of gold's last digit, by default of its shortest form."""
     if not isinstance(found, float) and not isinstance(gold, float):
         return found == gold
     try:

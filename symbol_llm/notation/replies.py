@@ -30,7 +30,7 @@ BLANK_LINE = re.compile(r"\n[ \t]*(?=\n)")
 MAX_LINES = 40
 """Most prefixes of a text that are tried."""
 MAX_CHARS = 8192
-"""Most lines of a text in which the program may end at any line."""
+"""Longest text, in characters, in which the program may end at any line."""
 
 
 class Found(NamedTuple):
@@ -46,7 +46,7 @@ def whole(reply: str) -> str:
 
 
 def up_to(end: re.Pattern[str]) -> Callable[[str], str]:
-    """Return a function that extracts the program of a reply; without a fence, it ends with the first match of `end`."""
+    """Return a function that extracts a reply's program; without a fence, it ends with the first match of `end`."""
 
     def program_of(reply: str) -> str:
         """Return the program in `reply`."""
@@ -61,10 +61,10 @@ up_to_a_blank_line = up_to(BLANK_LINE)
 
 
 def that_parses(parse: Callable[[str], object], *, label_alone: bool = False) -> Callable[[str], str]:
-    """Return a function that extracts the program of a reply: the whole text if it parses, else the longest such prefix.
+    """Return a function that extracts a reply's program: the whole text if it parses, else the longest such prefix.
 
-    A prefix ends with a line. If none parses, the program ends at the first blank line, so that the reported fault is the
-    program's and not that of the prose after it. `parse` raises Unparsable.
+    A prefix ends with a line. If none parses, the program ends at the first blank line, so that the reported fault is
+    the program's and not that of the prose after it. `parse` raises Unparsable.
     """
 
     def takes(text: str) -> bool:

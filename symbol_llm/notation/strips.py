@@ -4,9 +4,9 @@ Understood: types (with `either`), constants, negative, disjunctive and quantifi
 functions in the initial state, a metric. Names are case-insensitive, as in PDDL. Any fault of a text raises Unparsable
 with line and column; a caller that supplies the text itself turns that into InvalidInput.
 
-Why not a library: of 90 real problems, `pddl` 0.5 (MIT) and `unified-planning` 1.3 (Apache-2.0) each refuse 7, for a goal
-before the initial state, an undeclared requirement or a type named like a predicate; they give no position for a wrong
-type or object, and take 4 and 90 ms, against 1 here.
+Why not a library: of 90 real problems, `pddl` 0.5 (MIT) and `unified-planning` 1.3 (Apache-2.0) each refuse 7, for a
+goal before the initial state, an undeclared requirement or a type named like a predicate; they give no position for a
+wrong type or object, and take 4 and 90 ms, against 1 here.
 
 Missed: preferences, constraints, timed literals, derived predicates, durative actions. A text with a section for one of
 them, or with any other unknown section, is refused, since ignoring it would mean judging by a different domain.
@@ -246,7 +246,7 @@ def _ancestors(parents: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]
 
 
 class Names:
-    """The names in force: predicates, types, objects. Without a domain, any predicate that keeps its arity is allowed."""
+    """The names in force: predicates, types, objects. Without a domain, any predicate that keeps its arity is one."""
 
     def __init__(self, domain: Domain | None, objects: Mapping[str, Types]) -> None:
         self._domain = domain

@@ -1,4 +1,4 @@
-"""Shared by parsers of query languages: tokens of a text, the place of a fault, a bound on depth. It knows no grammar."""
+"""Shared by parsers of query languages: tokens, the place of a fault, a bound on depth. It knows no grammar."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
 """Programs put to redrawn problems: which agree, which were right by chance, and what new problems they make."""
 
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
-from symbol_llm.judging.redraws import disagreeing, redrawn
+from symbol_llm.judging.redraws import _like, disagreeing, redrawn
 
 Make = Callable[..., Problem]
 LIMITS = Limits(memory_mib=256)
@@ -52,3 +55,32 @@ def test_copies_keep_a_whole_answer_whole_and_a_positive_one_positive(problem: M
 
 def test_no_copies_of_a_program_that_does_not_follow_its_text(problem: Make) -> None:
     assert list(redrawn(problem(*SUM), CONSTANT, 3, LIMITS, 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "value", "expected"),
+    [
+        (6, "7", 7),
+        (6.0, "7", 7),
+        (6, "7.5", None),
+        (7.5, "6.25", 6.25),
+        (7.5, "6", None),
+        (6, "-1", None),
+        (6, "0", None),
+        (0, "-3", -3),
+        (-2, "-3", -3),
+        (-2, "1", None),
+        (6, "true", None),
+        (6, "seven", None),
+        (6, "Infinity", None),
+        (6, "1", 1),
+        (0.5, "0.25", 0.25),
+        ("I_WALK", "I_RUN", "I_RUN"),
+        ("I_WALK", None, None),
+        (6, None, None),
+        (None, "7", None),
+        ([1], "7", None),
+    ],
+)
+def test_answer_of_a_copy_is_of_the_kind_of_the_first(answer: Any, value: str | None, expected: Any) -> None:
+    assert _like(answer, value) == expected

@@ -210,3 +210,32 @@ def test_attack_is_not_accepted_and_the_next_sample_is_judged_right(attack: str)
 def test_the_search_for_the_answer_would_find_it_if_it_were_sent(cheat: str) -> None:
     args = {"program": CHEATS[cheat], "imports": [], "planted": GOLD}
     assert executor.run("symbol_llm.sandbox.interpreter:execute", args, LIMITS).value == ["str", GOLD]
+
+
+# --- running without gold --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "program", "value", "detail"),
+    [
+        ("```\nanswer = 2 + 3\n```", "ran", "answer = 2 + 3", "5", ""),
+        ("answer = 1 / 0", "error", "answer = 1 / 0", None, "ZeroDivisionError"),
+        ("answer = (", "unparsable", "answer = (", None, "never closed"),
+        ("", "unparsable", None, None, "the reply holds no program"),
+    ],
+)
+def test_execute_says_what_running_gave_and_where_it_ran(
+    reply: str, status: str, program: str | None, value: str | None, detail: str
+) -> None:
+    found = execute(problem(4), reply, LIMITS)
+    assert (found.status, found.value) == (status, value)
+    assert (found.program or None) == program
+    assert detail in found.detail
+    assert 0 <= found.seconds < 600
+    assert ("seccomp" in found.isolation) == (status in ("ran", "error"))
+
+
+def test_execute_takes_a_program_as_it_is_if_told() -> None:
+    text = "Sure, this is it:\n\nanswer = 5"
+    assert execute(problem(4), text, LIMITS).value == "5"
+    assert execute(problem(4), text, LIMITS, is_program=True).status == "unparsable"

@@ -206,7 +206,9 @@ def test_the_last_task_ends_the_run_in_mlflow_whatever_became_of_the_others(
 
 
 @VARIANTS
-def test_promotion_and_the_last_word_are_never_cached_and_all_else_is(compiled: Compile, variant: dict[str, Any]) -> None:
+def test_promotion_and_the_last_word_are_never_cached_and_all_else_is(
+    compiled: Compile, variant: dict[str, Any]
+) -> None:
     for task in compiled(**variant).tasks:
         assert task.caching.get("enableCache", False) is (task.function not in ("promote", "finish")), task.title
 

@@ -233,3 +233,41 @@ def test_facts_are_found_by_hash_over_the_runs_of_the_stages(tracked_home: Path,
     assert lineage.facts(digest) == Facts(code, data, "per source, see the table")
     runs.tracked(version, label="v", folder=tmp_path / "collection")
     assert lineage.facts(digest).data == f"{data} (collection-1)"
+
+
+# --- word for word ---------------------------------------------------------------------------------------------------
+
+
+def test_gain_is_said_with_its_numbers_whether_it_is_enough_or_not() -> None:
+    better = gate(report("1" * 20), NONE, NONE, PARAMS)
+    words = "better than the 'original' checkpoint: +100.0% [+100.0%, +100.0%] on 20 test problems"
+    assert rule(better, "gain") == {"rule": "gain", "passed": True, "value": 1.0, "bound": 0.0, "words": words}
+    assert (better.promoted, better.reason) == (True, words)
+    assert better.difference == Interval(n=20, mean=1.0, low=1.0, high=1.0)
+    equal = gate(report("0" * 20), NONE, NONE, PARAMS, 2)
+    words = (
+        "not proved better than the 'original' checkpoint: +0.0% [+0.0%, +0.0%] on 20 test problems, "
+        "at 99.167% confidence as candidate 2 on them"
+    )
+    assert (equal.promoted, equal.reason, rule(equal, "gain")["words"]) == (False, words, words)
+    assert equal.difference == Interval(n=20, mean=0.0, low=0.0, high=0.0)
+
+
+def test_without_outcomes_or_with_few_in_common_nothing_is_gained() -> None:
+    none = report("1" * 20).model_copy(update={"outcomes": {}})
+    words = "no test problem has a verdict"
+    expected = {"rule": "gain", "passed": False, "value": None, "bound": 0.0, "words": words}
+    assert rule(gate(none, NONE, NONE, PARAMS), "gain") == expected
+    half, fewer = (NONE.model_copy(update={"outcomes": dict(list(NONE.outcomes.items())[:n])}) for n in (10, 9))
+    assert gate(report("1" * 20), half, NONE, PARAMS).promoted
+    refused = gate(report("1" * 20), fewer, NONE, PARAMS)
+    words = "only 9 of 20 test problems were also put to 'original'"
+    assert rule(refused, "gain") == expected | {"words": words}
+    assert (refused.promoted, refused.difference) == (False, None)
+
+
+def test_refusal_names_one_more_rule_and_several() -> None:
+    weak = {"isolation": ("rlimits",)}
+    one, two = gate(report("0" * 20, **weak), NONE, NONE, PARAMS), gate(report("1" * 20, **weak), NONE, NONE, PARAMS)
+    assert one.reason.endswith("(and 1 more: gain)")
+    assert "more:" not in two.reason

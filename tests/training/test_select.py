@@ -146,18 +146,21 @@ def test_figures_of_a_round() -> None:
         judged(0, "rejected", -0.2, origin="refine", problem="p"),
         judged(0, "rejected", -0.2, problem="q"),
         judged(1, "timeout", -0.2, problem="q"),
+        judged(1, "rejected", -0.2, origin="refine", problem="q"),
+        judged(1, "accepted", -0.2, program="answer = 0", problem="p"),
+        judged(1, "accepted", -0.3, program="answer = 0", origin="refine", problem="p"),
     ]
     kinds = ["L1", "L1", "L1", "L2", "L2", "pair"]
     made = [TrainingRow.of(kind=kind, problem="p", messages=[], completion=str(n)) for n, kind in enumerate(kinds)]
     m = select.metrics(before, pools(*rows, before=before, round_=2), found(*rows), made)
     assert m == pytest.approx(
-        {"n_problems": 3, "pass_1": 1 / 4, "pass_k": 1 / 3}
+        {"n_problems": 3, "pass_1": 2 / 5, "pass_k": 1 / 3}
         | {"n_solved": 2, "n_newly_solved": 1, "n_forgotten": 1, "n_solved_ever": 3}
         | {"n_repaired": 1, "n_spoiled": 1, "n_hinted": 0}
         | {"n_positives": 4, "n_negatives": 2, "positives_per_solved": 4 / 3}
         | {"logprob_positives": -0.6, "logprob_negatives": -0.2, "logprob_margin": -0.4}
         | {"n_L1": 3, "n_L2": 2, "n_pairs": 1}
-        | {"n_accepted": 2, "n_rejected": 3, "n_unparsable": 0, "n_timeout": 1, "n_resource": 0}
+        | {"n_accepted": 4, "n_rejected": 4, "n_unparsable": 0, "n_timeout": 1, "n_resource": 0}
     )
 
 

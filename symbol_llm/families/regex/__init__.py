@@ -134,7 +134,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with one token changed or removed, if that changes the language in either dialect."""
+    """Yield `program` with one token changed or removed, if that changes the language in every reading of it."""
     readings = [(dialect, match) for dialect in DIALECTS for match in MATCHES if _parses(program, dialect)]
     tokens = tokenize(program, "python")
     changes = [(n, new) for n, token in enumerate(tokens) for new in _changes(token)]

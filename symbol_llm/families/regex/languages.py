@@ -176,7 +176,7 @@ class Languages:
         return True
 
     def minimal(self, number: int) -> list[tuple[bool, list[int]]]:
-        """Return the minimal automaton: for each state, whether it accepts and its transitions; the start comes first."""
+        """Return the minimal automaton: by state, the first first, whether it accepts and its transitions."""
         codes = self._codes()
         start = self._state(number, _START)
         moves: dict[tuple[int, int], list[tuple[int, int]]] = {}

@@ -1,6 +1,6 @@
 """Regular expressions over ASCII in two dialects, Python's and NL-RX: tokens, and trees of the regular ones.
 
-`families/regex/__init__.py` describes the dialects and what is refused. This module does not know what expressions match.
+`families/regex/__init__.py` describes the dialects and what is refused. What expressions match is not known here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Token(NamedTuple):
     at: int
     normal: str
     value: Any = None
-    """For a set, its characters as bits; for a repeat, least and most; for a place, its letter; for a group, its flags."""
+    """Of a set, its characters as bits; of a repeat, least and most; of a place, its letter; of a group, its flags."""
 
 
 def _mask(characters: Iterable[str]) -> int:
