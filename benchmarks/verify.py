@@ -18,6 +18,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -195,14 +196,15 @@ def leak(n: int) -> dict[str, float]:
         family = [os.getpid(), *_children(os.getpid())]
         return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4 / 1024 for pid in family)
 
-    before = set(Path("/tmp").iterdir())  # noqa: S108 - where the sandbox keeps its folders
+    folders = Path(tempfile.gettempdir())  # where the sandbox keeps those of its children
+    before = set(folders.iterdir())
     ours(programs(n // 10))
     early = memory()
     per_s, right = rate(lambda: ours(programs(n - n // 10)), n - n // 10)
     late = memory()
     zombies = sum("Z" in _state(pid) for pid in _children(os.getpid()))
     executor.close()  # idle workers keep a folder each
-    left = {path for path in set(Path("/tmp").iterdir()) - before if path.name.startswith("symbol-llm")}  # noqa: S108
+    left = {path for path in set(folders.iterdir()) - before if path.name.startswith("symbol-llm")}
     return {
         "programs": n, "accepted": right + n // 10, "per_s": per_s, "memory_early_mib": early, "memory_late_mib": late,
         "growth": late / early - 1, "zombies": zombies, "files_left": len(left),

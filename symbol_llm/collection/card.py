@@ -33,7 +33,7 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 VARIETY_ROWS = 1000
 """First training rows of a task, on which its variety is measured."""
 TOKEN_ROWS = 100
-"""First training rows of a task (or else test rows) whose tokens are counted; a second is enough for one or two thousand."""
+"""First training rows of a task (or else test rows) whose tokens are counted; a second suffices for some thousand."""
 BINS = [2**n for n in range(1, 12)]
 """Upper bounds of the length histogram's bins, in words."""
 
@@ -245,7 +245,7 @@ def _task_cells(one: Chosen, card: Card) -> tuple[object, ...]:
 
 
 def _variety(card: Card) -> list[str]:
-    """Return the lines of the table: lengths in tokens, or in words if tokens were not counted; levels if there are any."""
+    """Return the lines of the table: lengths in tokens, or in words if tokens were not counted; levels if any."""
     heads = ["task", "rows", "programs", "3-grams"]
     unit = "tokens" if _has_tokens(card) else "words"
     heads += [f"{unit} of a prompt", f"{unit} of a program"]

@@ -151,7 +151,7 @@ class Cleaner:
                 self._drop(row, f"gold {gold.status}", gold.detail)
 
     def _is_new(self, row: Problem, gold: Gold | None) -> bool:
-        """Return whether a training row's program is new or such rows are kept anyway; note the programs of test rows."""
+        """Return whether a training row's program is in no test row, or is kept anyway; note those of test rows."""
         if gold is None or gold.canonical is None:
             return True
         if row.split != "train":

@@ -90,7 +90,7 @@ class Shelf:
 def collect(out: Path, params: Collect) -> dict[str, float]:
     """Build the collection `out`; return counts.
 
-    If interrupted and restarted with the same parameters, it resumes judging gold, and its output is the same to the byte.
+    If restarted with the same parameters after an interruption, it resumes judging gold and writes the same bytes.
     InvalidInput for an unknown task, a missing folder, too many malformed rows, or a task with an empty split.
     """
     source = sources.find(params.source) if params.source else None

@@ -1,8 +1,7 @@
 """Symbols written by a stronger model, kept only if the verifier accepts them (Symbol-LLM, the second route).
 
-Training problems that have an answer but no program are sent to an OpenAI-compatible endpoint; the first accepted one of
-K replies becomes the row's program, and the row names the model that wrote it. The self-training loop needs none of
-this.
+Training problems that have an answer but no program are sent to an OpenAI-compatible endpoint; the first accepted of K
+replies becomes the row's program, and the row names the model that wrote it. The self-training loop needs none of this.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from symbol_llm.judging import verify
 
 
 def write(collection: Path, out: Path, params: Write) -> dict[str, float]:
-    """Have the endpoint of OPENAI_BASE_URL write programs for training problems without one; keep accepted ones in `out`."""
+    """Have the endpoint of OPENAI_BASE_URL write missing programs of training problems; keep accepted ones in `out`."""
     with outputs.building(out, "write", params, {"collection": collection}) as draft:
         problems = read_problems(collection, "train")
         engine = connect(batch=params.batch)

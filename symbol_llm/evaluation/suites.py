@@ -93,7 +93,7 @@ def _line(name: str, scores: Scores, published: list[float], *, with_metric: boo
 
 
 def general(checkpoint: Path, source: Path, n: int | None) -> Table:
-    """Return accuracy on MMLU (5-shot, its first training rows) and BBH (0-shot) of `source/general`, at most `n` rows each.
+    """Return accuracy on at most `n` rows each of MMLU (5-shot, its first training rows) and BBH (0-shot) in `source`.
 
     MissingDependency without lm-eval; InvalidInput if neither set is there.
     """

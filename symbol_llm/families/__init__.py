@@ -99,7 +99,7 @@ class Family(Protocol):
     Environment: type[Needs]
 
     def program_of(self, reply: str) -> str:
-        """Return the program in a model's reply, empty if there is none; in time bounded by the reply's length."""
+        """Return the program in a model's reply, or an empty text; reads text only, in time bounded by its length."""
 
     def canonical(self, program: str) -> str:
         """Return a form in which equal strings mean equal programs; raise Unparsable with the position."""

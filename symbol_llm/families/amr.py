@@ -166,7 +166,7 @@ def _parse(program: str) -> Graph:
 
 
 def _upright(triple: Any, concepts: Collection[str]) -> Any:
-    """Return `triple` in lower case, inverse roles turned round: penman does not see them in `-OF` and `-of-of`."""
+    """Return `triple` in lower case, with inverse roles reversed that penman does not see: `-OF`, `-of-of`."""
     source, role, target = triple
     role = role.lower()
     while target in concepts and AMR.is_role_inverted(role):
@@ -198,7 +198,7 @@ def _tree(program: str) -> penman.Tree:
 
 
 def _constant(text: str) -> str:
-    """Return `text` as it would stand inside quotes, in lower case."""
+    """Return `text` as written inside quotes, in lower case."""
     return (text[1:-1] if text.startswith('"') else text.replace("\\", "\\\\")).lower()
 
 

@@ -5,7 +5,7 @@ r"""One-line shell commands in Bash. Equal means: the same normal form of what t
 Not counted: white space, comments, the style of quoting (`"a b"`, `'a b'`, `a\ b`; but `"$X"` and `$X` differ), braces
 around a plain variable, `$(...)` or backticks, a newline or a semicolon between commands, the order of plain tests of
 find and, for the commands in `OPTIONS`, the order, repetition and bundling of adjacent options that do not undo each
-other, their long names (`--ignore-case` is `-i`), and a space before an option's argument (`-n5` is `-n 5`, `-5` for
+other, their long names (`--ignore-case` is `-i`), and a space before an option's argument (`-n5` is `-n 5`, or `-5` for
 head). Quoted text on the right of `=~` is literal, so it differs from the same text unquoted if that is a pattern.
 Gold is `problem.program`, or any of `environment["gold"]`, since NL2Bash (Lin et al. 2018) has several commands per
 question.

@@ -331,7 +331,7 @@ def _normal_call(name: str, parts: list[Tree]) -> Tree:
         parts = sorted(parts, key=_show)
     elif name in _REVERSIBLE:
         parts = min(parts, parts[::-1], key=_key)
-    elif name in _POLYGONS:  # what is shown of a corner is shown once, not once a turn
+    elif name in _POLYGONS:  # show each corner once, not once per rotation
         shown = min(_turned([(_show(part), n) for n, part in enumerate(parts)]))
         parts = [parts[n] for _, n in shown]
     elif name == "IntersectAt":

@@ -345,7 +345,7 @@ _INDEXED = ("map_type", "slice_type", "array_type", "implicit_length_array_type"
 
 
 def _is_scope(node: Node) -> bool:
-    if node.type == "block":  # parameters are declared in the outermost block of a function, as is what it declares
+    if node.type == "block":  # parameters belong to the outermost block of a function, as do its own declarations
         return node.parent is None or node.parent.type not in _FUNCTIONS
     return node.type in _SCOPES
 

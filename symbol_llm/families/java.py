@@ -8,10 +8,10 @@ only a compiler would find are not detected.
 `environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a class Main that
 says `int x0 = Some.method(3); int v0 = 9;` and compares the two, call after call. If there is a JDK, a program whose
 form is not gold's is built with the calls alone and run in the sandbox; the expected results are computed in a separate
-run without the program. Both are printed with their types by the same method, so that texts are equal only if `equals`
-of these types says so: an Integer is not a Long, 0.0 is not -0.0, NaN is NaN, any two Lists with equal elements are
-equal. A value of a type that `_DRIVER` does not know, an exception and an early exit are wrong. A program that passes
-all its tests may still be wrong elsewhere.
+run without the program. Both are printed with their types by the same method, and the texts are equal if and only if
+the values are, by `equals` of these types: an Integer is not a Long, 0.0 is not -0.0, NaN is NaN, any two Lists with
+equal elements are equal. A value of a type that `_DRIVER` does not know, an exception and an early exit are wrong. A
+program that passes all its tests may still be wrong elsewhere.
 
 Without a JDK, a program whose form is not gold's is unscored if the problem has tests, since it may be right. A program
 that never names the entry point is rejected, as is every other form if there are no tests.

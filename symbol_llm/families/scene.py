@@ -6,7 +6,7 @@ CLEVR (Johnson et al. 2017), nested, or as steps that each take the result of th
     scene -> filter_shape: cube -> unique -> relate: left -> filter_color: red -> count
 
 A node of CLEVR's JSON, {"function" or "type": f, "inputs": [n, m], "value_inputs": [v]}, is `f[v](node n, node m)`; the last
-node is the outermost (`from_nodes` writes it so). GQA (Hudson and Manning 2019), {"operation", "argument", "dependencies"}:
+node is the outermost (see `from_nodes`). GQA (Hudson and Manning 2019), {"operation", "argument", "dependencies"}:
 
     select: boy -> relate: _,holding,o -> query: color
     select: boy -> exist -> select: dog -> filter color: brown -> exist -> and      # or with numbers of steps: `and [1, 4]`

@@ -172,7 +172,7 @@ def _settled(text: str) -> str:
     seen = [text]
     while len(seen) <= MAX_PASSES:
         molecule = Chem.MolFromSmiles(seen[-1])
-        if molecule is None:  # RDKit does not read what it wrote
+        if molecule is None:  # RDKit cannot read its own output
             break
         again = Chem.MolToSmiles(molecule)
         if again in seen:

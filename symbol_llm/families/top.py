@@ -41,7 +41,7 @@ class Environment(Needs):
     """What judging needs besides program and gold."""
 
     order: Literal["ordered", "free"] = "ordered"
-    """Whether slots stand in the order of the question."""
+    """Whether slots follow the order of the question."""
 
 
 def canonical(program: str) -> str:

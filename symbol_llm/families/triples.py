@@ -79,7 +79,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
 
 
 def mutants(program: str, rng: random.Random) -> Iterator[str]:
-    """Yield `program` with a triple left out or turned round, a name changed, or two objects exchanged."""
+    """Yield `program` with a triple removed or reversed, a name changed, or two objects exchanged."""
     triples = _parse(program)
     changed = [(n, kind) for n in range(len(triples)) for kind in ("drop", "turn", "relation", "object", "exchange")]
     rng.shuffle(changed)

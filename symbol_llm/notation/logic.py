@@ -174,9 +174,9 @@ _MATHS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _VARIABLE = re.compile(r"[a-z]\d*")
 _ALWAYS_VARIABLE = re.compile(r"[u-z]\d?")
 _VARIABLES = re.compile(r"[u-z]{2,6}")
-"""`∀xy`; a name elsewhere in the line is none."""
+"""Variables as in `∀xy`, unless they are a name that occurs elsewhere in the line."""
 _VARIABLE_AND_PREDICATE = re.compile(r"([u-z])([A-Z]\w*)")
-"""`∀xP(x)`."""
+"""A variable and the predicate, as in `∀xP(x)`."""
 
 
 class _Place(NamedTuple):

@@ -26,7 +26,7 @@ Number = int | float | Fraction
 
 
 def equal(found: Number, gold: Number, unit: float | None = None) -> bool:
-    """Return whether `found` equals `gold`; `unit` is one unit of gold's last digit, by default of its shortest form."""
+    """Return whether `found` equals `gold`; `unit` is one unit of gold's last digit (None: of its shortest form)."""
     if not isinstance(found, float) and not isinstance(gold, float):
         return found == gold
     try:

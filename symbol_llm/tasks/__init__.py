@@ -1,8 +1,8 @@
-"""Tasks. One module or package a domain; each lists its `TASKS`. None is imported before it is asked for.
+"""Tasks. Each domain is one module or package that lists its `TASKS`, and is imported only when asked for.
 
-A domain of another package is found by its entry point in the group `symbol_llm.tasks`.
+Other packages register a domain through an entry point in the group `symbol_llm.tasks`.
 
-A task names its notation, words its instruction, reads its public source and may generate true problems. It does not
+A task names its notation, words its instruction, reads its public source and may generate correct problems. It does not
 judge (`verify.py`) and does not split or de-duplicate (`collect.py`).
 """
 
@@ -28,9 +28,9 @@ from symbol_llm.ground.files import Fault, read_records
 from symbol_llm.ground.records import GeneralItem, Problem, Split
 
 Reader = Callable[[Path], Iterator[Problem]]
-"""Takes the data set's own folder (`DIR/<family>/<data set>`), yields its rows; official dev and test rows have that split."""
+"""Takes a set's folder (`DIR/<family>/<data set>`), yields its rows; official dev and test rows have that split."""
 Generator = Callable[[random.Random, int], Problem]
-"""Takes a level, 1 (easy) to 3 (hard), and makes one true problem with gold; its split is `train`, `collect` decides it."""
+"""Takes a level, 1 (easy) to 3 (hard), returns a correct problem with gold; its split is `train` until `collect`."""
 GROUP = "symbol_llm.tasks"
 LEVELS = (1, 2, 3)
 PUBLISHED = 34
@@ -40,9 +40,9 @@ class Published(NamedTuple):
     """A task's place in Symbol-LLM's collection (arXiv 2311.09278, appendix)."""
 
     number: int
-    """1 to 34, the order of the paper's tables."""
+    """1 to 34, in the order of the paper's tables."""
     metric: str
-    """What the paper prints of it: BLEU, EM, F1, Smatch or LE (logical equivalence)."""
+    """The metric that the paper reports: BLEU, EM, F1, Smatch or LE (logical equivalence)."""
     n_train: int
     n_test: int
 
@@ -62,24 +62,24 @@ class Task(NamedTuple):
     read: Reader | None = None
     generate: Generator | None = None
     language: str = "en"
-    """Of the questions, as an ISO 639-1 code."""
+    """Language of the questions, as an ISO 639-1 code."""
     published: Published | None = None
     """None: not one of the 34."""
     environment: Mapping[str, Any] = MappingProxyType({})
     """What judging any of its problems needs; a problem may need more (see the family's `Environment`)."""
     evaluation_only: bool = False
-    """Its rows are test rows, whatever file they come from: a set to show transfer on, never to train on."""
+    """Whether its rows are test rows, whatever file they come from: a set to measure transfer, never to train on."""
 
 
 class Chosen(NamedTuple):
-    """A task, and the folder it is read from; None: it is generated."""
+    """A task, and the folder it is read from, or None if it is generated."""
 
     task: Task
     folder: Path | None
 
 
 class Row(BaseModel):
-    """One row as its source has it; fields not named by the reader are ignored."""
+    """One row in the format of its source; fields that the reader does not name are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -93,7 +93,7 @@ _on_fault: ContextVar[Fault | None] = ContextVar("on_fault", default=None)
 
 @contextlib.contextmanager
 def tolerating(on_fault: Fault) -> Iterator[None]:
-    """Have readers hand malformed rows to `on_fault` and go on, as long as the block lasts."""
+    """Make readers pass malformed rows to `on_fault` and continue, inside the `with` block."""
     token = _on_fault.set(on_fault)
     try:
         yield
@@ -102,7 +102,7 @@ def tolerating(on_fault: Fault) -> Iterator[None]:
 
 
 def read_rows(folder: Path, kind: type[R]) -> Iterator[tuple[Split, R]]:
-    """Yield split and row of `train.jsonl`, `dev.jsonl` and `test.jsonl`, of which some may be absent.
+    """Yield split and row of `train.jsonl`, `dev.jsonl` and `test.jsonl`, some of which may be absent.
 
     InvalidInput names file, line and field; see `tolerating`.
     """
@@ -114,12 +114,12 @@ def read_rows(folder: Path, kind: type[R]) -> Iterator[tuple[Split, R]]:
 
 
 COMMERCIAL = re.compile(r"(?:MIT|Apache-2\.0|BSD|CC0|CC BY(?:-SA)? \d|GPL)", re.IGNORECASE)
-"""How licences begin that allow commercial use, on their own terms; share-alike and copyleft do."""
+"""Prefixes of licences that allow commercial use on their own terms, including share-alike and copyleft ones."""
 RESERVED = re.compile(r"\bNC\b|non-commercial|LDC|not stated|unknown", re.IGNORECASE)
 
 
 def commercial(licence: str) -> bool:
-    """Say whether `licence`, as a task words it, allows commercial use; what is not known does not."""
+    """Return whether `licence`, as worded by a task, allows commercial use; unknown licences do not."""
     return bool(COMMERCIAL.match(licence)) and not RESERVED.search(licence)
 
 
@@ -141,12 +141,12 @@ def domains() -> list[str]:
 
 @functools.cache
 def _elsewhere() -> dict[str, str]:
-    """Return the modules that installed packages name in the group `symbol_llm.tasks`, by domain."""
+    """Return the modules that installed packages register in the group `symbol_llm.tasks`, by domain."""
     return {entry.name: entry.value for entry in entry_points(group=GROUP)}
 
 
 def in_domain(domain: str) -> tuple[Task, ...]:
-    """Return the tasks of `domain`; InvalidInput lists what there is."""
+    """Return the tasks of `domain`; InvalidInput lists the known domains."""
     if domain not in domains():
         raise InvalidInput(f"unknown domain {domain!r}; have {', '.join(domains())}")
     tasks: tuple[Task, ...] = importlib.import_module(_elsewhere().get(domain, f"{__name__}.{domain}")).TASKS
@@ -171,7 +171,7 @@ def domain_of() -> Mapping[str, str]:
 
 
 def get(name: str) -> Task:
-    """Return the task `name`; InvalidInput lists what there is."""
+    """Return the task `name`; InvalidInput lists the known tasks."""
     tasks = all_tasks()
     if name not in tasks:
         raise InvalidInput(f"unknown task {name!r}; have {', '.join(tasks)}")

@@ -1,8 +1,8 @@
 """Sentences to Abstract Meaning Representation graphs in PENMAN notation, on one line.
 
-Four sets are read, all of rows with `snt` and `amr`. The generators build sentence and graph together from one grammar:
-each function below returns the words and the node that they mean. `amr2` has single clauses, `amr3` adds sentences of
-several clauses, questions, orders and comparisons; `bioamr` speaks of proteins. Tense and number are not in the graph.
+Four sets are read, all with rows of `snt` and `amr`. The generators build sentence and graph together from one grammar:
+each function below returns words and the node for their meaning. `amr2` has single clauses, `amr3` adds sentences of
+several clauses, questions, orders and comparisons; `bioamr` is about proteins. Tense and number are not in the graph.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _problem(task: str, sentence: str, graph: str, **fields: str) -> Problem:
 
 
 class Node:
-    """A variable: its concept and its roles in order. A node that stands in two places is one variable."""
+    """A variable: its concept and its roles in order. A node that occurs twice is one variable."""
 
     def __init__(self, concept: str, *roles: tuple[str, Node | str]) -> None:
         self.concept = concept
@@ -99,25 +99,25 @@ class Verb(NamedTuple):
 
 
 class Phrase(NamedTuple):
-    """Words and what they mean."""
+    """Words and their meaning."""
 
     text: str
     node: Node
 
 
 class Predicate(NamedTuple):
-    """What is said of a subject: a verb with what follows it, its event already tied to the subject."""
+    """A verb phrase about a subject, with its event already tied to the subject."""
 
     verb: Verb
     rest: str
     event: Node
 
     def past(self) -> str:
-        """Return it as in `she saw the dog`."""
+        """Return the past form, as in `she saw the dog`."""
         return f"{self.verb.past} {self.rest}".strip()
 
     def bare(self) -> str:
-        """Return it as in `she can see the dog`."""
+        """Return the bare form, as in `she can see the dog`."""
         return f"{self.verb.base} {self.rest}".strip()
 
 
@@ -254,7 +254,7 @@ def _date(rng: random.Random, event: Node) -> str:
 
 
 def predicate(rng: random.Random, subject: Node, fill: int) -> Predicate:
-    """Return a plain predicate of `subject`; `fill` is how much may be added to it."""
+    """Return a plain predicate of `subject` with up to `fill` additions."""
     kind = rng.choice(("intransitive", "transitive", "transitive", "between", *["giving"] * (fill > 0)))
     if kind == "intransitive":
         verb = rng.choice(INTRANSITIVE)
@@ -291,7 +291,7 @@ def negated(rng: random.Random, fill: int) -> Phrase:
 
 
 def modal(rng: random.Random, fill: int) -> Phrase:
-    """Return `The boy can see a dog`, or with `must not` and `cannot` as AMR has them."""
+    """Return `The boy can see a dog`, or a sentence with `must not` or `cannot` as AMR treats them."""
     subject = noun(rng, "people", fill)
     said = predicate(rng, subject.node, fill)
     word, frame, role = rng.choice(MODALS)
@@ -318,7 +318,7 @@ def state(rng: random.Random, fill: int) -> Phrase:
 
 
 def passive(rng: random.Random, fill: int) -> Phrase:
-    """Return `The vase was hidden by the boy`, of verbs whose participle is their past."""
+    """Return `The vase was hidden by the boy`, with verbs whose participle is their past tense."""
     verb = rng.choice([verb for verb in (*TRANSITIVE, *BETWEEN) if verb.past.endswith("ed")])
     agent = noun(rng, "people", fill)
     target = noun(rng, "people" if verb in BETWEEN else "things", 0)
@@ -492,7 +492,7 @@ def _bio_place(rng: random.Random, event: Node) -> str:
 
 
 def effect(rng: random.Random, fill: int) -> Phrase:
-    """Return `SRC phosphorylated AKT1 at serine 473 in HeLa cells`, active or passive, perhaps denied."""
+    """Return `SRC phosphorylated AKT1 at serine 473 in HeLa cells`, active or passive, perhaps negated."""
     verb, one, two = rng.choice(BIO), agent(rng, fill), protein(rng, fill)
     while verb.base == "express" or one.text == two.text:
         verb, one, two = rng.choice(BIO), agent(rng, fill), protein(rng, fill)
@@ -549,7 +549,7 @@ def finding(rng: random.Random, fill: int) -> Phrase:
 
 
 def after_treatment(rng: random.Random, fill: int) -> Phrase:
-    """Return `After treatment with imatinib, ...` or two findings set against each other."""
+    """Return `After treatment with imatinib, ...` or two contrasted findings."""
     one = rng.choice((effect, influence, binding))(rng, fill)
     if rng.random() < 0.5:
         name = _word(rng, "small_molecules")
@@ -578,7 +578,7 @@ GRAMMARS: dict[str, dict[int, tuple[Rule, ...]]] = {
     "bioamr": {1: (effect, binding), 2: (effect, influence, binding, influence), 3: (finding, after_treatment)},
 }
 FILL = {1: 0, 2: 1, 3: 2}
-"""How much may be added to phrases, by level."""
+"""Most additions to phrases, by level."""
 
 
 def _capital(text: str) -> str:

@@ -1,8 +1,8 @@
-"""Requests to what a service takes: intents and slots, map queries, function calls, dialogue programs, search words.
+"""Requests to the input of a service: intents and slots, map queries, function calls, dialogue programs, search words.
 
 These are MTOP and TOPv2, NLmaps, BFCL and API-Bank, SMCalFlow, and WebShop.
 
-The generators draw from `api.yaml`: one tree or query or list of calls is built, then written twice, as words and as
+The generators draw from `api.yaml`: a tree, query or list of calls is built, then written twice, as words and as
 symbols. Readers declare the labels of a row's domain, or the functions of a row, in its context.
 """
 
@@ -50,7 +50,7 @@ class MtopRow(Row):
 
 
 class TopV2Row(Row):
-    """A line of TOPv2, which numbers nothing."""
+    """A line of TOPv2, which has no ids."""
 
     domain: str
     utterance: str
@@ -67,7 +67,7 @@ class _Parse(NamedTuple):
 
 
 def read_mtop(folder: Path) -> Iterator[Problem]:
-    """Yield the rows of MTOP in `folder`; slots may stand in any order where the form is decoupled."""
+    """Yield the rows of MTOP in `folder`; slots may be in any order if the form is decoupled."""
     rows = [
         _Parse(
             split, row.id, row.domain, row.utterance, row.decoupled_form or row.logical_form, bool(row.decoupled_form)
@@ -78,7 +78,7 @@ def read_mtop(folder: Path) -> Iterator[Problem]:
 
 
 def read_topv2(folder: Path) -> Iterator[Problem]:
-    """Yield the rows of TOPv2 in `folder`, numbered through."""
+    """Yield the rows of TOPv2 in `folder`, numbered consecutively."""
     rows = [
         _Parse(split, str(n), row.domain, row.utterance, row.semantic_parse, free=False)
         for n, (split, row) in enumerate(read_rows(folder, TopV2Row))
@@ -87,7 +87,7 @@ def read_topv2(folder: Path) -> Iterator[Problem]:
 
 
 def _parses(name: str, rows: list[_Parse], licence: str) -> Iterator[Problem]:
-    """Declare to each row all labels that its domain has anywhere in the data, which gives none of them away."""
+    """Declare in each row all labels of its domain in the data, so that the row's own are not given away."""
     labels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         labels[row.domain].update(_LABEL.findall(row.form or ""))
@@ -126,7 +126,7 @@ class Tree(NamedTuple):
         return " ".join(part if isinstance(part, str) else part.words() for part in self.parts)
 
     def form(self, *, every_word: bool) -> str:
-        """Return the bracket form; without `every_word`, an intent keeps its slots alone."""
+        """Return the bracket form; without `every_word`, an intent keeps only its slots."""
         kept = [p for p in self.parts if every_word or self.label.startswith("SL:") or not isinstance(p, str)]
         texts = [part if isinstance(part, str) else part.form(every_word=every_word) for part in kept]
         return " ".join([f"[{self.label}", *texts, "]"])
@@ -175,7 +175,7 @@ def _request(rng: random.Random, level: int) -> tuple[str, Tree]:
 
 
 def _filled(rng: random.Random, intent: str, ask: str, depth: int) -> Tree:
-    """Fill the slots of `ask`; `depth` 2: nest wherever it can be, 1: sometimes, 0: never."""
+    """Fill the slots of `ask`; `depth` 2: nest wherever possible, 1: sometimes, 0: never."""
     parts: list[Tree | str] = []
     for piece in re.split(r"({\w+})", ask):
         slot = piece.strip("{}")
@@ -247,14 +247,14 @@ KINDS = tuple(Kind(*row) for row in _DATA["kinds"])
 
 
 class Asked(NamedTuple):
-    """What is asked of some places: the qtype, and the wordings around {where}."""
+    """A question about some places: the qtype, and the wordings around {where}."""
 
     qtype: str
     wordings: tuple[str, ...]
 
 
 def generate_nlmaps(rng: random.Random, level: int) -> Problem:
-    """Level 1 asks about a town, 2 about a part of it or what is near, 3 about the closest or two places."""
+    """Level 1 asks about a town, 2 about a part of it or nearby places, 3 about the closest or two places."""
     kinds = rng.sample(KINDS, 4)
     town = rng.choice(_DATA["towns"])
     area = f"area(keyval('name','{town}'))"
@@ -353,7 +353,7 @@ class Turn(Row):
 
 
 class BfclRow(Row):
-    """A request with functions and, for each call, what its arguments may be."""
+    """A request with functions and, for each call, the allowed values of its arguments."""
 
     id: str
     question: list[list[Turn]] = Field(min_length=1)
@@ -362,7 +362,7 @@ class BfclRow(Row):
 
 
 def read_bfcl(folder: Path) -> Iterator[Problem]:
-    """Yield the rows of BFCL in `folder`; what a system message says stands above the functions."""
+    """Yield the rows of BFCL in `folder`; the text of a system message comes before the functions."""
     for split, row in read_rows(folder, BfclRow):
         turns = row.question[0]
         context = [turn.content.strip() for turn in turns if turn.role == "system"] + [
@@ -385,7 +385,7 @@ def read_bfcl(folder: Path) -> Iterator[Problem]:
 
 
 def _described(function: Mapping[str, Any]) -> str:
-    """Return the signature of a function, what it does, and a line for each argument that has more to it."""
+    """Return a function's signature and description, and a line for each argument with more details."""
     parameters = function.get("parameters", {})
     properties, required = parameters.get("properties", {}), parameters.get("required", ())
     names = [f"{name}{'' if name in required else '?'}: {p.get('type', 'any')}" for name, p in properties.items()]
@@ -408,7 +408,7 @@ def _first_allowed(calls: list[dict[str, dict[str, Any]]]) -> str:
 
 
 def _chosen(value: Any) -> Any:
-    """Return the first allowed value of each key of a dict, which BFCL nests in lists; keys that may be absent are."""
+    """Return the first allowed value of each key of a dict, which BFCL nests in lists, without optional keys."""
     if isinstance(value, list):
         return [_chosen(item) for item in value]
     if not isinstance(value, dict):
@@ -422,7 +422,7 @@ def _call(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 class Said(Row):
-    """One turn of a dialogue: what was said, or which API was called."""
+    """One turn of a dialogue: an utterance, or a call of an API."""
 
     role: str
     text: str = ""
@@ -441,7 +441,7 @@ class ApiBankRow(Row):
 def read_api_bank(folder: Path) -> Iterator[Problem]:
     """Yield a problem for each call of the dialogues in `folder`, `#i` being the i-th; a dialogue without a call lacks gold.
 
-    The source describes no arguments; those a function has anywhere in the data are given, as its signature.
+    The source does not describe arguments; a function's signature lists those it has anywhere in the data.
     """
     rows = list(read_rows(folder, ApiBankRow))
     arguments: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -471,7 +471,7 @@ def read_api_bank(folder: Path) -> Iterator[Problem]:
 
 
 def _calls_of(dialogue: list[Said]) -> Iterator[tuple[str, Said | None]]:
-    """Yield each call after the dialogue before it, or the whole of a dialogue that has none."""
+    """Yield each call with the dialogue before it, or a whole dialogue that has none."""
     said: list[str] = []
     for turn in dialogue:
         if turn.api_name is None:
@@ -491,7 +491,7 @@ def _as_function(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def generate_calls(rng: random.Random, level: int) -> Problem:
-    """Level 1 declares one function, 2 three and may set more arguments, 3 five and asks for two or three calls."""
+    """Level 1 declares one function, 2 three with optional arguments, 3 five and asks for two or three calls."""
     names = rng.sample(list(_DATA["functions"]), (1, 3, 5)[level - 1])
     wanted = rng.choices(names[:3], k=rng.choice((2, 3))) if level == 3 else names[:1]
     asks, calls = zip(*(_asked_call(rng, name, more=level > 1) for name in wanted), strict=True)
@@ -558,11 +558,11 @@ class DialogueRow(Row):
     agent_utterance: str
     lispress: str
     skip: bool = False
-    """The turn only sets the scene of later ones; the source wants it neither trained nor tested on."""
+    """Whether the turn is only context for later ones; the source excludes it from training and testing."""
 
 
 def read_smcalflow(folder: Path) -> Iterator[Problem]:
-    """Yield the turns of SMCalFlow in `folder`, each after the turn before where that is there; those to skip have no gold."""
+    """Yield the turns of SMCalFlow in `folder`, each after the previous one if present; those to skip have no gold."""
     before: DialogueRow | None = None
     for split, row in read_rows(folder, DialogueRow):
         follows = before and (before.dialogue_id, before.turn_index) == (row.dialogue_id, row.turn_index - 1)
@@ -588,7 +588,7 @@ WEBSHOP_INSTRUCTION = (
 
 
 class GoalRow(Row):
-    """A wish of WebShop, and what people typed."""
+    """A shopping goal of WebShop, and the queries that people typed."""
 
     id: str
     goal: str
@@ -596,7 +596,7 @@ class GoalRow(Row):
 
 
 def read_webshop(folder: Path) -> Iterator[Problem]:
-    """Yield the wishes of WebShop in `folder`, all of them test rows; any of the queries typed is right."""
+    """Yield the shopping goals of WebShop in `folder`, all of them test rows; any of the typed queries is right."""
     for _, row in read_rows(folder, GoalRow):
         queries = [query.strip() for query in row.query if query.strip()]
         yield Problem.of(
@@ -703,6 +703,6 @@ TASKS = (
         citation="Yao et al. 2022, WebShop",
         folder="web/webshop_goals",
         read=read_webshop,
-        evaluation_only=True,  # what nobody typed may be right too: its rejections must not be learned from
+        evaluation_only=True,  # a query that nobody typed may be right too, so rejections must not be learned from
     ),
 )

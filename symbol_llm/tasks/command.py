@@ -21,7 +21,7 @@ TURNS = {"left": "I_TURN_LEFT", "right": "I_TURN_RIGHT"}
 TIMES = {"twice": 2, "thrice": 3}
 VOCABULARY = [*ACTIONS.values(), *TURNS.values()]
 LENGTHS = {1: (3, 4, 6), 2: (8, 12), 3: (16, 24, 32)}
-"""Most actions of a generated command, by level; of those of a level one is drawn, so that short ones are as frequent."""
+"""Most actions of a generated command, by level; a length is drawn first, so that short commands are as frequent."""
 
 SHOWN = ("jump left", "walk twice after run", "look opposite right", "turn around left and jump")
 """The worked examples, which are never generated."""
@@ -39,7 +39,7 @@ class ScanRow(Row):
 
 
 def scan_reader(name: str, *, all_test: bool = False) -> Reader:
-    """Return the reader of a split of SCAN; `all_test`: whatever file a row comes from, it is a test row."""
+    """Return a reader of a split of SCAN; with `all_test`, every row is a test row, whatever its file."""
 
     def read(folder: Path) -> Iterator[Problem]:
         for split, row in read_rows(folder, ScanRow):
@@ -63,7 +63,7 @@ def generate(rng: random.Random, level: int) -> Problem:
 
 
 def meaning(command: str) -> str:
-    """Return the actions that `command` stands for; InvalidInput if SCAN's grammar does not make it."""
+    """Return the actions that `command` stands for; InvalidInput if it is not in SCAN's grammar."""
     for word, order in ((" and ", 1), (" after ", -1)):
         first, found, second = command.partition(word)
         if found:
@@ -143,15 +143,15 @@ TRANSITIVE = {
     "notice": "noticed", "touch": "touched", "throw": "thrown threw", "steal": "stolen stole", "break": "broken broke",
     "admire": "admired", "drop": "dropped", "buy": "bought", "collect": "collected",
 }  # fmt: skip
-"""Past participle, then past tense where it is another word."""
+"""Past participle, then past tense if that is another word."""
 GIVING = {"give": "given gave", "send": "sent", "lend": "lent", "hand": "handed", "offer": "offered", "show": "shown showed",
           "sell": "sold", "mail": "mailed", "pass": "passed", "bring": "brought"}  # fmt: skip
 ACTING = {"sing": "sang", "dance": "danced", "laugh": "laughed", "walk": "walked", "sneeze": "sneezed", "run": "ran",
           "smile": "smiled", "jog": "jogged", "whistle": "whistled", "swim": "swam"}  # fmt: skip
-"""Their subject is the agent."""
+"""Verbs whose subject is the agent."""
 CHANGING = {"shatter": "shattered", "burn": "burned", "roll": "rolled", "freeze": "froze", "grow": "grew", "float": "floated",
             "crumble": "crumbled", "fall": "fell", "bounce": "bounced", "melt": "melted"}  # fmt: skip
-"""Their subject is the theme."""
+"""Verbs whose subject is the theme."""
 SAYING = {"say": "said", "believe": "believed", "know": "knew", "hope": "hoped", "think": "thought", "claim": "claimed",
           "dream": "dreamed", "prove": "proved", "declare": "declared", "imagine": "imagined"}  # fmt: skip
 WISHING = {
@@ -198,7 +198,7 @@ class _Fact(NamedTuple):
 
 
 class _Sentence:
-    """Words and facts, written side by side; the place of a word is its variable."""
+    """Words and facts, written side by side; the position of a word is its variable."""
 
     def __init__(self, rng: random.Random, phrases: int) -> None:
         self._rng, self._phrases = rng, phrases
@@ -213,7 +213,7 @@ class _Sentence:
         return " ".join(words), "".join(f"* {text} ; " for text in self._definite) + " AND ".join(facts)
 
     def clause(self, depth: int, *, giving: bool) -> int:
-        """Write a sentence with `depth` clauses inside; return the place of its verb."""
+        """Write a sentence with `depth` clauses inside; return the position of its verb."""
         if depth:
             return self._says(depth, giving=giving)
         kinds = [self._does, self._does, self._acts, self._changes, self._is_done]
@@ -269,7 +269,7 @@ class _Sentence:
         return place
 
     def _person_and_verb(self, verbs: Mapping[str, str]) -> tuple[str, int]:
-        """Write a subject that is the agent and a verb in the past; return the verb and its place."""
+        """Write a subject that is the agent and a verb in the past tense; return the verb and its position."""
         subject = self._thing(PEOPLE, may_be_name=True)
         verb, forms = self._rng.choice(list(verbs.items()))
         return verb, self._verb(verb, forms.split()[-1], agent=subject)

@@ -1,6 +1,6 @@
-"""Sentences in English to first-order formulas, judged by proof: FOLIO, MALLS, LogicNLI.
+"""English sentences to first-order formulas, judged by proof: FOLIO, MALLS, LogicNLI.
 
-Entailment between sentences is another domain, `logic.py`. Generated sentences are made with their formulas from one
+Entailment between sentences is another domain, `logic.py`. A generated sentence and its formula come from one
 structure; the context lists the names that a formula may use. FOLIO is read premise by premise. LogicNLI's formulas are
 read from rows with the fields of MALLS.
 """
@@ -46,7 +46,7 @@ class FolioRow(Row):
     premises_fol: list[str] = Field(alias="premises-FOL")
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return the pairs of sentence and formula; none where the source has not a formula for each sentence."""
+        """Return the pairs of sentence and formula; none unless the source has a formula for each sentence."""
         if len(self.premises) != len(self.premises_fol):
             return []
         return [(s.strip(), f.strip()) for s, f in zip(self.premises, self.premises_fol, strict=True)]
@@ -97,16 +97,16 @@ TIES = {
 
 
 class Property(NamedTuple):
-    """What may hold of someone: its formula for a term, and how English says that it holds or not."""
+    """A property of a person: its formula for a term, and its wordings in English, affirmed and negated."""
 
     formula: Callable[[list[str]], Formula]
     positive: str
     negative: str
     noun: str | None = None
-    """The kind it names, if it can stand for "person"."""
+    """The kind it names, if that can replace "person"."""
 
     def phrase(self, holds: bool = True) -> str:
-        """Return what follows a name or "who": `is kind`, `does not sing`."""
+        """Return the words after a name or "who": `is kind`, `does not sing`."""
         return self.positive if holds else self.negative
 
     def of(self, term: list[str], holds: bool = True) -> Formula:
@@ -145,7 +145,7 @@ def _property(rng: random.Random) -> Property:
 
 
 def _properties(rng: random.Random, n: int) -> list[Property]:
-    """Return `n` properties that say different things, none a kind."""
+    """Return `n` properties with different meanings, none of them a kind."""
     found: dict[str, Property] = {}
     while len(found) < n:
         one = _property(rng)
@@ -196,7 +196,7 @@ def _general(rng: random.Random, level: int) -> Sentence:
 
 
 def _some(rng: random.Random, level: int) -> Sentence:
-    """That some, or none, of a kind have properties."""
+    """About existence: some, or none, of a kind have properties."""
     kind, props = _kind(rng), _properties(rng, level)
     body = kind.of(X)
     for part in props:
@@ -270,7 +270,7 @@ def _tie(rng: random.Random, level: int) -> Sentence:
 
 
 def _unless(rng: random.Random, level: int) -> Sentence:
-    """With an exception, which the formula conjoins denied."""
+    """With an exception, whose negation the formula conjoins."""
     kind = _kind(rng)
     end, exception, *more = _properties(rng, level + 1)
     body = kind.of(X)
@@ -310,7 +310,7 @@ def _generate(task: str, rng: random.Random, level: int) -> Problem:
 
 
 def _names(formula: Formula) -> tuple[dict[str, int], set[str]]:
-    """Return the predicates with their numbers of terms, and the constants."""
+    """Return the predicates with their arities, and the constants."""
     if formula[0] == "atom":
         return {formula[1]: len(formula) - 2}, {term[1] for term in formula[2:] if term[0] == "constant"}
     predicates: dict[str, int] = {}

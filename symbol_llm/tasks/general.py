@@ -1,8 +1,8 @@
-"""General ability: what keeps a model tuned on symbols from losing everything else.
+"""General ability: data that keeps a model tuned on symbols from losing everything else.
 
 `general.yaml` ships with the package: prompts that the base model answers itself (replay), easy multiple-choice
-questions and short texts for perplexity. The sources are read where a folder of real data is given; flan, code_alpaca
-and evol_instruct are those that Symbol-LLM mixed into infusion, as instructions in any of the usual shapes.
+questions and short texts for perplexity. The sources are read if a folder of real data is given; flan, code_alpaca
+and evol_instruct are those that Symbol-LLM mixed into infusion, as instructions in any of the usual formats.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _item(split: Split, prompt: str, reply: str | None, source: str, licence: st
 
 
 def _choice(n: int, row: list[str]) -> tuple[str, tuple[str, ...], int]:
-    """Return question, options and index of the right one, which moves on by one from row to row."""
+    """Return question, options and index of the right one, which advances by one from row to row."""
     question, right, *wrong = row
     correct = n % len(LETTERS)
     return question, (*wrong[:correct], right, *wrong[correct:]), correct
@@ -55,14 +55,14 @@ TEXTS: tuple[tuple[str, str], ...] = tuple((row["topic"], row["text"]) for row i
 
 
 class GeneralRow(Row):
-    """What the rows of all sources share."""
+    """The shared fields of the rows of all sources."""
 
     splits: ClassVar[tuple[Split, ...]] = ("train", "test")
     id: str | int | None = None
-    """None: the row is known by its place among all."""
+    """None: the row is identified by its position."""
 
     def fields(self) -> dict[str, Any]:
-        """Return what the row gives of a general item."""
+        """Return the fields of a general item that the row has."""
         raise NotImplementedError
 
 
@@ -98,7 +98,7 @@ class Said(Row):
 
 
 class InstructionRow(GeneralRow):
-    """An instruction with its reply in one of the usual shapes; of a conversation, the first reply and what is before it."""
+    """An instruction with its reply in one of the usual formats; of a conversation, the part up to the first reply."""
 
     instruction: str | None = None
     input: str = ""
@@ -128,7 +128,7 @@ class InstructionRow(GeneralRow):
 
 
 class Instance(Row):
-    """What a seed task is applied to, and the reply."""
+    """An input of a seed task, and the reply."""
 
     input: str
     output: str
@@ -147,7 +147,7 @@ class SeedRow(GeneralRow):
 
 
 class MmluRow(GeneralRow):
-    """A question with four options. The train file holds worked examples for 5-shot prompts: checked, and left out."""
+    """A question with four options. The train file holds worked examples for 5-shot prompts: checked, but not used."""
 
     splits: ClassVar[tuple[Split, ...]] = ("test",)
     question: str

@@ -1,11 +1,11 @@
-"""Small theories in English to premises, one a line, then `query: formula`; and orders to be deduced, to constraints.
+"""Small theories in English to premises, one per line, then `query: formula`; and ordering puzzles to constraints.
 
 The answer is True, False or Unknown by entailment in an open world. Three public sets are read. `generate` writes
-a fact and rules about one person; it decides them itself by going through all worlds, which is exact because the rules
+a fact and rules about one person; it decides them itself by enumerating all worlds, which is exact because the rules
 have no existential quantifiers.
 
-Since a label is easily guessed, the environment asks for as many premises as the text has sentences (`n_premises`), and
-in generated problems for the names that the text lists (`symbols`).
+Since a label is easily guessed, the environment requires as many premises as the text has sentences (`n_premises`) and,
+in generated problems, the names that the text lists (`symbols`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ QUESTION = "Is this true? {}"
 
 
 class Parts(NamedTuple):
-    """What a row gives of a problem."""
+    """The parts of a problem that a row has."""
 
     sentences: list[str]
     joint: str
@@ -45,7 +45,7 @@ class Parts(NamedTuple):
 
 
 class OptionsRow(Row):
-    """A row of ProofWriter or ProntoQA as Logic-LM gives them: the answer is the letter of an option."""
+    """A row of ProofWriter or ProntoQA in Logic-LM's format: the answer is the letter of an option."""
 
     id: str
     context: str
@@ -70,7 +70,7 @@ class FolioRow(Row):
     label: Literal["True", "False", "Uncertain", "Unknown"]
 
     def parts(self) -> Parts:
-        """Return the parts, with a program where the source has all formulas."""
+        """Return the parts, with a program if the source has all formulas."""
         label: Label = "Unknown" if self.label == "Uncertain" else self.label
         program = None
         if self.conclusion_fol is not None:
@@ -102,7 +102,7 @@ def _public(
 
 
 class OrderRow(Row):
-    """A row of BIG-bench's logical deduction as Logic-LM gives it: the answer is the letter of an option."""
+    """A row of BIG-bench's logical deduction in Logic-LM's format: the answer is the letter of an option."""
 
     id: str
     context: str
@@ -178,7 +178,7 @@ def _superlatives(word: str) -> tuple[str, ...]:
 
 
 class Wordings(NamedTuple):
-    """How an order is told: of two, of one, and what rank 1 is."""
+    """Wordings of an order: for two things, for one, and for rank 1."""
 
     before: str
     after: str
@@ -205,7 +205,7 @@ class Clue(NamedTuple):
 
 
 def generate_order(rng: random.Random, level: int) -> Problem:
-    """Return an order of three, five or seven things that its clues leave no doubt about, and who stands where."""
+    """Return an ordering puzzle of three, five or seven things, whose clues determine the order."""
     opening, one, things, how = rng.choice(SCENES)
     n, number = SIZES[level]
     names = rng.sample(things, n)
@@ -231,7 +231,7 @@ def generate_order(rng: random.Random, level: int) -> Problem:
 
 
 def _clues(rng: random.Random, names: list[str], order: dict[str, int], words: Wordings) -> list[Clue]:
-    """Return clues that only `order` meets, none of which could be left out."""
+    """Return clues that only `order` satisfies, none of which is redundant."""
     found = [_clue(rng, one, other, order, words) for one, other in itertools.permutations(names, 2)]
     placings = [dict(zip(names, ranks, strict=True)) for ranks in itertools.permutations(range(1, len(names) + 1))]
     rng.shuffle(found)
@@ -289,17 +289,17 @@ def _order(text: str, options: list[str], answer: str, *, n_constraints: int, **
 # --- generated theories --------------------------------------------------------------------------------------------
 
 World = frozenset[str]
-"""The words that hold of the one person a theory speaks about."""
+"""The words that hold of the one person a theory is about."""
 
 
 class Claim(NamedTuple):
-    """That `word` holds, or not."""
+    """The claim that `word` holds, or that it does not."""
 
     word: str
     positive: bool
 
     def holds(self, world: World) -> bool:
-        """Say whether the claim is right in `world`."""
+        """Return whether the claim is true in `world`."""
         return (self.word in world) == self.positive
 
     def formula(self, term: str) -> str:
@@ -307,7 +307,7 @@ class Claim(NamedTuple):
         return f"{'' if self.positive else '~'}{self.word.capitalize()}({term})"
 
     def phrase(self) -> str:
-        """Return what follows "is": `not a baker`, `kind`."""
+        """Return the words after "is": `not a baker`, `kind`."""
         return f"{'' if self.positive else 'not '}{'a ' if self.word in KINDS else ''}{self.word}"
 
 
@@ -326,7 +326,7 @@ TRAITS = "kind tall young quiet rich brave happy busy wise strong".split()
 
 
 def entailed(premises: Sequence[Premise], claim: Claim) -> Label | None:
-    """Return what `premises` say of the claim; None if they contradict each other."""
+    """Return the label of the claim under `premises`; None if they contradict each other."""
     words = sorted({word for premise in premises for word in premise.words} | {claim.word})
     found = set()
     for bits in itertools.product((False, True), repeat=len(words)):
@@ -339,9 +339,9 @@ def entailed(premises: Sequence[Premise], claim: Claim) -> Label | None:
 
 
 def generate(rng: random.Random, level: int) -> Problem:
-    """Return facts about one person with rules, and a statement that none of them says outright.
+    """Return facts about one person with rules, and a statement that none of them makes outright.
 
-    Level 1 has a fact and a rule or two over three words; each level more has two words, a fact and two rules more.
+    Level 1 has a fact and a rule or two over three words; each further level adds two words, a fact and two rules.
     """
     target = rng.choice(LABELS)
     while True:

@@ -1,7 +1,7 @@
-"""Sentences to triples under an ontology that the context declares: `relation(subject, object)`, one a line.
+"""Sentences to triples under an ontology that the context declares: `relation(subject, object)`, one per line.
 
 Five public sets are read; those without an ontology of their own get the relations that their rows use. The generator
-draws facts from an ontology of `ontology.yaml`, a small graph of made-up entities, and words each subject's facts.
+draws facts from an ontology of `ontology.yaml`, a small graph of made-up entities, and phrases each subject's facts.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Triple = list[str]
 """Subject, relation, object."""
 
 MANY_NAMES = 5
-"""Relations of other rows that are declared besides a row's own, where the source has no ontology."""
+"""Relations of other rows that are declared besides a row's own if the source has no ontology."""
 
 
 def declaration(relations: Iterable[tuple[str, str, str]]) -> str:
-    """Return the line that declares relations with domain and range (empty: not known)."""
+    """Return the line that declares relations with domain and range (empty: unknown)."""
     shown = (f"{name}({domain}, {span})" if domain else name for name, domain, span in relations)
     return f"Relations: {'; '.join(shown)}"
 
 
 def printed(triples: Iterable[Sequence[str]]) -> str:
-    """Return triples one a line, names in quotes where a comma, a semicolon, a quote or a lone bracket asks for it."""
+    """Return triples one per line, quoting names with a comma, a semicolon, a quote or a lone bracket."""
     return "\n".join(f"{_quoted(r, BARE_RELATION)}({_quoted(s)}, {_quoted(o)})" for s, r, o in triples)
 
 
@@ -50,7 +50,7 @@ def _quoted(name: str, bare: re.Pattern[str] = BARE) -> str:
 
 
 def symbols_of(relations: Iterable[str], context: str, triples: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """Return the relations that may be renamed: whole words which stand for nothing else in context or entities."""
+    """Return the relations that may be renamed: whole words that mean nothing else in context or entities."""
     entities = "\n".join(name for subject, _, object_ in triples for name in (subject, object_))
 
     def count(name: str, text: str) -> int:
@@ -60,7 +60,7 @@ def symbols_of(relations: Iterable[str], context: str, triples: Iterable[Sequenc
 
 
 class Ontology(NamedTuple):
-    """What a problem declares."""
+    """The declarations of a problem."""
 
     context: str
     relations: list[str]
@@ -69,7 +69,7 @@ class Ontology(NamedTuple):
 def _problem(
     task: str, ontology: Ontology, sentence: str, triples: list[Triple], *, split: str, source: str, licence: str
 ) -> Problem:
-    """Return the problem; a row without triples is one without gold."""
+    """Return the problem; a row without triples becomes one without gold."""
     return Problem.of(
         task=task,
         family=FAMILY,
@@ -87,7 +87,7 @@ def _problem(
 
 
 def _plain(name: str) -> str:
-    """Return a name without blanks and the quotes that its source puts around a text."""
+    """Return a name without surrounding blanks and the quotes that its source puts around texts."""
     name = " ".join(name.split())
     return name[1:-1].strip() if len(name) > 2 and name[0] == name[-1] == '"' else name
 
@@ -118,7 +118,7 @@ class OntologyRow(Row):
     relations: list[Relation]
 
     def declared(self) -> Ontology:
-        """Return it as a problem declares it."""
+        """Return the ontology as a problem declares it."""
         labels = {concept.qid: concept.label for concept in self.concepts}
         rows = [
             (r.label.strip(), labels.get(r.domain, r.domain) or "any", labels.get(r.range, r.range) or "any")
@@ -176,7 +176,7 @@ class WebnlgRow(Row):
     lex: list[str]
 
     def stated(self) -> tuple[str, list[Triple], list[str]]:
-        """Return what groups rows of like relations, the triples and the texts."""
+        """Return the group of rows with similar relations, the triples and the texts."""
         triples = [[_plain(part) for part in text.split(" | ", 2)] for text in self.modifiedtripleset]
         return self.category, triples, self.lex
 
@@ -195,7 +195,7 @@ class DartRow(Row):
     annotations: list[Annotation]
 
     def stated(self) -> tuple[str, list[Triple], list[str]]:
-        """Return what groups rows of like relations (here all), the triples and the texts."""
+        """Return the group of rows with similar relations (here all), the triples and the texts."""
         triples = [[_plain(part) for part in triple] for triple in self.tripleset]
         return "", triples, [annotation.text for annotation in self.annotations]
 
@@ -208,7 +208,7 @@ class E2eRow(Row):
     ref: str
 
     def stated(self) -> tuple[str, list[Triple], list[str]]:
-        """Return what groups rows of like relations (here all), the triples and the text."""
+        """Return the group of rows with similar relations (here all), the triples and the text."""
         values = dict(re.findall(r"([\w ]+?)\s*\[([^\]]*)\]", self.mr))
         subject = values.pop("name", "restaurant")
         return "", [[subject, relation.strip(), value] for relation, value in values.items()], [self.ref]
@@ -239,7 +239,7 @@ def _stated(
 
 
 class Kind(NamedTuple):
-    """A relation of `ontology.yaml`: its two names, what it relates, and how it is said of a subject."""
+    """A relation of `ontology.yaml`: its two names, the concepts it relates, and its wordings."""
 
     label: str
     camel: str
@@ -249,7 +249,7 @@ class Kind(NamedTuple):
 
 
 class Entity(NamedTuple):
-    """Something a text speaks of: its concept, how the text names it and how a triple does."""
+    """Something that a text mentions: its concept, and its names in the text and in a triple."""
 
     concept: str
     text: str
@@ -277,7 +277,7 @@ N_DECLARED = {1: 5, 2: 8, 3: 12}
 
 
 def entity(concept: str, rng: random.Random) -> Entity:
-    """Return an entity; a date is said in words and named by its numbers."""
+    """Return an entity; a date is in words in the text and in numbers in the triple."""
     if concept == "Date":
         day, month, year = rng.randint(1, 28), rng.randrange(12), rng.randint(1850, 2020)
         return Entity(concept, f"{day} {MONTHS[month]} {year}", f"{year}-{month + 1:02}-{day:02}")
@@ -287,7 +287,7 @@ def entity(concept: str, rng: random.Random) -> Entity:
 
 
 def facts(kinds: Sequence[Kind], n: int, rng: random.Random) -> list[Known]:
-    """Return `n` facts that hang together: each after the first is about an entity named before."""
+    """Return `n` connected facts: each after the first is about an entity named before."""
     first = rng.choice(kinds)
     entities = [entity(first.domain, rng)]
     found: list[Known] = []
@@ -309,7 +309,7 @@ def facts(kinds: Sequence[Kind], n: int, rng: random.Random) -> list[Known]:
 
 
 def worded(found: Sequence[Known], rng: random.Random) -> str:
-    """Return a text of `found`: a sentence a subject, or a relative clause where the subject was named last."""
+    """Return `found` as a text: one sentence per subject, or a relative clause if the subject was just named."""
     subjects = list(dict.fromkeys(fact.subject for fact in found))
     said = {
         subject: [(fact, rng.choice(fact.kind.wordings)) for fact in found if fact.subject == subject]

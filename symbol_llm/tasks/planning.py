@@ -2,12 +2,13 @@
 
 Four scene tasks are Symbol-LLM's: their sets (Liu et al. 2023, LLM+P) are folders of text; here each is read from rows
 with the fields `id`, `domain` (the domain file), `nl` (the scene) and `pddl` (its problem file). Their generators build
-text and problem file from one state. Five plan tasks are read only: a domain and the initial state and goal, as text
-(PlanBench) or as a problem file (pddlgym), to a plan.
+text and problem file from one state. Five plan tasks are only read: from a domain, an initial state and a goal, given
+as text (PlanBench) or as a problem file (pddlgym), to a plan.
 
-PDDL is blind to case and the renaming of symbols is not, so that all that is read is put in lower case. PlanBench's texts
-call objects otherwise than its problem files do: `environment["names"]` leads back, and gold plans use the text's names.
-pddlgym gives problems without scenes and without plans: its rows are plan tasks that know no more than that there is a plan.
+PDDL ignores case but the renaming of symbols does not, so everything read is put in lower case. PlanBench's texts use
+other names for objects than its problem files: `environment["names"]` maps them back, and gold plans use the text's
+names. pddlgym has problems without scenes and plans: its rows are plan tasks of which it is only known that a plan
+exists.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ Fact = tuple[str, ...]
 
 
 class Scene(NamedTuple):
-    """A state and a goal in one domain, and the text that tells both."""
+    """A state and a goal in one domain, and the text that describes both."""
 
     domain: str
     objects: Mapping[str, Sequence[str]]
-    """By type; "" is none."""
+    """Objects by type; "" is no type."""
     facts: Sequence[Fact]
     goal: Sequence[Fact]
     text: str
@@ -66,7 +67,7 @@ def _listed(facts: Iterable[Fact]) -> str:
 
 
 def declaration(domain: str) -> str:
-    """Return name, types and predicates of the domain file, as it writes them, in three lines at most."""
+    """Return name, types and predicates as written in the domain file, in three lines at most."""
     sections = {section.head: section.parts or () for section in strips.read(domain)[0].parts or ()}
     lines = [f"Domain: {sections['domain'][1]}"]
     for head in (":types", ":predicates"):
@@ -79,7 +80,7 @@ def declaration(domain: str) -> str:
 
 
 class SceneRow(Row):
-    """A scene and its problem file; of the sets of LLM+P."""
+    """A scene and its problem file, from the sets of LLM+P."""
 
     id: str
     domain: str
@@ -99,7 +100,7 @@ class PlanRow(Row):
 
 
 def _plain(text: str) -> str:
-    """Return PDDL in lower case without comments, an action a line."""
+    """Return PDDL in lower case without comments, one action per line."""
     words = " ".join(re.sub(r";[^\n]*", "", text).lower().split())
     words = re.sub(r"(?<= )-(?=[a-z])", "- ", words)  # pddlgym writes `?b -ball`
     words = re.sub(r"(?<=\() | (?=\))", "", words)
@@ -139,13 +140,13 @@ def _read_scenes(name: str, folder: Path) -> Iterator[Problem]:
 
 _COLOURS = "red blue orange yellow white magenta black cyan green violet silver gold".split()
 COLOUR_NAMES = dict(zip(_COLOURS, "abcdefghijkl", strict=True))
-"""What PlanBench's texts and plans of blocks say, and its problem files."""
+"""Names of blocks in PlanBench's texts and plans, and in its problem files."""
 _LOGISTICS = {"p": "package", "t": "truck", "a": "airplane", "c": "city", "l": "location"}
 _LAST_STATEMENT = re.compile(r"\[STATEMENT\](?:(?!\[STATEMENT\]).)*?(As initial.*?)\s*My plan is as follows", re.DOTALL)
 
 
 def _names(name: str, objects: Iterable[str]) -> dict[str, str]:
-    """Return what the text calls `objects`, where it calls them otherwise."""
+    """Return the text's names for `objects`, where they differ."""
     if name == "planbench_blocksworld":
         return {colour: letter for colour, letter in COLOUR_NAMES.items() if letter in objects}
     if name == "planbench_logistics":
@@ -193,13 +194,13 @@ def _called(plan: str, names: Mapping[str, str]) -> str:
 # --- blocks -----------------------------------------------------------------------------------------------------------
 
 Stacks = Sequence[Sequence[str]]
-"""Each from the table upwards."""
+"""Each stack from the table upwards."""
 
 N_BLOCKS = {1: (2, 3), 2: (4, 6), 3: (7, 11)}
 
 
 def blocks_scene(rng: random.Random, kind: tuple[str, str], stacks: Stacks, held: str | None, goal: Stacks) -> Scene:
-    """Return the scene in which `stacks` stand, the arm holds `held`, and the stacks of `goal` are wanted."""
+    """Return the scene with `stacks`, the arm holding `held`, and the stacks of `goal` as the goal."""
     names = sorted([*(name for stack in stacks for name in stack), *([held] if held else [])])
     facts: list[Fact] = [("holding", held)] if held else [("arm-empty",)]
     for stack in stacks:
@@ -264,7 +265,7 @@ SIZES = {1: ((1,), (1,), (2, 2), (1, 2)), 2: ((1, 2), (1, 2), (2, 4), (2, 4)), 3
 
 
 class Robot(NamedTuple):
-    """Where a robot is, and what its grippers carry."""
+    """A robot's room, and the items that its grippers carry."""
 
     room: str
     grippers: Mapping[str, str | None]
@@ -277,7 +278,7 @@ def grippers_scene(
     items: Mapping[str, str],
     goal: Sequence[Fact],
 ) -> Scene:
-    """Return the scene with `robots`, `items` by room, and of `goal` the facts `at` and `at-robby`."""
+    """Return the scene with `robots`, `items` by room, and the facts `at` and `at-robby` of `goal`."""
     facts: list[Fact] = []
     parts = []
     for name, robot in robots.items():
@@ -350,7 +351,7 @@ class Grid(NamedTuple):
         return f"{self.prefix}{cell[0]}-{cell[1]}"
 
     def text(self, rng: random.Random, many: str) -> str:
-        """Return a sentence that tells size and names."""
+        """Return a sentence that gives size and names."""
         last = (self.rows - 1, self.columns - 1)
         return rng.choice(SAY["grid"]).format(
             many=many, Many=many.capitalize(), rows=self.rows, columns=self.columns, s="s" * (self.rows > 1),
@@ -358,7 +359,7 @@ class Grid(NamedTuple):
         )  # fmt: skip
 
     def pairs(self, down: int, right: int) -> list[tuple[str, str]]:
-        """Return names of each place and of the one `down` rows and `right` columns further, where there is one."""
+        """Return the names of each place and the one `down` rows and `right` columns further, if there is one."""
         cells = self.cells()
         return [
             (self.name((r, c)), self.name((r + down, c + right))) for r, c in cells if (r + down, c + right) in cells
@@ -372,7 +373,7 @@ def floortile_scene(
     colours: Sequence[str],
     goal: Mapping[Cell, str],
 ) -> Scene:
-    """Return the scene with `robots` by place and paint, `colours` to be had, and `goal` to be painted."""
+    """Return the scene with `robots` by place and paint, the available `colours`, and `goal` to be painted."""
     facts: list[Fact] = [("available-color", colour) for colour in colours]
     for name, (cell, colour) in robots.items():
         facts += [("robot-at", name, grid.name(cell)), ("robot-has", name, colour)]
@@ -416,7 +417,7 @@ def termes_scene(
     piles: tuple[Mapping[Cell, int], Mapping[Cell, int]],
     most: int,
 ) -> Scene:
-    """Return the scene with the robot, the depot, and heights above 0 at the start and wanted; none is above `most`."""
+    """Return the scene with the robot, the depot, and the nonzero heights at start and in the goal, at most `most`."""
     numbers = [f"n{n}" for n in range(most + 1)]
     start, goal = piles
     names = {cell: grid.name(cell) for cell in grid.cells()}
@@ -459,7 +460,7 @@ def _and(items: Iterable[str]) -> str:
 
 
 def _sentences(rng: random.Random, parts: Sequence[str]) -> str:
-    """Join clauses: each a sentence, or two or three in one."""
+    """Join clauses into sentences of one to three each."""
     sentences, at = [], 0
     while at < len(parts):
         n = rng.choice((1, 1, 2, 3))

@@ -53,9 +53,9 @@ RINGS: dict[str, tuple[tuple[int, str], ...]] = {
     "oxane": ((0, "O1"), (2, "C"), (3, "C"), (4, "C"), (5, "C"), (6, "C1")),
     "piperidine": ((1, "N1"), (2, "C"), (3, "C"), (4, "C"), (5, "C"), (6, "C1")),
 }  # fmt: skip
-"""Position, or 0 where nothing can be put, and text of each atom in turn."""
+"""For each atom in turn, its position, or 0 if nothing can be attached, and its text."""
 EVEN = ("benzene", "cyclopentane", "cyclohexane", "cycloheptane")
-"""Rings whose positions are alike, so that counting starts at a group."""
+"""Rings whose positions are equivalent, so that numbering starts at a group."""
 SIDE_CHAINS = {
     "alanine": "C", "valine": "C(C)C", "leucine": "CC(C)C", "serine": "CO", "phenylalanine": "Cc1ccccc1",
     "tyrosine": "Cc1ccc(O)cc1", "tryptophan": "Cc1c[nH]c2ccccc12", "aspartic acid": "CC(=O)O", "glutamic acid": "CCC(=O)O",
@@ -104,7 +104,7 @@ class ChebiRow(Row):
 
 
 def read(folder: Path) -> Iterator[Problem]:
-    r"""Yield the rows of ChEBI-20 in `folder`; where the source doubled a backslash it is one again."""
+    r"""Yield the rows of ChEBI-20 in `folder`, with backslashes that the source doubled restored."""
     for split, row in read_rows(folder, ChebiRow):
         smiles = row.SMILES.strip().replace("\\\\", "\\")
         yield _problem(row.description.strip(), smiles, split=split, source=f"{NAME} {row.id}", licence=LICENCE)
@@ -229,7 +229,7 @@ def _fatty_acid(rng: random.Random, n_doubles: int) -> Acid:
 
 
 class Molecule(NamedTuple):
-    """What a description says, and the SMILES."""
+    """A description's content, and the SMILES."""
 
     text: str
     smiles: str
@@ -361,7 +361,7 @@ def _origin(rng: random.Random, *names: str) -> str:
 
 
 def _moved(text: str) -> str:
-    """Return an amine with ring digits that no acyl group has, so that they close its own ring only."""
+    """Return an amine with ring digits that no acyl group has, so that they close only its own ring."""
     return text.replace("1", "5")
 
 

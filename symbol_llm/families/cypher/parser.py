@@ -20,7 +20,7 @@ MAX_TOKENS = 4000
 MAX_DEPTH = 30
 
 Tree = list[Any]
-"""A tree whose first element says what it is, see `families/cypher.py`; labels are a tuple, lest they look like one."""
+"""A tree whose first element is its kind, see `_Printer` in `__init__.py`; labels are a tuple, unlike any tree."""
 
 TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)

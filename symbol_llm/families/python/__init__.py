@@ -154,7 +154,7 @@ def _score_function(program: str, problem: Problem, limits: Limits) -> Result:
     try:
         wanted = [ast.literal_eval(text) for text in answer]
     except (ValueError, SyntaxError) as e:
-        raise InvalidInput(f"problem {problem.id}: a result is no literal: {e}") from e
+        raise InvalidInput(f"problem {problem.id}: a result is not a literal: {e}") from e
     outcome = _run(program, problem, limits)
     if outcome.status != "ok":
         return Result(0.0, outcome.detail, outcome.isolation)
@@ -432,7 +432,7 @@ def _plain(tagged: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - a return a ki
                 return int(value)
             if value is not None:
                 return value.text if isinstance(value, _Expression) else value
-    raise _NoValue("the function's result is no value that can be compared")
+    raise _NoValue("the function's result cannot be compared")
 
 
 def _equals(found: Any, wanted: Any) -> bool:

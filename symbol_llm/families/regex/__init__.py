@@ -1,6 +1,6 @@
 r"""Regular expressions over ASCII. Equal means: the same language, decided by Brzozowski derivatives.
 
-`environment["dialect"]` is "python" (default: Python's `re`, PCRE without what is not regular) or "nl-rx", the notation
+`environment["dialect"]` is "python" (default: the regular part of Python's `re` and PCRE) or "nl-rx", the notation
 of NL-RX (Locascio et al. 2016, "Neural Generation of Regular Expressions from Natural Language"): besides classes,
 groups, `|` and repetition it has `&` (intersection, tighter than `|`, looser than sequence) and `~` (complement of the
 next item); `.` is any character; `<VOW>` `<NUM>` `<LET>` `<CAP>` `<LOW>` are classes; repetitions may be stacked.

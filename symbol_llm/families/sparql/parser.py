@@ -31,7 +31,7 @@ PREFIXES = {
 """Prefixes declared in every query."""
 
 Tree = list[Any]
-"""A JSON tree: ["var", name], ["iri", iri], ["text", quoted, tag], ["number", digits] ...; see `families/sparql.py`."""
+"""A JSON tree: ["var", name], ["iri", iri], ["text", quoted, tag], ["number", digits] ...; see `__init__.py`."""
 
 TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)

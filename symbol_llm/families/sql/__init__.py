@@ -79,7 +79,7 @@ class Rows(NamedTuple):
 
 
 MAX_PARSED = 20_000
-"""Characters that are parsed to find where a query without a fence ends."""
+"""Most characters parsed to find where a query without a fence ends."""
 
 
 class Environment(Needs):
@@ -90,7 +90,7 @@ class Environment(Needs):
     script: str | None = None
     """Statements that create the database, in place of a file."""
     creates: str | None = Field(default=None, alias="schema")
-    """The CREATE TABLE statements alone, in place of a script or beside it."""
+    """The CREATE TABLE statements alone, instead of or besides a script."""
     gold: tuple[str, ...] = ()
     """Right queries; if empty, the problem's program alone."""
 

@@ -77,7 +77,7 @@ def _check_of(connection: sqlite3.Connection, check: str, name: str) -> str:
 
 
 def _literals(checks: list[str]) -> list[Cell]:
-    """Return the texts and numbers in `checks`, and whole numbers beside and between them."""
+    """Return the texts and numbers in `checks`, and whole numbers next to and between them."""
     texts = [text[1:-1].replace("''", "'") for check in checks for text in re.findall(r"'(?:[^']|'')*'", check)]
     bare = [re.sub(r"'(?:[^']|'')*'", "", check) for check in checks]
     whole = [int(text) for check in bare for text in re.findall(r"(?<![\w.])-?\d{1,9}(?![\w.])", check)]

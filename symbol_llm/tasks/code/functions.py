@@ -38,7 +38,7 @@ def draw(rng: random.Random, language: Language, level: int, words: Mapping[str,
 
 
 class Piece(NamedTuple):
-    """A test or a change of one value {x}: in words, in each language, and as what it does."""
+    """A test or a change of one value {x}: in words, in each language, and as a function."""
 
     words: str
     python: str
@@ -57,7 +57,7 @@ def _alike(words: str, code: str, does: Callable[[Any], Any], gives: str = "bool
 
 
 def _number_tests(k: int, m: int) -> tuple[list[Piece], ...]:
-    """Return tests in groups; tests of two groups never exclude each other."""
+    """Return tests in groups; tests of different groups never exclude each other."""
     d = (3, 5, 7, 9, 11)[m % 5]
     low, high = min(k, m), max(k, m) + 2
     return (
@@ -125,7 +125,7 @@ class Pipe(NamedTuple):
     """An aggregate over the changed values of a list that pass the tests."""
 
     kind: str
-    """Of a value: `int` or `text`."""
+    """Type of a value: `int` or `text`."""
     aggregate: str
     tests: tuple[Piece, ...]
     change: Piece | None
@@ -142,7 +142,7 @@ class Pipe(NamedTuple):
         return all(test.does(value) for test in self.tests)
 
     def run(self, values: list[Any]) -> Any:
-        """Return what the pipe gives for `values`."""
+        """Return the result of the pipe on `values`."""
         verdicts = [self.passes(value) for value in values]
         if self.aggregate in ("any", "all"):
             return (True in verdicts) if self.aggregate == "any" else (False not in verdicts)
@@ -154,7 +154,7 @@ class Pipe(NamedTuple):
         return sum(changed) if self.aggregate == "sum" else results[self.aggregate]
 
     def words(self, plural: str) -> str:
-        """Return what is to be returned, as a noun phrase or `whether ...`."""
+        """Return the requested result, as a noun phrase or `whether ...`."""
         clause = " and ".join(test.words for test in self.tests)
         if self.aggregate in ("any", "all"):
             return f"whether {'some' if self.aggregate == 'any' else 'all'} {plural} {clause}"
@@ -188,7 +188,7 @@ def _pipe(rng: random.Random, kind: str, *, n_tests: int, gives: str = "", chang
 
 
 class Meaning(NamedTuple):
-    """What a function does: one pipe, or two, added up, subtracted, or chosen from by how many values there are."""
+    """Meaning of a function: one pipe, or two that are added, subtracted, or chosen by the number of values."""
 
     first: Pipe
     second: Pipe | None = None
@@ -257,14 +257,14 @@ def _python(name: str, meaning: Meaning, xs: str, x: str) -> str:
 
 
 class Braces(NamedTuple):
-    """What Java and Go write differently."""
+    """The syntax that differs between Java and Go."""
 
     language: str
     start: dict[str, str]
-    """How a variable of a type is declared, empty, as {v}."""
+    """By type, the declaration of an empty variable {v}."""
     loop: str
     add: str
-    """How {value} is put into the list {v}."""
+    """The statement that appends {value} to the list {v}."""
     joined: str
     size: str
     opened: str
@@ -287,7 +287,7 @@ BRACES = {
 
 
 def _block(b: Braces, pipe: Pipe, xs: str, x: str, v: str) -> tuple[list[str], str]:
-    """Return the statements of a pipe, and the expression that holds its result after them."""
+    """Return the statements of a pipe, and the expression for its result after them."""
     texts = [getattr(t, b.language).format(x=x) for t in pipe.tests]
     test = " && ".join(texts)
     value = getattr(pipe.change, b.language).format(x=x) if pipe.change else x
@@ -352,13 +352,13 @@ def _over_list(rng: random.Random, language: Language, level: int, words: Mappin
 
 
 def _lists(rng: random.Random, meaning: Meaning) -> Iterator[list[Any]]:
-    """Yield lists that tell the function from others: each holds one value at the edge of a test, the last all of them."""
+    """Yield lists that tell the function from others: each holds one boundary value of a test, the last all of them."""
     sizes = (meaning.limit + 1, meaning.limit) if meaning.joint == "if" else (1, 1)
     everything: list[Any] = []
     for pipe, size in zip((meaning.first, meaning.second), sizes, strict=True):
         if pipe is not None:
             values = _edges(rng, pipe)
-            # What fails leaves most aggregates as they are, what passes leaves `all`.
+            # A failing value leaves most aggregates unchanged, a passing one leaves `all` unchanged.
             idle = [v for v in values if pipe.passes(v) == (pipe.aggregate == "all")] or values
             yield from ([value, *[idle[0]] * (size - 1)] for value in values)
             everything += values
@@ -369,7 +369,7 @@ def _lists(rng: random.Random, meaning: Meaning) -> Iterator[list[Any]]:
 
 
 def _edges(rng: random.Random, pipe: Pipe) -> list[Any]:
-    """Return two values that pass, and for each test neighbours of which one fails it alone."""
+    """Return two values that pass, and for each test neighbours, one of which fails only that test."""
     pool: list[Any] = list(range(-12, 60)) if pipe.kind == "int" else sorted(_texts(pipe), key=len)
     passing = [value for value in pool if pipe.passes(value)]
     chosen = rng.sample(passing, min(2, len(passing)))
@@ -381,7 +381,7 @@ def _edges(rng: random.Random, pipe: Pipe) -> list[Any]:
 
 
 def _texts(pipe: Pipe) -> list[str]:
-    """Return made-up words with the letters that the tests name, or others, at either end and after the first."""
+    """Return made-up words with the letters of the tests, or others, at either end and after the first letter."""
     named = re.findall(r"'(\w)'", " ".join(test.words for test in pipe.tests))
     ends = [*named, "u", "G"]
     return [f"{a}{c}{'hygquhy'[:n]}{b}" for n in range(8) for c in (*named, "") for a in ends for b in ends]
@@ -429,7 +429,7 @@ COMPARISONS: dict[str, tuple[str, Callable[[int, int], bool]]] = {
 
 
 def _of_numbers(rng: random.Random, language: Language, level: int, words: Mapping[str, Any]) -> Function:
-    """Return arithmetic; level 3 chooses between two terms, at the others a third asks whether a comparison holds."""
+    """Return arithmetic; level 3 chooses between two terms; at other levels one third tests a comparison."""
     names = rng.sample(words["scalars"], min(level + rng.randint(0, 1), 3))
     term, other = _term(rng, names, level), _term(rng, names, level - 1)
     said, k = rng.choice(list(COMPARISONS)), rng.randint(2, 60)
@@ -437,7 +437,7 @@ def _of_numbers(rng: random.Random, language: Language, level: int, words: Mappi
     text = f"{term.text} {other.text}" if level == 3 else term.text
     used = [name for name in names if re.search(rf"\b{name}\b", text)]
     is_question = level < 3 and rng.random() < 0.3
-    if is_question and said == "equal to":  # to something that it can be
+    if is_question and said == "equal to":  # to a value that it can have
         k = term.value({name: rng.randint(-9, 19) for name in used})
 
     def value(at: dict[str, int]) -> int | bool:
@@ -456,7 +456,7 @@ def _of_numbers(rng: random.Random, language: Language, level: int, words: Mappi
     signature = _scalar_signature(language, name, used, "bool" if is_question else "int")
     program = _scalar_program(language, signature, branch, one, other.text)
     places = [{n: rng.randint(-25, 75) for n in used} for _ in range(400 if is_question else 11)]
-    if is_question:  # the comparison is decided at its edge
+    if is_question:  # test the comparison at its boundary
         unlike = list({tuple(at.values()): at for at in places}.values())
         places = unlike[:5] + sorted(unlike, key=lambda at: abs(term.value(at) - k))[:7]
     elif level == 3:

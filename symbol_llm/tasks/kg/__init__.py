@@ -1,12 +1,12 @@
 """Questions over knowledge graphs, to s-expressions, SPARQL and Cypher.
 
-Each question comes with the vocabulary it needs and some that it does not: relations, classes, and what entities are called.
-Generated problems are about the invented graphs of `knowledge_graphs.py`, which answers them by going through sets, while the
-verifier runs the program. Cypher is not run.
+Each question comes with the vocabulary it needs and some that it does not: relations, classes, and names of entities.
+Generated problems are about the invented graphs of `knowledge_graphs.py`, which answers them by set operations, while
+the verifier runs the program. Cypher is not run.
 
-Public sets: WebQSP (Yih et al. 2016), GrailQA (Gu et al. 2021) and ComplexWebQuestions (Talmor and Berant 2018) as released,
-one object a line; of WebQSP the first parse, by its `SExpr` where there is one, else made of its chain and the entities it
-asks for. LC-QuAD, QALD-9-plus (English) and TuGraph's examples (Chinese) beside them.
+Public sets: WebQSP (Yih et al. 2016), GrailQA (Gu et al. 2021) and ComplexWebQuestions (Talmor and Berant 2018) as
+released, one object per line; of WebQSP the first parse, from its `SExpr` if there is one, else from its chain and the
+entities it requires. Also LC-QuAD, QALD-9-plus (English) and TuGraph's examples (Chinese).
 """
 
 from __future__ import annotations
@@ -55,24 +55,24 @@ _DATA = yaml.safe_load(resources.files("symbol_llm.tasks.kg").joinpath("kg.yaml"
 
 
 class Parts(NamedTuple):
-    """What a row gives of a problem."""
+    """The parts of a problem that a row has."""
 
     question: str
     program: str | None
     relations: Sequence[str] = ()
     classes: Sequence[str] = ()
     entities: Mapping[str, str] = {}
-    """Names by identifier; "" where the source tells none."""
+    """Names by identifier; "" if the source gives none."""
     context: str = ""
 
 
 class KgRow(Row):
-    """What rows share."""
+    """The shared fields of rows."""
 
     id: str
 
     def parts(self) -> Parts:
-        """Return what the row gives."""
+        """Return the parts of a problem that the row has."""
         raise NotImplementedError
 
 
@@ -105,7 +105,7 @@ class GrailRow(KgRow):
     graph_query: Graph
 
     def parts(self) -> Parts:
-        """Return what the row gives."""
+        """Return the parts of a problem that the row has."""
         nodes = self.graph_query.nodes
         return Parts(
             self.question.strip(),
@@ -137,7 +137,7 @@ class Parse(Row):
     SExpr: str | None = None
 
     def program(self) -> str | None:
-        """Return the s-expression; None where a constraint is more than an entity to be linked to."""
+        """Return the s-expression; None if a constraint is more than a link to an entity."""
         if self.SExpr is not None:
             return self.SExpr if self.SExpr.startswith("(") else None
         if not self.InferentialChain or any(
@@ -161,7 +161,7 @@ class WebRow(KgRow):
     Parses: list[Parse] = Field(min_length=1)
 
     def parts(self) -> Parts:
-        """Return what the first parse gives."""
+        """Return the parts that the first parse has."""
         parse = self.Parses[0]
         program = parse.program()
         entities = {str(parse.TopicEntityMid): parse.TopicEntityName or ""} if parse.TopicEntityMid else {}
@@ -178,7 +178,7 @@ class ComplexRow(KgRow):
     sparql: str
 
     def parts(self) -> Parts:
-        """Return what the row gives; Virtuoso's OR is put as SPARQL has it."""
+        """Return the parts that the row has, with Virtuoso's OR rewritten in standard SPARQL."""
         query = re.sub(r"^#.*\n", "", self.sparql.strip(), flags=re.MULTILINE)
         query = re.sub(r"""("[^"\n]*"|'[^'\n]*')|\bOR\b""", lambda part: part[1] or "||", query)
         named = re.findall(r"\bns:([\w.]*\w)", query)
@@ -193,7 +193,7 @@ class LcQuadRow(KgRow):
     sparql_query: str
 
     def parts(self) -> Parts:
-        """Return what the row gives, with prefixes for DBpedia's namespaces."""
+        """Return the parts that the row has, with prefixes for DBpedia's namespaces."""
         query = " ".join(self.sparql_query.split())
         for prefix, place in _SPACES.items():
             query = re.sub(rf"<{re.escape(place)}(\w+)>", rf"{prefix}:\1", query)
@@ -226,7 +226,7 @@ class QaldRow(KgRow):
     query: Query9
 
     def parts(self) -> Parts:
-        """Return what the row gives, in English where it has that."""
+        """Return the parts that the row has, in English if available."""
         texts = sorted(self.question, key=lambda text: text.language != "en")
         query = self.query.sparql.strip()
         return Parts(texts[0].string.strip(), query, _terms(query))
@@ -240,14 +240,14 @@ class TuGraphRow(KgRow):
     output: str
 
     def parts(self) -> Parts:
-        """Return what the row gives; its schema stands at the end of its instruction."""
+        """Return the parts that the row has; its schema is at the end of its instruction."""
         return Parts(
             self.input.strip(), self.output.strip(), context=self.instruction.rpartition("##Instruction:")[2].strip()
         )
 
 
 def _terms(query: str) -> list[str]:
-    """Return what a query over DBpedia names, but for what RDF itself defines."""
+    """Return the terms that a query over DBpedia names, except those of RDF itself."""
     named = re.findall(r"<[^<>\s]+>|\b\w+:\w+", re.sub(r"PREFIX\s+\S+\s+<[^>]*>", "", query, flags=re.IGNORECASE))
     return [term for term in named if not term.startswith(("rdf:", "rdfs:", "xsd:", "<http://www.w3.org/"))]
 
@@ -284,7 +284,7 @@ def _read(task: Task, kind: type[KgRow], folder: Path) -> Iterator[Problem]:
 
 
 def _space(name: str) -> str:
-    """Return what names of one kind begin with."""
+    """Return the prefix of names of the same kind."""
     return re.split(r"[.:]", name)[0]
 
 
@@ -324,7 +324,7 @@ SHAPES: Mapping[str, Mapping[int, Sequence[Shape]]] = {
 
 
 def _draw_query(rng: random.Random, name: str, level: int) -> tuple[World, Query]:
-    """Return a question of one of the level's shapes, and the world it is about."""
+    """Return the world and a question about it of one of the level's shapes."""
     while True:
         w = world(rng)
         sizes, bounds, mode = rng.choice(SHAPES[name][level])
@@ -336,7 +336,7 @@ def _draw_query(rng: random.Random, name: str, level: int) -> tuple[World, Query
 
 
 def _names_in(found: Found) -> tuple[set[str], set[str]]:
-    """Return the relations and measures, and the entities, that a description has."""
+    """Return the relations and measures of a description, and its entities."""
     names, entities = set[str](), set[str]()
     for one in found.conditions:
         if isinstance(one, Bound):
@@ -367,7 +367,7 @@ def _shown(rng: random.Random, w: World, query: Query, level: int, *, classes: b
 
 
 def _triples_of(w: World, *, turtle: bool) -> list[list[Any]]:
-    """Return the graph as `sexpr` takes it, or as `sparql` does."""
+    """Return the graph in the format of `sexpr` or, if `turtle`, of `sparql`."""
     prefix = "ns:" if turtle else ""
     graph: list[list[Any]] = [
         [prefix + s, prefix + name, prefix + o] for name, all_ in w.pairs.items() for s, o in sorted(all_)

@@ -1,7 +1,7 @@
 """Invented knowledge graphs, and questions about them in English, as s-expressions, in SPARQL and in Cypher.
 
-A `World` has a theme's classes and relations and some things in them. One abstract `Query` is drawn about it, answered by
-going through sets, and written in every notation. Notations are not read here, and nothing is run.
+A `World` has a theme's classes and relations with some things. One abstract `Query` is drawn about it, answered by set
+operations, and written in every notation. Notations are not read here, and nothing is run.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _DATA = yaml.safe_load(
 
 
 class Link(NamedTuple):
-    """A relation between two classes, and how it is said."""
+    """A relation between two classes, and its wordings."""
 
     name: str
     subject: str
     object: str
     objects: str
-    """What the things linked to are: "makers" of a film."""
+    """A noun for the linked things: "makers" of a film."""
     to: Sequence[str]
-    """What subjects do to objects."""
+    """Wording from subject to object."""
     back: Sequence[str]
-    """What objects do to subjects."""
+    """Wording from object to subject."""
 
 
 class World(NamedTuple):
@@ -39,18 +39,18 @@ class World(NamedTuple):
     plural: Mapping[str, str]
     links: Sequence[Link]
     measures: Mapping[str, tuple[str, str]]
-    """By identifier: the class it is of, and its name."""
+    """By identifier: class and name."""
     things: Mapping[str, Sequence[str]]
     """By class."""
     names: Mapping[str, str]
     pairs: Mapping[str, frozenset[tuple[str, str]]]
     """By relation, (subject, object)."""
     values: Mapping[str, Mapping[str, int]]
-    """By measure and thing; all different."""
+    """By measure and thing; all distinct."""
 
 
 def world(rng: random.Random) -> World:
-    """Return a theme with some six things a class, linked at random."""
+    """Return a theme with some six things per class, linked at random."""
     theme, data = rng.choice(list(_DATA["themes"].items()))
     names: dict[str, str] = {}
     things: dict[str, list[str]] = {}
@@ -94,16 +94,16 @@ def _name(rng: random.Random, kind: str) -> str:
 
 
 class Step(NamedTuple):
-    """That x is linked to something: x stands before the relation, or after it if `back`."""
+    """The condition that x is linked to something: x is the subject of the relation, or the object if `back`."""
 
     link: Link
     back: bool
     target: Found | str
-    """An entity, or what is found by further conditions."""
+    """An entity, or the things found by further conditions."""
 
 
 class Bound(NamedTuple):
-    """That a measure of x is as `sign` says."""
+    """The condition that a measure of x compares by `sign` with a value."""
 
     measure: str
     sign: Literal["ge", "gt", "le", "lt"]
@@ -118,7 +118,7 @@ class Found(NamedTuple):
 
 
 class Query(NamedTuple):
-    """What is asked of the things found: all, how many, which has the most or least of a measure, or its mean (in Cypher only)."""
+    """A question about the things found: all, how many, the one with most or least of a measure, its mean (Cypher)."""
 
     found: Found
     mode: Literal["list", "count", "most", "least", "mean"] = "list"
@@ -148,7 +148,7 @@ def _holding(w: World, one: Step | Bound) -> set[str]:
 
 
 def answer(w: World, query: Query) -> list[Any]:
-    """Return what the query asks for."""
+    """Return the answer to the query."""
     found = things(w, query.found)
     if query.mode == "count":
         return [len(found)]
@@ -160,7 +160,7 @@ def answer(w: World, query: Query) -> list[Any]:
 def draw(
     rng: random.Random, w: World, sizes: Sequence[int], bounds: int = 0, class_: str | None = None
 ) -> Found | None:
-    """Return a description that some thing meets, None if none was found: `sizes` steps, each that deep, and `bounds`."""
+    """Return a description that some thing meets, or None: a step of each depth in `sizes`, and `bounds`."""
     classes = [class_] if class_ else sorted({of for of, _ in w.measures.values()} if bounds else w.things)
     for _ in range(20):
         found = _about(rng, w, rng.choice(w.things[rng.choice(classes)]), sizes, bounds, ())
@@ -187,7 +187,7 @@ def _about(
             return None
     for measure in [measure for measure, (of, _) in w.measures.items() if of == class_][:bounds]:
         sign: Any = rng.choice(list(SIGNS))
-        just = w.values[measure][x] + {"ge": 0, "gt": -1, "le": 0, "lt": 1}[sign]  # so that one more or less tells
+        just = w.values[measure][x] + {"ge": 0, "gt": -1, "le": 0, "lt": 1}[sign]  # so that one more or less matters
         conditions.append(Bound(measure, sign, just))
     rng.shuffle(conditions)
     return Found(class_, tuple(conditions))
@@ -217,7 +217,7 @@ def english(rng: random.Random, w: World, query: Query) -> str:
 
 
 def _conditions(rng: random.Random, w: World, found: Found) -> str:
-    """Return what `found` says of its things, nested conditions last, lest what follows be taken for a part of them."""
+    """Return the conditions of `found` in words, nested ones last, so that none is read as part of them."""
     said = []
     for one in sorted(found.conditions, key=_is_nested):
         if isinstance(one, Bound):
@@ -241,7 +241,7 @@ def _target(rng: random.Random, w: World, target: Found | str) -> str:
 
 
 def sexpr(w: World, query: Query, *, classes: bool) -> str:
-    """Return the s-expression, with the class of what is found if `classes`."""
+    """Return the s-expression, with the class of the things found if `classes`."""
     text = _sexpr(query.found)
     text = f"(AND {w.theme}.{query.found.class_} {text})" if classes else text
     match query.mode:
@@ -325,10 +325,10 @@ def _patterns(w: World, found: Found, x: str, patterns: list[str], filters: list
 
 
 def last_part(name: str) -> str:
-    """Return what follows the last dot of an identifier."""
+    """Return the part after the last dot of an identifier."""
     return name.rpartition(".")[2]
 
 
 def label(class_: str) -> str:
-    """Return a class as Cypher names it."""
+    """Return the Cypher label of a class."""
     return class_.capitalize()

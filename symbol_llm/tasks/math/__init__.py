@@ -1,10 +1,10 @@
-"""Mathematics in words to small Python programs that set `answer`.
+"""Word problems to small Python programs that set `answer`.
 
 Fourteen public sets are read. Programs made from a source's own formulas are kept only if `arithmetic.run`, which knows
-numbers and nothing else, finds the source's answer. The options of a multiple choice are not shown unless the question speaks
-of them: a program that names one of five numbers has computed nothing.
+only numbers, gives the source's answer. The options of a multiple-choice question are shown only if the question
+mentions them: a program that picks one of five numbers has computed nothing.
 
-Problems are generated from the templates of `math.yaml` (their answers by `run` or by ANSWERS, not by the program) and
+Problems are generated from the templates of `math.yaml` (with answers from `run` or ANSWERS, not from the program) and
 as the stories of `stories.py`.
 """
 
@@ -51,7 +51,7 @@ def _as_number(value: object) -> Number:
 
 
 class Parts(NamedTuple):
-    """What a row gives of a problem."""
+    """The parts of a problem that a row has."""
 
     question: str
     answer: Any
@@ -60,23 +60,23 @@ class Parts(NamedTuple):
 
 
 class MathRow(Row):
-    """What the rows of all sets here share."""
+    """The shared fields of the rows of all sets here."""
 
     id: str = ""
 
     def parts(self) -> Parts:
-        """Return what the row gives of a problem."""
+        """Return the parts of a problem that the row has."""
         raise NotImplementedError
 
 
 class Gsm8kRow(MathRow):
-    """A row of GSM8K; its calculations, which stand between << and >>, make the program."""
+    """A row of GSM8K; its calculations, written between << and >>, make the program."""
 
     question: str
     answer: Annotated[tuple[str, int | float], BeforeValidator(lambda text: (text, _after_hashes(text)))]
 
     def parts(self) -> Parts:
-        """Return what the row gives of a problem."""
+        """Return the parts of a problem that the row has."""
         text, answer = self.answer
         return Parts(self.question, answer, program_of_steps(text, answer))
 
@@ -89,7 +89,7 @@ class GsmHardRow(MathRow):
     target: Annotated[int | float, BeforeValidator(_as_number)]
 
     def parts(self) -> Parts:
-        """Return what the row gives of a problem."""
+        """Return the parts of a problem that the row has."""
         return Parts(self.input, self.target, self.code.strip())
 
 
@@ -102,7 +102,7 @@ class SvampRow(MathRow):
     Answer: Annotated[int | float, BeforeValidator(_as_number)]
 
     def parts(self) -> Parts:
-        """Return what the row gives of a problem."""
+        """Return the parts of a problem that the row has."""
         body = self.Body.strip()
         joint = " " if body.endswith((".", "?", "!", ",")) else ", " if self.Question[:1].islower() else ". "
         return _computed(f"{body}{joint}{self.Question.strip()}", self.Answer, self.Equation)
@@ -117,7 +117,7 @@ class AsdivRow(MathRow):
     Formula: str
 
     def parts(self) -> Parts:
-        """Return the parts; no answer where it is not one number: a name, a time, a ratio, several."""
+        """Return the parts; without an answer if it is not one number but a name, a time, a ratio or several."""
         found = re.fullmatch(r"(-?[\d,]*\.?\d+)(?:/(\d+))?(?: ?\([^()]*\))?", self.Answer.strip())
         answer = tidy(float(found[1].replace(",", "")) / float(found[2] or 1)) if found else None
         without_units = re.sub(r"\([^()]*[a-z][^()]*\)", "", self.Formula)
@@ -131,37 +131,37 @@ class MawpsRow(MathRow):
     target: Annotated[int | float, BeforeValidator(_as_number)]
 
     def parts(self) -> Parts:
-        """Return what the row gives of a problem."""
+        """Return the parts of a problem that the row has."""
         return Parts(self.input, self.target)
 
 
 class AquaRow(MathRow):
-    """A row of AQuA-RAT: options such as `C)15 km`, of which `correct` names one."""
+    """A row of AQuA-RAT: options such as `C)15 km`, one of which `correct` names."""
 
     question: str
     options: list[str]
     correct: str
 
     def parts(self) -> Parts:
-        """Return the parts; the answer is the right option where that is a number."""
+        """Return the parts; the answer is the right option if that is a number."""
         return _of_options(self.question, self.options, self.correct)
 
 
 class AquaCotRow(MathRow):
-    """A row of AQuA-RAT as FLAN has it, the options in the question after a backslash and an n."""
+    """A row of AQuA-RAT in FLAN's format, with the options in the question after a backslash and an n."""
 
     question: str
     answer: str
 
     def parts(self) -> Parts:
-        """Return the parts; the answer is the right option where that is a number."""
+        """Return the parts; the answer is the right option if that is a number."""
         question, _, options = self.question.partition("\\nOptions:")
         shown = [option.lstrip("( ") for option in options.split("\\n") if option.strip()]
         return _of_options(question, shown, self.answer.strip("()"))
 
 
 class MathqaRow(MathRow):
-    """A row of MathQA in Python; the answer stands in its test."""
+    """A row of MathQA in Python; the answer is in its test."""
 
     description: str
     canonical_solution: str
@@ -171,7 +171,7 @@ class MathqaRow(MathRow):
         """Return the parts; the body of the source's function becomes the program."""
         found = re.search(r"compare\(candidate\(\), (.+)\)", self.test)
         program = re.sub(r"\n?return answer\s*$", "", textwrap.dedent(self.canonical_solution)).strip()
-        if re.search(r"scipy\.(gcd|lcm)\b", program):  # gone from SciPy, and the same in math
+        if re.search(r"scipy\.(gcd|lcm)\b", program):  # removed from SciPy; math has the same functions
             program = re.sub(r"\bscipy\b", "math", program)
         return Parts(self.description, tidy(float(found[1])) if found else None, program)
 
@@ -183,18 +183,18 @@ class TheoremqaRow(MathRow):
     Answer: int | float | bool | str | list[int | float]
 
     def parts(self) -> Parts:
-        """Return what the row gives of a problem."""
+        """Return the parts of a problem that the row has."""
         return Parts(self.Question, self.Answer)
 
 
 class CompetitionRow(MathRow):
-    """A row of MATH; the answer stands in the last box of its solution."""
+    """A row of MATH; the answer is in the last box of its solution."""
 
     problem: str
     solution: str
 
     def parts(self) -> Parts:
-        """Return the parts; no answer where the box holds what no program could return."""
+        """Return the parts; without an answer if no program could return the box's content."""
         return Parts(self.problem, value_of_latex(_boxed(self.solution)))
 
 
@@ -219,7 +219,7 @@ SCALES = re.compile(r"\b(?:thousand|million|billion|lakh|crore|pi|dozen|am|pm|an
 
 
 def number_of(text: str) -> Number | None:
-    """Return the one number in `text`, without currency and unit; None where it is more or less than that."""
+    """Return the only number in `text`, without currency and unit; None if `text` is anything else."""
     found = AMOUNT.fullmatch(text.strip().rstrip("."))
     if not found or SCALES.search(found["unit"]) or re.fullmatch(r"/.*|[^mhsg%°$]", found["unit"]):
         return None
@@ -254,11 +254,11 @@ LATEX = (
     (r"\\pi", " pi "),
     (r"^[a-zA-Z]\s*(?:=|\\in)", ""),
 )
-"""Patterns with what stands for them in an expression; whatever keeps a backslash after these is none."""
+"""Patterns with their replacements in an expression; a text that still has a backslash after these is not one."""
 
 
 def value_of_latex(text: str) -> int | float | str | list[Any] | None:
-    """Return a LaTeX answer as a number, an expression, a word or a list of such; None where it is none of these."""
+    """Return a LaTeX answer as a number, an expression, a word or a list of these; None if it is none of them."""
     for pattern, replacement in LATEX:
         text = re.sub(pattern, replacement, text)
     text = text.replace("{", "(").replace("}", ")").strip().rstrip(".")
@@ -328,7 +328,7 @@ class Template(NamedTuple):
     draw: str
     """Quantities in order: `name=low..high`, or `name=arithmetic over earlier ones`."""
     solution: str
-    """Lines split by `;` over the quantities; the last sets `answer`."""
+    """Lines over the quantities, separated by `;`; the last sets `answer`."""
     texts: tuple[str, ...]
     """Wordings; `{quantity}`, `{name}`, `{other}`, `{things}`, `{place}` are filled in."""
     level: int
@@ -341,13 +341,13 @@ def _template(row: Mapping[str, Any]) -> Template:
 
 _DATA = yaml.safe_load(resources.files("symbol_llm.tasks.math").joinpath("math.yaml").read_text(encoding="utf-8"))
 TEMPLATES = tuple(_template(row) for row in _DATA["word_problems"])
-"""Their level is how many operators the solution has, 3 if it has more."""
+"""Their level is the number of operators in the solution, at most 3."""
 AQUA = tuple(_template(row) for row in _DATA["aqua"])
 ASIDE_SHARE = 0.15
 
 
 def generate(rng: random.Random, level: int) -> Problem:
-    """Return one word problem, at level 3 mostly a chain of events; some open with a number that does not matter."""
+    """Return one word problem, at level 3 mostly a chain of events; some begin with an irrelevant number."""
     if level == 3 and rng.random() < 0.7:
         return _generated("word_problems", *chain(rng))
     question, program, result = _fill([template for template in TEMPLATES if template.level == level], rng)
@@ -403,7 +403,7 @@ def draw(text: str, rng: random.Random) -> dict[str, Number]:
 
 
 class Kind(NamedTuple):
-    """One kind of mathematical problem: as a template, but with a whole program, which `kind` answers in ANSWERS."""
+    """One kind of mathematical problem: like a template, but with a whole program; `kind` is its key in ANSWERS."""
 
     kind: str
     level: int
@@ -484,7 +484,7 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
         sum(some) == s for k in range(n + 1) for some in itertools.combinations(range(1, n + 1), k)
     ),
 }
-"""The answer of each kind from its quantities, by another way than its program goes."""
+"""The answer of each kind from its quantities, computed in another way than by its program."""
 
 SHOTS = (
     ("", "Paul has 14 pens. He buys 9 more. How many pens does he have?", "answer = 14 + 9"),
@@ -497,7 +497,7 @@ SHOTS = (
         "answer = 5 * 7 - 3",
     ),
 )
-"""One expression each: of programs with a name for every quantity the 135M model gets a third as many right."""
+"""One expression each: if programs name every quantity, the 135M model gets only a third as many right."""
 PAL = "Gao et al. 2023, PAL; Koncel-Kedziorski et al. 2016, MAWPS"
 MAWPS_LICENCE = "Apache-2.0 (repository); problems of MAWPS"
 

@@ -1,4 +1,4 @@
-"""Arithmetic as Python writes it: small programs of assignments, run and made of formulas. They know numbers alone."""
+"""Arithmetic in Python's syntax: small programs of assignments, run here and made from formulas. Numbers only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPERATORS: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
 
 
 def run(program: str, names: Mapping[str, Number] | None = None) -> dict[str, Number]:
-    """Return what every name holds after the assignments of `program`; InvalidInput if it is more than arithmetic."""
+    """Return the value of every name after the assignments of `program`; InvalidInput if it is more than arithmetic."""
     values = dict(names or {})
     try:
         lines = ast.parse(program).body
@@ -54,7 +54,7 @@ def _value(node: ast.expr, values: Mapping[str, Number]) -> Number:
 
 
 def tidy(number: Number) -> Number:
-    """Return `number` as an int if it is whole, else without the noise of binary fractions."""
+    """Return `number` as an int if it is whole, else without binary rounding noise."""
     return int(number) if number == int(number) else round(number, 10)
 
 

@@ -1,6 +1,6 @@
-"""Stories with numbers in them, told sentence by sentence beside the program that answers them.
+"""Stories with numbers in them, told sentence by sentence along with the program that answers them.
 
-The value of each name in the program is kept by plain arithmetic; no program is run here.
+The value of each name in the program is tracked by plain arithmetic; no program is run here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMES, THINGS, PLACES = (_DATA[key].split() for key in ("names", "things", "plac
 
 
 def words(rng: random.Random) -> dict[str, str]:
-    """Return two names, things and a place, by what templates call them."""
+    """Return two names, things and a place, by their placeholders in templates."""
     name, other = rng.sample(NAMES, 2)
     return {"name": name, "other": other, "things": rng.choice(THINGS), "place": rng.choice(PLACES)}
 
@@ -53,7 +53,7 @@ def chain(rng: random.Random) -> Told:
 
 
 class Story:
-    """Sentences, and beside them the lines of a program with the value of each name, kept by plain arithmetic."""
+    """Sentences, and the lines of a program with the value of each name, tracked by plain arithmetic."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -88,7 +88,7 @@ def tell(rng: random.Random, level: int) -> Told:
 
 
 def _compare(story: Story, level: int) -> None:
-    """Tell how many things each of some people has, each compared with the one before."""
+    """Tell how many things each of several people has, compared with the person before."""
     rng = story.rng
     people, things = rng.sample(NAMES, level + 1), rng.choice(THINGS)
     amounts = [story.let(people[0].lower(), str(n := 2 * rng.randint(3, 20)), n)]

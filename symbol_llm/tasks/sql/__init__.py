@@ -1,10 +1,10 @@
 """Questions about tables to SQL, run on SQLite.
 
-Seven public sets are read: with their databases where they have them, else with their schema alone, which the verifier
-fills. Problems are generated from templates over one table (`table_questions`), as queries of two tables (`queries.py`)
-and as conversations about them (`conversations.py`).
+Seven public sets are read: with their databases if available, else with their schema alone, which the verifier fills
+with rows. Problems are generated from templates over one table (`table_questions`), as queries of two tables
+(`queries.py`) and as conversations about them (`conversations.py`).
 
-Numbers in a column differ, and no answer depends on how ties are ordered.
+Numbers in a column are distinct, and no answer depends on how ties are ordered.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
 
 
 class QuestionRow(Row):
-    """What the rows of sets with several databases share."""
+    """The shared fields of rows in sets with several databases."""
 
     id: str = ""
 
@@ -187,7 +187,7 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def read_advising(folder: Path) -> Iterator[Problem]:
-    """Yield a problem for each phrasing; what a query takes for granted (`sql-only`) follows the schema as a comment."""
+    """Yield a problem for each phrasing; values that a query assumes (`sql-only`) follow the schema as a comment."""
     statements = csv_schema(folder / "advising-schema.csv")
     for split, row in read_rows(folder, PhrasedRow):
         defaults = {v.name: v.example for v in row.variables}
@@ -220,8 +220,8 @@ N_OTHER_COLUMNS = 3
 def read_wikisql(folder: Path) -> Iterator[Problem]:
     """Yield a problem for each phrasing.
 
-    The source has no tables: a schema is made of the columns of the query and of some that another row uses. Letter
-    case of values does not count, since questions change it.
+    The source has no tables: a schema is made of the query's columns and some that another row uses. Letter case of
+    values does not count, since questions change it.
     """
     rows = list(read_rows(folder, PhrasedRow))
     used = [[_column(name) for name in re.findall(r"TABLEalias0\.(.+?)_FIELD", row.sql[0])] for _, row in rows]
@@ -275,7 +275,7 @@ def _wikisql_query(
 
 _DATA = yaml.safe_load(resources.files("symbol_llm.tasks.sql").joinpath("sql.yaml").read_text(encoding="utf-8"))
 PAIRS = tuple((Theme(**child), Theme(**parent)) for child, parent in _DATA["themes"])
-"""Each a table and the table that its rows belong to."""
+"""Pairs of a table and the table that its rows belong to."""
 THEMES = tuple(theme for pair in PAIRS for theme in pair)
 
 
@@ -298,13 +298,13 @@ TEMPLATES = tuple(Template(row["query"], tuple(row["texts"])) for row in _DATA["
 
 
 def level_of(query: str) -> int:
-    """Return 1, 2 or 3: clauses beside SELECT and FROM, at least one; a query inside another makes it 3."""
+    """Return 1, 2 or 3: the number of clauses besides SELECT and FROM, at least 1; a nested query makes it 3."""
     n_clauses = len(re.findall(r"WHERE|AND|GROUP BY|ORDER BY|LIMIT", query))
     return 3 if "(SELECT" in query or "HAVING" in query else min(max(n_clauses, 1), 3)
 
 
 JOINED_SHARE = 0.5
-"""Of the problems of level 3, those that speak of two tables."""
+"""Share of the problems of level 3 that use two tables."""
 
 
 def generate(rng: random.Random, level: int) -> Problem:
@@ -340,7 +340,7 @@ Line = tuple[str, str, int, int]
 
 
 def _table(theme: Theme, rng: random.Random) -> list[Line]:
-    """Return a dozen lines: with fewer a wrong query too often gives the right rows by accident."""
+    """Return a dozen lines: with fewer, a wrong query too often gives the right rows by accident."""
     n = rng.randint(12, 14)
     kinds = theme.kinds.split()
     groups = rng.sample([*kinds, *rng.choices(kinds, k=n - len(kinds))], n)
@@ -410,7 +410,7 @@ def _two_tables(task: str, maker: Maker, question: str, query: Query, rows: list
 
 
 def generate_spider(rng: random.Random, level: int) -> Problem:
-    """Return a question about two tables: of one clause, of two or three on one table, or of both tables."""
+    """Return a question about two tables: with one clause, with two or three on one table, or over both tables."""
     return _asked_of_two("spider", rng, level)
 
 

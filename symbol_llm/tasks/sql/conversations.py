@@ -1,6 +1,6 @@
-"""Conversations about two tables: a query, changed turn by turn in the words that ask for the change.
+"""Conversations about two tables: a query changed turn by turn, with the words that ask for each change.
 
-The tables and the queries are those of `queries.py`; who says what between the questions is not drawn here.
+The tables and queries are those of `queries.py`; the replies between questions are not drawn here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from symbol_llm.tasks.sql.queries import WORDS, Condition, Item, Maker, Query, Theme, draw, evaluate, worded
 
 Change = tuple[Query, str]
-"""What a query becomes, and the words that ask for it."""
+"""The changed query, and the words that ask for the change."""
 
 
 class Talk(NamedTuple):
@@ -20,11 +20,11 @@ class Talk(NamedTuple):
 
     maker: Maker
     turns: list[tuple[str, Query, list[list[Any]]]]
-    """Each a question, its query and its rows."""
+    """Triples of a question, its query and its rows."""
 
 
 def talk(rng: random.Random, pairs: Sequence[tuple[Theme, Theme]], level: int) -> Talk:
-    """Return `level` + 1 questions about one of `pairs`; at level 1 of one table."""
+    """Return `level` + 1 questions about one of `pairs`; at level 1 about one table."""
     maker = Maker(rng, pairs)
     query, rows = draw(maker.plain, maker.data)
     turns = [(worded(query, rng), query, rows)]

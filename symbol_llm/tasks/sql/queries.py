@@ -1,8 +1,8 @@
-"""Queries of one table, or of two where the rows of one belong to the other's: drawn, evaluated, worded, and as SQL.
+"""Queries of one table, or of two if the rows of one belong to rows of the other: drawn, evaluated, worded, and as SQL.
 
-A `Query` is abstract: `evaluate` answers it without SQLite, `written` prints it as SQL, `worded` words it in English and
-`Maker` draws it, with made-up rows. Numbers in a column differ, and no answer depends on how ties are ordered. SQL is not
-read here, and no query is run.
+A `Query` is abstract: `evaluate` answers it without SQLite, `written` prints it as SQL, `worded` phrases it in English
+and `Maker` draws it, with made-up rows. Numbers in a column are distinct, and no answer depends on how ties are
+ordered. SQL is not read here, and no query is run.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 
 class Theme(NamedTuple):
-    """What a table is about: the column that names a row, the column that groups rows, and two columns of numbers."""
+    """The theme of a table: the column that names a row, the column that groups rows, and two columns of numbers."""
 
     table: str
-    """Also the plural of what a row is."""
+    """The table's name, which is also the plural for its rows."""
     row: str
     name: str
     names: str
@@ -40,20 +40,20 @@ Data = Mapping[str, list[Record]]
 
 
 class Item(NamedTuple):
-    """What is selected or sorted by: a column, or an aggregate over one (None: over the rows)."""
+    """A term to select or sort by: a column, or an aggregate over one (None: over the rows)."""
 
     column: Column | None
     aggregate: str | None = None
 
 
 class Condition(NamedTuple):
-    """That a column compares with a value, or with what another query gives."""
+    """A comparison of a column with a value, or with the result of another query."""
 
     column: Column
     sign: str
     value: Any
     words: str
-    """As it follows the name of the rows: `with genre crime`."""
+    """The wording after the name of the rows: `with genre crime`."""
 
 
 class Query(NamedTuple):
@@ -67,14 +67,14 @@ class Query(NamedTuple):
     joined: bool = False
     group: Column | None = None
     more_than: int | None = None
-    """Rows that a group must have more of."""
+    """Number of rows that a group must exceed."""
     order: Item | None = None
     descending: bool = False
     limit: int | None = None
     minus: Query | None = None
-    """Another query whose rows are taken away (EXCEPT)."""
+    """Another query whose rows are removed (EXCEPT)."""
     both: Query | None = None
-    """Another query that must give the row as well (INTERSECT)."""
+    """Another query that must return the row as well (INTERSECT)."""
 
 
 def evaluate(query: Query, data: Data) -> list[list[Any]] | None:
@@ -142,7 +142,7 @@ AGGREGATED: Mapping[str | None, Callable[[list[Any]], Any]] = {
 
 
 def written(query: Query) -> str:
-    """Return `query` as SQL; columns are named with their table where two are joined."""
+    """Return `query` as SQL; columns are qualified by their table if two are joined."""
 
     def column(at: Column) -> str:
         return f"{at[0]}.{at[1]}" if query.joined else at[1]
@@ -182,7 +182,7 @@ def written(query: Query) -> str:
 
 
 def rows_in_words(query: Query) -> str:
-    """Return what the rows of `query` are called: `books with pages above 300 of authors with country Chile`."""
+    """Return the rows of `query` in words: `books with pages above 300 of authors with country Chile`."""
     own = [condition.words for condition in query.where if condition.column[0] == query.table]
     others = [condition.words for condition in query.where if condition.column[0] != query.table]
     whose = [f"of {query.parent.table} {' and '.join(others)}"] if others else []
@@ -217,7 +217,7 @@ FRAMES = {
         "List the {names} of {rows}{ending}.",
     ),
 }
-"""Wordings by what a query does."""
+"""Wordings by the kind of query."""
 
 
 def worded(query: Query, rng: random.Random) -> str:
@@ -268,7 +268,7 @@ def _ending(query: Query, rng: random.Random) -> str:
 
 
 def constant(value: int | str) -> str:
-    """Return `value` as SQL: a number bare, a text in quotes."""
+    """Return `value` as SQL: a number as it is, a text in quotes."""
     text = str(value)
     if re.fullmatch(r"\d{1,3}(,\d{3})+", text):
         text = text.replace(",", "")
@@ -349,7 +349,7 @@ class Maker:
         return Condition(column, sign, low, f"with {name} {rng.choice(words)} {low}")
 
     def columns(self, table: str, n: int) -> tuple[Item, ...]:
-        """Return `n` columns to select, its name first as a rule."""
+        """Return `n` columns to select, usually with the name first."""
         theme = self.theme(table)
         rest = [theme.group, *theme.numbers]
         self.rng.shuffle(rest)
@@ -393,7 +393,7 @@ class Maker:
         return query._replace(select=(Item(number, first), Item(number, second)))
 
     def nested(self) -> Query:  # noqa: PLR0911 - a return a kind
-        """Return a query with a join, a query inside another, a set operation or groups of a least size."""
+        """Return a query with a join, a nested query, a set operation or a minimum group size."""
         rng, child, parent = self.rng, self.child, self.parent
         mine, theirs = self.condition(child.table), self.condition(parent.table)
         query = Query(child, parent, child.table, self.columns(child.table, 2), where=(mine, theirs), joined=True)
@@ -439,7 +439,7 @@ class Maker:
 
 
 def draw(make: Callable[[], Query | None], data: Data) -> tuple[Query, list[list[Any]]]:
-    """Draw until a query has an answer: rows that no tie leaves open."""
+    """Draw until a query has an answer: rows that do not depend on ties."""
     while True:
         query = make()
         rows = evaluate(query, data) if query else None

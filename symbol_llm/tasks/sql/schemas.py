@@ -1,4 +1,4 @@
-"""Schemas of databases as data sets hold them, as CREATE TABLE lines: SQLite files, `tables.json`, CSV. None is filled."""
+"""Schemas of databases as CREATE TABLE lines, read from SQLite files, `tables.json` and CSV. None is filled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from symbol_llm.tasks import Row
 
 
 class Schemas:
-    """The schemas of one data set: of a database file where there is one, else out of `tables.json`."""
+    """The schemas of one data set: from database files where there are any, else from `tables.json`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
@@ -83,7 +83,7 @@ class Tables(Row):
                 if n in links:
                     other = self.table_names_original[self.column_names_original[links[n]][0]]
                     columns[place] += f" REFERENCES {quoted(other)}({self._column(links[n])})"
-            # Of a key of several columns the file has the first alone; one that refers to another table is such.
+            # Of a key of several columns the file has only the first; one that refers to another table is of this kind.
             key = [self._column(n) for n in mine if n in keys and n not in links]
             columns += [f"PRIMARY KEY ({', '.join(key)})"] if key else []
             lines.append(f"CREATE TABLE {quoted(name)} ({', '.join(columns)});")
@@ -109,7 +109,7 @@ def csv_schema(path: Path) -> str:
 
 @functools.cache
 def quoted(name: str) -> str:
-    """Return `name` as SQLite takes it for a name, in quotes where it must be."""
+    """Return `name` as an SQLite identifier, quoted if needed."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         try:
             connection.execute(f"CREATE TABLE t ({name} TEXT)")

@@ -1,13 +1,13 @@
-"""What is seen, to symbols: CLEVR's and GQA's programs over scenes, Geometry3K's logic forms. No images.
+"""Visual questions to symbols: CLEVR's and GQA's programs over scenes, Geometry3K's logic forms. No images.
 
-The scene stands in the environment, where programs are run, not in the prompt: a program must hold for any scene. The
-prompt declares attributes and their values. Of CLEVR the first of a question's scenes is taken; a node that lacks its value, as
-some of the released programs do, leaves the problem without a program. GQA is read as released, one question a line,
-without its scene graphs: its own ontology would be needed to run its programs. Generated scenes and questions are those of
-`attribute_scenes.py` and `photos.py`.
+The scene is in the environment, where programs are run, not in the prompt: a program must hold for any scene. The
+prompt declares attributes and their values. For CLEVR, the first of a question's scenes is used; if a node lacks its
+value, as in some of the released programs, the problem has no program. GQA is read as released, one question per line,
+without its scene graphs, since running its programs would need its own ontology. Generated scenes and questions come
+from `attribute_scenes.py` and `photos.py`.
 
-The slice of Geometry3K holds no problem texts. Where a row has none (`problem_text`), its forms, those of the diagram first, are put
-into English by `geometry_forms.verbalised`, as the generator's are: the task then is to read that English back.
+The slice of Geometry3K has no problem texts. If a row has none (`problem_text`), its forms, those of the diagram first,
+are put into English by `geometry_forms.verbalised`, as the generator's are; the task is then to read that English back.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _declared(attributes: Attributes) -> str:
 
 
 def _scenes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what programs ask about, by image; nothing where there is no file of scenes."""
+    """Return the scenes by image; empty if there is no file of scenes."""
     path = folder / "scenes.jsonl"
     found = {}
     for n, row in read_json_lines(path) if path.is_file() else ():
@@ -97,7 +97,7 @@ def _scenes(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_clevr(folder: Path) -> Iterator[Problem]:
-    """Yield CLEVR's questions; with a scene, its answer, if `scenes.jsonl` is beside them and the row is of those scenes."""
+    """Yield CLEVR's questions, with scene and answer if `scenes.jsonl` is next to them and has the row's scene."""
     scenes = _scenes(folder)
     for split, row in read_rows(folder, ClevrRow):
         try:
@@ -158,7 +158,7 @@ class GqaRow(Row):
 
 
 def read_gqa(folder: Path) -> Iterator[Problem]:
-    """Yield GQA's questions; compared in normal form, since no scene comes with them."""
+    """Yield GQA's questions, which are compared in normal form, since they have no scenes."""
     for split, row in read_rows(folder, GqaRow):
         yield _problem(
             "gqa",
@@ -175,7 +175,7 @@ GQA_LICENCE = "CC BY 4.0"
 
 
 def steps(operations: Sequence[Operation]) -> str:
-    """Return the operations as steps; inputs are told where they are not the last results that no step has taken."""
+    """Return the operations as steps; inputs are named unless they are the last unused results."""
     free: list[int] = []
     texts = []
     for n, one in enumerate(operations):
@@ -208,7 +208,7 @@ def generate_gqa(rng: random.Random, level: int) -> Problem:
 
 
 class GeometryRow(Row):
-    """Logic forms of one problem; its text where the row has it."""
+    """Logic forms of one problem, and its text if the row has one."""
 
     id: str
     text_logic_forms: list[str]
@@ -234,7 +234,7 @@ def read_geometry(folder: Path) -> Iterator[Problem]:
 
 
 def _call(text: str, **names: str) -> Form:
-    """Return a form of `text`, in which capitals in braces stand for points."""
+    """Return a form from `text`, in which capitals in braces stand for points."""
     return parsed(text.format(**names))
 
 
@@ -248,7 +248,7 @@ N_GIVEN = {1: (0, 1), 2: (2, 3), 3: (4, 6)}
 
 
 def generate_geometry(rng: random.Random, level: int) -> Problem:
-    """Return a figure with some of what may be given of it, and something to find."""
+    """Return a figure with some of its possible givens, and something to find."""
     shape, own = rng.choice(FIGURES)
     points = dict(zip("ABCDEFGHO", rng.sample("ABCDEFGHJKLMNPQRSTUVWXYZ", 9), strict=True))
     quad, variable, number = rng.choice(QUADRILATERALS), rng.choice("xyzabkm"), str(rng.randint(1, 12))

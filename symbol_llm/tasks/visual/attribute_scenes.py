@@ -1,7 +1,7 @@
-"""Scenes of things with attributes and places, as CLEVR has them, and questions about them with program and answer.
+"""Scenes of things with attributes and places, as in CLEVR, and questions about them with program and answer.
 
-A description (`Things`) is worded, written as the part of a program that finds it, and looked up in the scene (`Seen`). No
-program is run here.
+A description (`Things`) is worded, written as the part of a program that finds it, and looked up in the scene (`Seen`).
+No program is run here.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ DIRECTIONS = ("left", "right", "front", "behind")
 
 
 class Plain(NamedTuple):
-    """Things of some attributes, of those that stand somewhere, or of all."""
+    """Things with some attributes, among all or among those in some place."""
 
     values: Mapping[str, str]
     place: Place | None = None
 
 
 class Place(NamedTuple):
-    """In a direction of one thing, or of the same attribute as it."""
+    """In a direction from one thing, or with the same attribute as it."""
 
     how: str
     """A direction, or an attribute."""
@@ -59,7 +59,7 @@ class Seen(NamedTuple):
     at: Sequence[tuple[int, int]]
 
     def standing(self, how: str, n: int) -> set[int]:
-        """Return what is in that direction of thing `n`."""
+        """Return the things in that direction from thing `n`."""
         x, y = self.at[n]
         test: Callable[[int, int], bool] = {
             "left": lambda a, b: a < x, "right": lambda a, b: a > x, "front": lambda a, b: b < y, "behind": lambda a, b: b > y
@@ -67,12 +67,12 @@ class Seen(NamedTuple):
         return {i for i, (a, b) in enumerate(self.at) if test(a, b)}
 
     def scene(self) -> dict[str, Any]:
-        """Return the scene as CLEVR writes it."""
+        """Return the scene in CLEVR's format."""
         found = {how: [sorted(self.standing(how, n)) for n in range(len(self.objects))] for how in DIRECTIONS}
         return {"objects": [dict(one) for one in self.objects], "relationships": found}
 
     def meant(self, things: Things) -> set[int] | None:
-        """Return the things meant; None where a single one is spoken of and there is not one."""
+        """Return the things described; None if a single one is described and there is not exactly one."""
         if isinstance(things, Joined):
             one, other = self.meant(things.one), self.meant(things.other)
             return None if one is None or other is None else one | other if things.either else one & other
@@ -130,7 +130,7 @@ def _place(rng: random.Random, scene: Seen, place: Place) -> str:
 
 
 def _both(rng: random.Random, scene: Seen, things: Joined, *, many: bool) -> str:
-    """Say things of the same attributes in two places."""
+    """Describe things with the same attributes in two places."""
     one, where = _said(rng, scene, things.one, many=many), things.other.place
     return f"{one} and {_place(rng, scene, where)}" if where else one
 
@@ -177,7 +177,7 @@ CLEVR_FORMS = {
 
 
 def asked_of_scene(rng: random.Random, scene: Seen, form: str) -> tuple[str, str, bool | int | str] | None:  # noqa: PLR0911 - one return a form
-    """Return question, program and answer of one of `CLEVR_FORMS`; None where what was drawn can not be told."""
+    """Return question, program and answer of one of `CLEVR_FORMS`; None if the drawn things cannot be described."""
     ask, _, how = form.partition(" ")
     depth = {"placed": 1, "twice": 2}.get(how, 0)
     n, other = rng.sample(range(len(scene.objects)), 2)
@@ -212,7 +212,7 @@ def asked_of_scene(rng: random.Random, scene: Seen, form: str) -> tuple[str, str
 def _counted(
     rng: random.Random, scene: Seen, ask: str, words: str, parts: Sequence[Plain]
 ) -> tuple[str, str, bool | int] | None:
-    if ask == "exist" and rng.random() < 0.5:  # something there may be or not
+    if ask == "exist" and rng.random() < 0.5:  # something that may or may not be there
         attribute = rng.choice(list(parts[0].values))
         parts = [parts[0]._replace(values={**parts[0].values, attribute: rng.choice(scene.attributes[attribute])})]
     numbers = [len(scene.meant(part) or ()) for part in parts]

@@ -1,4 +1,4 @@
-"""Logic forms of geometry, as Geometry3K has them: read as trees, written, and put into English. Nothing is solved here."""
+"""Logic forms of geometry, as in Geometry3K: read as trees, written, and put into English. Nothing is solved here."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _DATA = yaml.safe_load(
 )
 
 Form = tuple[Any, ...] | str
-"""A predicate with its arguments, or algebra and names as they are written."""
+"""A predicate with its arguments, or algebra and names as written."""
 
 
 def parsed(text: str) -> Form:
-    """Return a form as a tree; whatever is no predicate with brackets is kept as text."""
+    """Return a form as a tree; anything but a predicate with brackets is kept as text."""
     head = re.match(r"\s*([A-Z][A-Za-z]+)\(", text)
     if not head or not text.rstrip().endswith(")"):
         return text.strip()
@@ -35,7 +35,7 @@ def parsed(text: str) -> Form:
 
 
 def written(form: Form) -> str:
-    """Return a form as the notation has it."""
+    """Return a form in the notation."""
     return form if isinstance(form, str) else f"{form[0]}({', '.join(map(written, form[1:]))})"
 
 
@@ -46,7 +46,7 @@ TERMS: Mapping[str, str] = _DATA["terms"]
 
 
 def verbalised(rng: random.Random, forms: Sequence[Form], opening: str = "") -> str:
-    """Return the forms in English: what is given, in their order, one or two a sentence, then what is asked."""
+    """Return the forms in English: the givens in order, one or two per sentence, then the question."""
     given = [_statement(rng, form) for form in forms if form[0] != "Find"]
     asked = [_statement(rng, form) for form in forms if form[0] == "Find"]
     sentences: list[str] = []
@@ -106,7 +106,7 @@ def _term(form: Form) -> str:  # noqa: PLR0911 - as above
 
 
 def _letters(parts: Sequence[Form]) -> str:
-    """Return names in a row; those of a placeholder are none."""
+    """Return the names joined; a placeholder has none."""
     said = [_term(part).removeprefix("$") for part in parts]
     return "".join(said) if all(len(name) == 1 for name in said) else " ".join(said).strip()
 

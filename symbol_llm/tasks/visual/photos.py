@@ -1,7 +1,7 @@
-"""Scene graphs of named things, as GQA has them, and questions about them with the steps of a program and the answer.
+"""Scene graphs of named things, as in GQA, and questions about them with the steps of a program and the answer.
 
-A description (`One`) is worded, written as the steps that find it, and looked up in the scene (`Photo`). No program is run
-here.
+A description (`One`) is worded, written as the steps that find it, and looked up in the scene (`Photo`). No program is
+run here.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _DATA = yaml.safe_load(resources.files("symbol_llm.tasks.visual").joinpath("phot
 
 
 class Photo(NamedTuple):
-    """Named things with attributes, and who stands in which relation to whom."""
+    """Named things with attributes, and the relations between them."""
 
     names: Sequence[str]
     attributes: Sequence[Mapping[str, str]]
     relations: Sequence[tuple[int, str, int]]
 
     def scene(self) -> dict[str, Any]:
-        """Return the scene graph as GQA writes it."""
+        """Return the scene graph in GQA's format."""
         objects = {
             str(n): {
                 "name": name,
@@ -53,7 +53,7 @@ class One(NamedTuple):
         return [*found, f"filter {self.attribute[0]}: {self.attribute[1]}"] if self.attribute else found
 
     def found(self, photo: Photo) -> set[int]:
-        """Return the things it may be in `photo`."""
+        """Return the things in `photo` that it may describe."""
         found = {n for n, name in enumerate(photo.names) if name == self.name}
         if self.of:
             near = self.of.found(photo)
@@ -99,7 +99,7 @@ def photo(rng: random.Random) -> Photo:
 
 def _one(rng: random.Random, scene: Photo, n: int, depth: int) -> One | None:
     """Return a description of thing `n` by `depth` relations; None if there is none that only it meets."""
-    attribute = None  # said only where it tells things of one name apart: a verifier cannot see what it adds elsewhere
+    attribute = None  # named only to distinguish things of one name: elsewhere a verifier could not see its effect
     if scene.attributes[n] and scene.names.count(scene.names[n]) > 1:
         attribute = rng.choice(list(scene.attributes[n].items()))
     found = One(scene.names[n], attribute)
@@ -126,7 +126,7 @@ Looked = tuple[str, list[str], bool | str]
 
 
 def asked_of_photo(rng: random.Random, scene: Photo, ask: str, depth: int) -> Looked | None:  # noqa: PLR0911 - one return a form
-    """Return question, steps and answer of one of `GQA_FORMS`; None where what was drawn can not be told."""
+    """Return question, steps and answer of one of `GQA_FORMS`; None if the drawn things cannot be described."""
     n, other = rng.sample(range(len(scene.names)), 2)
     one = _one(rng, scene, n, depth)
     if one is None:
@@ -173,7 +173,7 @@ def _existing(rng: random.Random, scene: Photo, ask: str, one: One, two: One | N
 
 
 def _named(rng: random.Random, scene: Photo, words: str, n: int, one: One) -> Looked | None:
-    """Ask for the name of what stands in a relation to the thing."""
+    """Ask for the name of the thing that is in a relation to this one."""
     found = [(how, s) for s, how, o in scene.relations if o == n]
     if not found:
         return None
