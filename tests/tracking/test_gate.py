@@ -271,3 +271,109 @@ def test_refusal_names_one_more_rule_and_several() -> None:
     one, two = gate(report("0" * 20, **weak), NONE, NONE, PARAMS), gate(report("1" * 20, **weak), NONE, NONE, PARAMS)
     assert one.reason.endswith("(and 1 more: gain)")
     assert "more:" not in two.reason
+
+
+@pytest.mark.parametrize(
+    ("isolation", "passed", "words"),
+    [
+        (("landlock6+seccomp+rlimits",), True, "programs ran under landlock6+seccomp+rlimits"),
+        ((), True, "programs ran under nothing, since none had to run"),
+        (("landlock6+rlimits",), False, "programs ran under landlock6+rlimits alone"),
+        (("seccomp+rlimits",), False, "programs ran under seccomp+rlimits alone"),
+        (("landlock6+seccomp+rlimits", "rlimits", "seccomp"), False, "programs ran under rlimits, seccomp alone"),
+    ],
+)
+def test_isolation_is_whole_only_with_both(isolation: tuple[str, ...], passed: bool, words: str) -> None:
+    found = rule(gate(report("1" * 20, isolation=isolation), NONE, NONE, PARAMS), "isolation")
+    n_weak = sum(not ("landlock" in level and "seccomp" in level) for level in isolation)
+    more = "" if passed else "; promote.weak_isolation=true lets such verdicts count"
+    assert found == {"rule": "isolation", "passed": passed, "value": n_weak, "bound": 0.0, "words": words + more}
+    allowed = gate(report("1" * 20, isolation=isolation), NONE, NONE, Promote(name="m", weak_isolation=True))
+    assert allowed.promoted
+
+
+def general(choice: float | None = None, perplexity: float | None = None) -> General:
+    return General(choice=None if choice is None else wilson(choice, 100), perplexity=perplexity)
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "name", "expected"),
+    [
+        (general(0.55), general(0.6), "multiple choice", (True, -0.05, -0.05, "fell from 60.0% to 55.0%, allowed 5%")),
+        (general(0.54), general(0.6), "multiple choice", (False, -0.06, -0.05, "fell from 60.0% to 54.0%, allowed 5%")),
+        (general(0.6), general(0.6), "multiple choice", (True, 0.0, -0.05, "rose from 60.0% to 60.0%, allowed 5%")),
+        (
+            general(None, 50.0),
+            general(None, 40.0),
+            "perplexity",
+            (True, 0.25, 0.25, "rose from 40.0 to 50.0, allowed 25%"),
+        ),
+        (
+            general(None, 51.0),
+            general(None, 40.0),
+            "perplexity",
+            (False, 0.275, 0.25, "rose from 40.0 to 51.0, allowed 25%"),
+        ),
+        (
+            general(None, 30.0),
+            general(None, 40.0),
+            "perplexity",
+            (True, -0.25, 0.25, "fell from 40.0 to 30.0, allowed 25%"),
+        ),
+    ],
+)
+def test_general_ability_is_held_to_its_margins_to_the_last_digit(
+    now: General, then: General, name: str, expected: tuple[bool, float, float, str]
+) -> None:
+    original = report("0" * 20, stage="original", general=then)
+    decision = gate(report("1" * 20, general=now), original, original, PARAMS)
+    passed, value, bound, words = expected
+    found = rule(decision, name)
+    assert (found["passed"], found["words"]) == (passed, f"{name} {words}")
+    assert (found["value"], found["bound"]) == (pytest.approx(value), bound)
+    assert decision.promoted is passed
+
+
+@pytest.mark.parametrize(
+    ("now", "rival", "original", "words"),
+    [
+        (general(), general(0.5), general(), "was not measured, though that of the model it is compared with was"),
+        (
+            general(),
+            general(),
+            general(None, 9.0),
+            "was not measured, though that of the model it is compared with was",
+        ),
+        (
+            general(0.5),
+            general(0.5, 9.0),
+            general(0.5),
+            "was not measured, though that of the model it is compared with was",
+        ),
+    ],
+)
+def test_general_ability_that_was_not_measured_counts_as_lost(
+    now: General, rival: General, original: General, words: str
+) -> None:
+    rest = (report("0" * 20, stage="r", general=rival), report("0" * 20, stage="original", general=original))
+    found = rule(gate(report("1" * 20, general=now), *rest, PARAMS), "general")
+    expected = {"rule": "general", "passed": False, "value": None, "bound": None}
+    assert found == expected | {"words": f"general ability {words}"}
+
+
+def test_nothing_measured_anywhere_is_nothing_lost() -> None:
+    assert gate(report("1" * 20), NONE, NONE, PARAMS).promoted
+
+
+def test_what_must_be_known_and_is_not_is_named() -> None:
+    asked = Promote(name="m", required=("code", "licence"))
+    found = rule(gate(report("1" * 20), NONE, NONE, asked, 1, Facts(code="abc")), "known")
+    words = "not known of the checkpoint: licence; promote.required names what must be"
+    assert found == {"rule": "known", "passed": False, "value": 1.0, "bound": 2.0, "words": words}
+    assert rule(gate(report("1" * 20), NONE, NONE, PARAMS), "known") == {
+        "rule": "known",
+        "passed": True,
+        "value": 0.0,
+        "bound": 0.0,
+        "words": "nothing is known of how it was made",
+    }
