@@ -37,7 +37,7 @@ def test_no_alteration_of_what_a_run_made_is_taken_in_silence(
     undisturbed: soak.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(soak, "ALTERED", ("select/selected/pool.jsonl", "teach/strong/replies.json"))
-    for row in soak.alterations(undisturbed, 30, seed=0):
+    for row in soak.alterations(undisturbed, 10, seed=0):
         assert (row["silent"], row["redone"], row["equal"], row["bricked"]) == (0, 1, 1, 0), row
 
 

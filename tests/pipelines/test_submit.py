@@ -94,7 +94,7 @@ def test_output_writes_the_compiled_pipeline(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"compiled to {file}\n")
     spec = next(yaml.safe_load_all(file.read_text()))
     assert spec["pipelineInfo"]["name"] == "self-training"
-    assert "promote" in spec["root"]["dag"]["tasks"]
+    assert {"exec-promote", "exec-finish"} <= spec["deploymentSpec"]["executors"].keys()
 
 
 def test_bad_parameter_is_one_line_and_exit_2(tmp_path: Path) -> None:
