@@ -12,9 +12,12 @@ PORT ?= 8080
 CRDS ?= ../shared/crds
 export CRDS
 
+DECIDING := tests/judging/test_verify.py tests/judging/test_redraws.py tests/training/test_select.py tests/training/test_explore.py \
+  tests/training/test_strategies.py tests/training/test_labels.py tests/engines/test_prompts.py tests/tracking/test_gate.py
+
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm mutants lint type check docs bench bench-verify bench-collect bench-serve soak pipelines manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm mutants lint type cover check docs bench bench-verify bench-collect bench-serve soak pipelines manifests clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,7 +74,11 @@ lint: setup  ## Ruff
 type: setup  ## mypy --strict on every package
 	$(BIN)/mypy
 
-check: lint type  ## Lint, strict types, import contracts
+cover: setup  ## Coverage of the code that decides, by the tests that go with it, which must reach a bound
+	$(BIN)/coverage run -m pytest -q $(DECIDING)
+	$(BIN)/coverage report
+
+check: lint type cover  ## Lint, strict types, import contracts, coverage of the code that decides
 	$(BIN)/lint-imports
 
 docs: setup  ## Build the documentation as a site in site/; a warning is an error
