@@ -15,15 +15,10 @@ from symbol_llm.ground import life
 PATIENCE_S = 60
 
 
-def unignored() -> None:
-    """Hear of a hang-up, whatever the tests were started under: `nohup` would have it ignored."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 def start(code: str, *before: str) -> "subprocess.Popen[str]":
     """Start Python code that says a line once it is ready."""
     command = [*before, sys.executable, "-c", code]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=unignored)  # noqa: PLW1509 - it takes no lock
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
