@@ -117,7 +117,7 @@ def _about(api: APIRouter, solver: Solver) -> None:
 
     @api.get("/v1/tasks")
     def known() -> list[dict[str, str]]:
-        """List the tasks with a generator's or a worked example."""
+        """List the tasks, each with its notation and a worked example."""
         return [_task(task) for task in sorted(tasks.all_tasks().values(), key=tasks.published_first)]
 
 
@@ -242,7 +242,6 @@ async def _completed(solver: Solver, asked: Chat) -> dict[str, Any]:
         "created": int(time.time()),
         "model": solver.name,
         "choices": [_choice(index, completion, asked, most) for index, completion in enumerate(found)],
-        "usage": {"prompt_tokens": 0, "completion_tokens": sum(c.n_tokens for c in found), "total_tokens": 0},
     }
 
 

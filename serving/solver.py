@@ -182,7 +182,7 @@ class Solver(kserve.Model):  # type: ignore[misc]
         if self.sampler.is_broken:
             return "the engine is broken; the server has to be started again"
         if self.serves is None:
-            return "no champion yet: nothing has passed the gate, so there is no model to ask; it is served once there is one"
+            return self.trouble or "no champion yet: nothing has passed the gate; it is served as soon as there is one"
         return None
 
     async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> dict[str, Any]:

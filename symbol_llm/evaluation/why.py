@@ -95,9 +95,9 @@ def outputs_in(folders: Iterable[Path]) -> list[Output]:
 
 
 def why(name: str, outputs: Sequence[Output]) -> Story:
-    """Return the story of the problem that `name` is the id of, or of whose candidate or training row it is; 6 characters do.
+    """Return the story of one problem. `name` is its id, that of one of its candidates or training rows, or 6 characters of it.
 
-    InvalidInput if nothing, or more than one problem, is called so.
+    InvalidInput if no problem matches, or several do.
     """
     problem, names = _problem(name, outputs), checkpoints(outputs)
     pools = [o for o in outputs if o.manifest["stage"] == "select"]
@@ -127,9 +127,9 @@ def _problem(name: str, outputs: Sequence[Output]) -> Problem:
     known = sorted(ids & found.keys())
     if not known:
         where = ", ".join(sorted({str(o.folder.parent) for o in outputs})[:3]) or "no output of a stage"
-        raise InvalidInput(f"id {name!r}: no problem, candidate or training row is called so in {where}")
+        raise InvalidInput(f"id {name!r}: no problem, candidate or training row has this id in {where}")
     if len(known) > 1:
-        raise InvalidInput(f"id {name!r}: {len(known)} problems are called so: {', '.join(known[:5])}; give more of it")
+        raise InvalidInput(f"id {name!r}: {len(known)} problems match: {', '.join(known[:5])}; give more of it")
     return found[known[0]]
 
 

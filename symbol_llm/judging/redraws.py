@@ -41,7 +41,7 @@ def disagreeing(
         for text, changed in zip(texts, drawn.programs, strict=True):
             if changed is None:
                 given.pop(text, None)
-            else:
+            elif text in given:
                 given[text].append(verify.execute(asked, changed, limits, is_program=True).value)
     if len(given) < 2:  # noqa: PLR2004
         return set(), set()

@@ -60,23 +60,27 @@ def resolve(reference: str) -> Path:
 def fetch(source: str, digest: str) -> Path:
     """Return the local folder of a version's source, downloaded once if it is remote; Kubeflow's `minio://` is S3.
 
-    It lies beside the other state, which has the room, under its digest. InvalidInput if what was downloaded has another:
-    it is not what was registered.
+    What is downloaded lies beside the other state, which has the room, under its digest. InvalidInput if the files have
+    another digest: they are not what was registered.
     """
     path = source.removeprefix("file://").replace("minio://", "s3://", 1)
     if "://" not in path:
-        return Path(path)
+        return _unaltered(Path(path), source, digest)
     place = outputs.state_dir() / "weights" / f"registry-{digest[:16]}"
     whole = place / "checkpoint"
     if whole.is_dir() and files.hash_path(whole) == digest:
         return whole
     with outputs.building(place, "download", {"source": source}, {}) as draft:
-        found = runs.download(path, draft.folder / "checkpoint")
-        if files.hash_path(found) != digest:
-            raise InvalidInput(
-                f"{source}: its files have the digest {files.hash_path(found)}, the registered version {digest}; it was altered"
-            )
+        _unaltered(runs.download(path, draft.folder / "checkpoint"), source, digest)
     return whole
+
+
+def _unaltered(folder: Path, source: str, digest: str) -> Path:
+    if (found := files.hash_path(folder)) != digest:
+        raise InvalidInput(
+            f"{source}: its files have the digest {found}, the registered version {digest}; it was altered"
+        )
+    return folder
 
 
 def by_alias(name: str, alias: str) -> Version | None:

@@ -10,10 +10,9 @@ was interrupted leaves no trace in the result. Which candidates are kept is `sel
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 
 from symbol_llm import families, tasks
@@ -150,13 +149,14 @@ def _sample(
     found: Explored, groups: Sequence[Sequence[Problem]], origin: Origin, engine: Engine, params: Explore
 ) -> None:
     """Sample and judge what is missing of `origin`; Unavailable once more of it than allowed is unscored."""
-    label, ask, k = {
+    kinds: dict[Origin, tuple[str, Callable[[Sequence[Problem], Explore], Asked], int]] = {
         "explore": ("sampling and running", _plain, params.k),
-        "refine": ("repairing and running", _repairs, params.k),
+        "refine": ("repairing and running", partial(_repairs, found), params.k),
         "hint": ("sampling with the answer in sight", _hinted, 1),
-    }[origin]
+    }
+    label, ask, k = kinds[origin]
     due = [group for group in groups if not _complete(found, group, origin, k)]
-    asked = [ask(found, group, params) for group in due]
+    asked = [ask(group, params) for group in due]
     replies = rollout(asked, engine, partial(verify.judge, limits=params.limits))
     for n, reply in enumerate(track(replies, label, k * sum(map(len, due))), 1):
         feedback = found.told.get((reply.problem.id, reply.index), "") if origin == "refine" else ""
@@ -185,8 +185,7 @@ def _candidate(origin: Origin, reply: Reply[Verdict], feedback: str) -> Candidat
     )
 
 
-def _plain(found: Explored, group: Sequence[Problem], params: Explore) -> Asked:
-    del found
+def _plain(group: Sequence[Problem], params: Explore) -> Asked:
     asked = [prompts.messages(p, _shots(p, params)) for p in group]
     sampling = Sampling(params.k, params.temperature, params.top_p, params.max_tokens)
     return Asked(Request(asked, sampling, _seed(group, params)), group)
@@ -196,8 +195,7 @@ def _shots(problem: Problem, params: Explore) -> Sequence[prompts.Shot]:
     return tasks.get(problem.task).shots[: params.shots] if params.shots else ()
 
 
-def _hinted(found: Explored, group: Sequence[Problem], params: Explore) -> Asked:
-    del found
+def _hinted(group: Sequence[Problem], params: Explore) -> Asked:
     asked = [prompts.hinted_messages(p, _shots(p, params)) for p in group]
     sampling = Sampling(1, params.temperature, params.top_p, params.max_tokens)
     return Asked(Request(asked, sampling, _seed(group, params) + 2), group)
@@ -219,14 +217,15 @@ def _feedback(
     found: Explored, firsts: Sequence[tuple[Problem, Candidate]], params: Explore
 ) -> dict[tuple[str, int], str]:
     """Return what is said of each candidate, run again where its outcome is told: the verdict's own words may hold gold."""
-    with ThreadPoolExecutor(verify.workers(), thread_name_prefix="execute") as pool:
-        outcome = partial(verify.execute, limits=params.limits)
+
+    def one(first: tuple[Problem, Candidate]) -> str:
+        problem, candidate = first
         runs = params.feedback != "status"
-        ran = pool.map(outcome, *zip(*((p, c.reply) for p, c in firsts), strict=True)) if runs else repeat(None)
-        return {
-            (p.id, c.index): prompts.feedback(found.verdicts[c.id].status, execution, params.feedback)
-            for (p, c), execution in zip(firsts, ran, strict=False)
-        }
+        ran = verify.execute(problem, candidate.reply, params.limits) if runs else None
+        return prompts.feedback(found.verdicts[candidate.id].status, ran, params.feedback)
+
+    with ThreadPoolExecutor(verify.workers(), thread_name_prefix="execute") as pool:
+        return {(p.id, c.index): said for (p, c), said in zip(firsts, pool.map(one, firsts), strict=True)}
 
 
 def _is_solved(found: Explored, problem: Problem, k: int) -> bool:

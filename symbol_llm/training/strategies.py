@@ -23,7 +23,9 @@ class Strategy(NamedTuple):
 
 
 FROM_ORIGINAL = {"start": "original", "tunes": "start", "stop_early": False}
-SAMPLE_ALONE = {"refine": False, "hint": False}
+AS_PUBLISHED = {"redraws": 0, "copies": 0}
+"""What is ours alone is off, whatever the profile says."""
+SAMPLE_ALONE = AS_PUBLISHED | {"refine": False, "hint": False}
 """Neither repairs nor hints."""
 ALL_RIGHT = {"max_positives": "all", "max_pairs": 0}
 
@@ -36,7 +38,8 @@ STRATEGIES: Mapping[str, Strategy] = {
         {
             "rounds": FROM_ORIGINAL,
             "explore": {"k": 5, "temperature": 1.0, "top_p": 1.0, "refine": True, "feedback": "none", "hint": False}
-            | {"rescore": "published", "problems": "all"},
+            | {"rescore": "published", "problems": "all"}
+            | AS_PUBLISHED,
             "select": {"max_positives": 10, "max_pairs": 2, "pairs": "repair", "scope": "all", "order": "likeliest"}
             | {"duplicates": "published", "keep_repaired": False},
             "tune": {"epochs": 1, "loss": "rows", "max_grad_norm": 0},

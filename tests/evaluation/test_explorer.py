@@ -74,6 +74,7 @@ def test_problems_are_sorted_searched_and_opened_in_a_browser(run: Path, tmp_pat
         assert listed() == ["lucky?"]
         page.select_option("#kind", "never")
         page.click("summary")
+        page.wait_for_selector(".try")
         assert HOSTILE in page.inner_text("#list")
         assert "timeout: ran past 5 s" in page.inner_text("#list")
         page.select_option("#kind", "")

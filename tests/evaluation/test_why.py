@@ -111,7 +111,7 @@ def test_candidates_rows_and_beginnings_of_ids_lead_to_their_problem(run: tuple[
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("abc", "give at least 6 characters"), ("f" * 16, "no problem, candidate or training row is called so in")],
+    [("abc", "give at least 6 characters"), ("f" * 16, "no problem, candidate or training row has this id in")],
 )
 def test_what_is_not_there_is_said(run: tuple[Path, Problem, Problem], name: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):

@@ -146,7 +146,8 @@ def test_one_request_that_breaks_the_engine_is_told_and_so_are_those_beside_it()
             until(lambda: "symbol_llm_waiting 3.0" in server.get("/metrics")[1])
             server.gate.set()
             assert held.result()[0] == 200
-            assert {one.result()[0] for one in others} <= {500, 200}
+            assert others[0].result()[0] == 500
+            assert others[1].result()[0] in (500, 200)  # 200 if its replies came before the engine broke
         assert server.get("/health")[0] == 503
         status, answer = post(server, "/v1/solve", {"question": APPLES})
         assert (status, answer["error"]) == (503, "the engine is broken; the server has to be started again")

@@ -169,11 +169,28 @@ def test_champion_keeps_its_report_when_the_stage_that_registered_it_died(tracke
 # --- references ----------------------------------------------------------------------------------------------------
 
 
-def test_alias_and_number_both_resolve_to_the_folder(tracked_home: Path) -> None:
-    version = registry.register(NAME, "/checkpoints/a", report("1"), "")
-    assert registry.resolve(f"models:/{NAME}@challenger") == Path("/checkpoints/a")
-    assert registry.resolve(f"models:/{NAME}/{version.number}") == Path("/checkpoints/a")
-    assert registry.fetch("file:///checkpoints/a", "") == Path("/checkpoints/a")
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Give the folder of a checkpoint."""
+    (folder := tmp_path / "checkpoint").mkdir()
+    (folder / "weights").write_text("first")
+    return folder
+
+
+def test_alias_and_number_both_resolve_to_the_folder(tracked_home: Path, weights: Path) -> None:
+    version = registry.register(NAME, str(weights), report("1", digest=files.hash_path(weights)), "")
+    assert registry.resolve(f"models:/{NAME}@challenger") == weights
+    assert registry.resolve(f"models:/{NAME}/{version.number}") == weights
+    assert registry.fetch(f"file://{weights}", version.digest) == weights
+
+
+def test_local_checkpoint_that_was_altered_or_is_gone_is_not_served(tracked_home: Path, weights: Path) -> None:
+    digest = files.hash_path(weights)
+    (weights / "weights").write_text("fjrst")
+    with pytest.raises(InvalidInput, match=f"the registered version {digest}; it was altered"):
+        registry.fetch(str(weights), digest)
+    with pytest.raises(InvalidInput, match="gone: no such file or folder"):
+        registry.fetch(str(weights.with_name("gone")), digest)
 
 
 class Store:

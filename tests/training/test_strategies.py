@@ -28,8 +28,12 @@ def test_ours_leaves_the_parameters_as_they_are() -> None:
     assert under("ours") == params.load(params.SHIPPED)
 
 
-def test_only_ours_may_redraw() -> None:
-    assert all(under(name).explore.redraws == under(name).explore.copies == 0 for name in STRATEGIES if name != "ours")
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_published_methods_do_not_redraw_though_the_profile_does(name: str) -> None:
+    profile = {"explore": {"redraws": 3, "copies": 2}}
+    how = params.load(params.SHIPPED, overlays=[profile, strategies.overlay(name)])
+    explores = how.rounds.n > 0 and name != "ours"
+    assert (how.explore.redraws, how.explore.copies) == ((0, 0) if explores else (3, 2))
 
 
 def test_single_keys_have_the_last_word() -> None:
