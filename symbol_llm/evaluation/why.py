@@ -119,6 +119,8 @@ def why(name: str, outputs: Sequence[Output]) -> Story:
 def _problem(name: str, outputs: Sequence[Output]) -> Problem:
     if len(name) < SHORTEST:
         raise InvalidInput(f"id {name!r}: give at least {SHORTEST} characters")
+    if not outputs:
+        raise InvalidInput("no stage has written anything there; name the folder of a run, such as runs/default")
     found = {p.id: p for o in outputs for p in problems(o)}
     ids = {p for p in found if p.startswith(name)}
     for output in outputs:
@@ -126,7 +128,7 @@ def _problem(name: str, outputs: Sequence[Output]) -> Problem:
         ids |= {r.problem for r in _records(output, "training_set.jsonl", TrainingRow) if r.id.startswith(name)}
     known = sorted(ids & found.keys())
     if not known:
-        where = ", ".join(sorted({str(o.folder.parent) for o in outputs})[:3]) or "no output of a stage"
+        where = ", ".join(sorted({str(o.folder.parent) for o in outputs})[:3])
         raise InvalidInput(f"id {name!r}: no problem, candidate or training row has this id in {where}")
     if len(known) > 1:
         raise InvalidInput(f"id {name!r}: {len(known)} problems match: {', '.join(known[:5])}; give more of it")

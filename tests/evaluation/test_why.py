@@ -118,6 +118,11 @@ def test_what_is_not_there_is_said(run: tuple[Path, Problem, Problem], name: str
         why(name, outputs_in([run[0]]))
 
 
+def test_folder_without_a_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no stage has written anything there; name the folder of a run"):
+        why("abcdef", outputs_in([tmp_path]))
+
+
 def test_words_say_why_each_try_failed(run: tuple[Path, Problem, Problem]) -> None:
     home, learnt, _ = run
     text = in_words(why(learnt.id, outputs_in([home])))
