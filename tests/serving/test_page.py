@@ -37,6 +37,13 @@ def server() -> Iterator[Server]:
     started.stop()
 
 
+def chosen(page: Any) -> None:
+    """Wait until the page has its tasks; it forbids `eval`, so a function to be polled could not be."""
+    from playwright.sync_api import expect
+
+    expect(page.locator("#task")).to_have_value("word_problems", timeout=30_000)
+
+
 @pytest.fixture
 def page(browser: Any, server: Server, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """Give the page, opened as the test's parameters say; no message may go to the console, and a picture is kept."""
@@ -47,7 +54,7 @@ def page(browser: Any, server: Server, request: pytest.FixtureRequest, tmp_path:
     opened.on("pageerror", lambda error: said.append(str(error)))
     opened.on("dialog", lambda dialog: said.append(dialog.message))
     opened.goto(server.url)
-    opened.wait_for_function("document.getElementById('task').value === 'word_problems'")
+    chosen(opened)
     yield opened
     opened.screenshot(path=Path(os.environ.get("SCREENSHOTS", tmp_path)) / f"{request.node.name}.png")
     opened.close()
@@ -98,15 +105,17 @@ def test_what_a_model_writes_is_shown_and_not_run(page: Any) -> None:
 
 
 def test_a_refusal_is_said_on_the_page(browser: Any) -> None:
+    from playwright.sync_api import expect
+
     server = Server()
     opened = browser.new_page()
     try:
         opened.goto(server.url)
-        opened.wait_for_function("document.getElementById('task').value === 'word_problems'")
+        chosen(opened)
         for question, said in ((BREAK, "gone"), (APPLES, "the engine is broken")):
             opened.fill("#question", question)
             opened.click("#go")
-            opened.wait_for_function("text => document.getElementById('answer').innerText.includes(text)", arg=said)
+            expect(opened.locator("#answer")).to_contain_text(said)
             assert opened.is_enabled("#go")
     finally:
         opened.close()
