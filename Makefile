@@ -17,7 +17,7 @@ DECIDING := tests/judging/test_verify.py tests/judging/test_redraws.py tests/tra
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm mutants lint type cover check docs bench bench-verify bench-collect bench-serve soak pipelines manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm test-platform mutants lint type cover check docs bench bench-verify bench-collect bench-serve soak pipelines manifests clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ test-attacks: setup  ## Attacks on the sandbox; as root, once more as uid 65532 
 test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
 	$(BIN)/python -m pytest -m vllm tests/engines
 
+test-platform: setup  ## The main job, made small, with MLflow on PostgreSQL and an S3-compatible store
+	$(BIN)/python -m pytest -m platform tests/pipelines
+
 mutants: setup  ## Change the code that decides, a line at a time, and see which changes no test notices (20 minutes)
 	$(BIN)/python -m pip install --quiet mutmut==3.8.1
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
@@ -85,9 +88,8 @@ docs: setup  ## Build the documentation as a site in site/; a warning is an erro
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
-pipelines: setup  ## Compile the pipelines to runs/pipelines/*.yaml
-	$(BIN)/python -m pipelines.submit --output runs/pipelines/self_training.yaml $(RUN_OPTIONS)
-	$(BIN)/python -m pipelines.submit --output runs/pipelines/self_training_gpu.yaml --gpus 1 $(RUN_OPTIONS)
+pipelines: setup  ## Compile each pipeline for each placement to runs/pipelines/*.yaml
+	$(BIN)/python -m pipelines.submit --output-all runs/pipelines $(RUN_OPTIONS)
 
 manifests: setup  ## Render every overlay and check it, custom resources against CRDS
 	$(BIN)/python -m manifests.check --crds $(CRDS)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from functools import partial
+from pathlib import Path
 
 import click
 
+from serving.callers import Callers
 from symbol_llm import engines, machine
 from symbol_llm.ground import life
 from symbol_llm.ground.errors import SymbolLLMError
@@ -61,11 +63,40 @@ from symbol_llm.ground.errors import SymbolLLMError
     type=click.FloatRange(min=0),
     help="Seconds between two looks at an alias in the registry, whose new weights are taken without a restart; 0: never.",
 )
-def main(model: str, port: int, engine: str, **settings: object) -> None:
-    """Serve a model with KServe's v1 protocol.
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of those who may ask, made by `python -m serving.callers`. Default: everybody may.",
+)
+@click.option(
+    "--n-each",
+    type=click.IntRange(min=1),
+    help="Requests that one caller may hold at once; further ones get status 429. Default: as many as there is room for.",
+)
+@click.option(
+    "--tls-certificate",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificate chain, PEM; with --tls-key the server speaks HTTPS alone.",
+)
+@click.option(
+    "--tls-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Key of the certificate, PEM."
+)
+def main(
+    model: str,
+    port: int,
+    engine: str,
+    keys: Path | None,
+    n_each: int | None,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    **settings: object,
+) -> None:
+    """Serve a model: KServe's protocols, OpenAI's chat, answers that programs voted on, verdicts, a page.
 
     For each question several programs are sampled and run, and the value that most of them give is the answer.
     """
+    if (tls_certificate is None) != (tls_key is None):
+        raise click.UsageError("--tls-certificate and --tls-key go together")
     machine.warn_if_root()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     sys.argv[
@@ -74,11 +105,11 @@ def main(model: str, port: int, engine: str, **settings: object) -> None:
     from serving import solver, source  # noqa: PLC0415
 
     try:
-        served = solver.Solver(
-            solver.Settings.model_validate(settings), partial(engines.start, engine), source.of(model)
-        )
+        chosen = solver.Settings.model_validate(settings)
+        callers = Callers(keys, n_each)
+        served = solver.Solver(chosen, partial(engines.start, engine), source.of(model))
         with life.signs(lambda tags: None):
-            solver.serve(served, port)
+            solver.serve(served, port, callers, tls_certificate, tls_key)
     except SymbolLLMError as e:
         click.echo(str(e), err=True)
         sys.exit(e.exit_code)

@@ -231,7 +231,7 @@ async def _completed(solver: Solver, asked: Chat) -> dict[str, Any]:
     job = Job([engines.Request([prompt], sampling, asked.seed)], lambda _, __, completions: found.extend(completions))
     with solver.place():
         try:
-            await asyncio.wrap_future(solver.sampler.sample(job))
+            await solver.sampled(job)
         except InvalidInput as e:
             raise http.InvalidInput(str(e)) from e
         finally:

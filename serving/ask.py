@@ -33,6 +33,7 @@ class NoAnswer(click.ClickException, Unavailable):
 @click.option("--context", help="What the question is about, such as a schema, a theory or an ontology.")
 @click.option("--k", type=int, help="Number of programs to sample, 1 to 32. Default: that of the server.")
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Address of the server.")
+@click.option("--key", envvar="SYMBOL_LLM_KEY", help="Key, where the server wants one. Also: SYMBOL_LLM_KEY.")
 @click.option("--name", default="symbol-llm", show_default=True, help="Name of the served model.")
 @click.option(
     "--timeout",
@@ -42,10 +43,10 @@ class NoAnswer(click.ClickException, Unavailable):
     help="Seconds to wait for the answer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON that the server sent.")
-def main(url: str, name: str, timeout: float, as_json: bool, **instance: object) -> None:
+def main(url: str, key: str | None, name: str, timeout: float, as_json: bool, **instance: object) -> None:
     """Ask a running server QUESTION, and print the answer, the program and the votes."""
     address = f"{url.rstrip('/')}/v1/models/{name}:predict"
-    answer = ask(address, {k: v for k, v in instance.items() if v is not None}, timeout)
+    answer = ask(address, {k: v for k, v in instance.items() if v is not None}, timeout, key)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:
@@ -53,10 +54,11 @@ def main(url: str, name: str, timeout: float, as_json: bool, **instance: object)
     sys.exit(0 if answer["status"] == "answered" else 1)
 
 
-def ask(url: str, instance: dict[str, Any], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+def ask(url: str, instance: dict[str, Any], timeout_s: float = TIMEOUT_S, key: str | None = None) -> dict[str, Any]:
     """Return the server's answer to one instance; NoAnswer says what is wrong and what to do."""
     body = json.dumps({"instances": [instance]}).encode()
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310
             answer: dict[str, Any] = json.load(response)["predictions"][0]

@@ -1,15 +1,24 @@
 """What stands between the network and the model: no door for strangers, bounds on a request, and an end to its work.
 
-A request whose client has left, or whose deadline has passed, is cancelled, with all that is still to be done for it.
+A request whose client has left, or whose deadline has passed, is cancelled, with all that is still to be done for it. Each
+request has an id, the client's own (`X-Request-ID`) or a new one, which its answer carries, and a line of JSON in the log
+says who sent it, how it was answered and how long that took; what was asked is not in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
+import time
+import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from serving.callers import Callers, Refused
+
+log = logging.getLogger("serving.requests")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -25,10 +34,16 @@ ASKING = (":predict", "/infer", "/solve", "/chat/completions")
 """How the paths end that need the model."""
 
 
+OPEN = re.compile(r"/|/health|/metrics|/v2/health/(live|ready)|/v[12]/models/[^/:]+(/ready)?")
+"""What anybody may read: the page, and what probes and Prometheus look at."""
+REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
+RETRY_AFTER_S = 1
+
+
 class Guard:
     """ASGI middleware in front of KServe's application."""
 
-    def __init__(self, app: App, deadline_s: float, why_not: Callable[[], str | None]) -> None:
+    def __init__(self, app: App, deadline_s: float, why_not: Callable[[], str | None], callers: Callers) -> None:
         """`deadline_s`: seconds that a request may take, its place in the queue included.
 
         `why_not()` says why no question can be answered now.
@@ -36,51 +51,62 @@ class Guard:
         self._app = app
         self._deadline_s = deadline_s
         self._why_not = why_not
+        self._callers = callers
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Let a request through, or answer 403, 408, 413, 503 or 504."""
-        if scope["type"] != "http":
+        """Let a request through, or answer 401, 403, 408, 413, 429, 503 or 504."""
+        if scope["type"] != "http" or (scope["method"] in ("GET", "HEAD") and OPEN.fullmatch(scope["path"])):
             await self._app(scope, receive, send)
-        elif REPOSITORY.fullmatch(scope["path"]):
-            await _refuse(send, 403, "models are neither loaded nor unloaded over the network")
+            return
+        told, caller, began = Told(scope, send), "", time.monotonic()
+        shown = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        try:
+            caller = self._callers.name_of(shown, str(scope["client"][0]) if scope.get("client") else "unknown")
+            self._callers.enter(caller)
+        except Refused as e:
+            await told.refuse(e.status, str(e), e.after_s)
+        else:
+            try:
+                await self._let_in(scope, receive, told)
+            finally:
+                self._callers.leave(caller)
+        finally:
+            told.log(caller, time.monotonic() - began)
+
+    async def _let_in(self, scope: MutableMapping[str, Any], receive: Receive, send: Told) -> None:
+        if REPOSITORY.fullmatch(scope["path"]):
+            await send.refuse(403, "models are neither loaded nor unloaded over the network")
         elif scope["path"].endswith(ASKING) and (why := self._why_not()):
-            await _refuse(send, 503, why)
+            await send.refuse(503, why, RETRY_AFTER_S)
         else:
             await self._read(scope, receive, send)
 
-    async def _read(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _read(self, scope: MutableMapping[str, Any], receive: Receive, send: Told) -> None:
         try:
             body = await asyncio.wait_for(_body(receive), self._deadline_s)
         except TimeoutError:
-            await _refuse(send, 408, f"no whole body within {self._deadline_s:g} s")
+            await send.refuse(408, f"no whole body within {self._deadline_s:g} s")
             return
         if body is None:
-            await _refuse(send, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+            await send.refuse(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
         else:
             await self._answered(scope, body, receive, send)
 
-    async def _answered(self, scope: MutableMapping[str, Any], body: bytes, receive: Receive, send: Send) -> None:
-        told = False
-
-        async def noting(message: Message) -> None:
-            nonlocal told
-            told = True
-            await send(message)
-
+    async def _answered(self, scope: MutableMapping[str, Any], body: bytes, receive: Receive, send: Told) -> None:
         leaving = asyncio.ensure_future(receive())  # the body was read: what comes next says that the client has left
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
             return unread.pop() if unread else await asyncio.shield(leaving)
 
-        working = asyncio.ensure_future(self._app(scope, replay, noting))
+        working = asyncio.ensure_future(self._app(scope, replay, send))
         await asyncio.wait({working, leaving}, timeout=self._deadline_s, return_when=asyncio.FIRST_COMPLETED)
         done, left = working.done(), leaving.done()
         for task in (working, leaving):
             task.cancel()
         await asyncio.wait({working})
-        if not done and not left and not told:
-            await _refuse(send, 504, f"no answer within {self._deadline_s:g} s, the most a request may take here")
+        if not done and not left and not send.status:
+            await send.refuse(504, f"no answer within {self._deadline_s:g} s, the most a request may take here")
         elif not working.cancelled():
             working.result()
 
@@ -97,7 +123,41 @@ async def _body(receive: Receive) -> bytes | None:
             return body
 
 
-async def _refuse(send: Send, status: int, why: str) -> None:
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps({"error": why}).encode()})
+class Told:
+    """What is sent to a client, with the headers that every answer has; remembers the status, 0 while there is none."""
+
+    def __init__(self, scope: MutableMapping[str, Any], send: Send) -> None:
+        """Send with `send` what is the answer to the request `scope`."""
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        self._scope = scope
+        self._send = send
+        self._id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        """Send `message`."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            names = {name for name, _ in message["headers"]}
+            more = {b"x-request-id": self._id, b"x-content-type-options": b"nosniff"}
+            if self.status == 503:  # noqa: PLR2004
+                more[b"retry-after"] = str(RETRY_AFTER_S).encode()
+            headers = [*message["headers"], *((name, value) for name, value in more.items() if name not in names)]
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+    async def refuse(self, status: int, why: str, after_s: int = 0) -> None:
+        """Answer with `status` and why, in the form that clients of the path read; it may be tried after so many seconds."""
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        if after_s:
+            headers.append((b"retry-after", str(after_s).encode()))
+        if status == 401:  # noqa: PLR2004
+            headers.append((b"www-authenticate", b"Bearer"))
+        error = {"message": why, "code": status} if self._scope["path"].startswith("/openai/") else why
+        await self({"type": "http.response.start", "status": status, "headers": headers})
+        await self({"type": "http.response.body", "body": json.dumps({"error": error}).encode()})
+
+    def log(self, caller: str, seconds: float) -> None:
+        """Write the request's line in the log; status 0: the client had left."""
+        line = {"request": self._id.decode(), "caller": caller, "method": self._scope["method"]}
+        log.info(json.dumps(line | {"path": self._scope["path"], "status": self.status, "seconds": round(seconds, 4)}))

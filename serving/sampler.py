@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ class Job:
     gone: threading.Event = field(default_factory=threading.Event)
     """Set once nobody waits for it any more."""
     done: Future[None] = field(default_factory=Future)
+    began: float = 0.0
+    """When its batch began, on the monotonic clock."""
+    n_tokens: int = 0
+    """Sampled for it so far."""
 
 
 class Sampler:
@@ -96,12 +101,15 @@ class Sampler:
     def _generate(self, jobs: list[Job]) -> None:
         if self.engine is None:
             raise Unavailable("there is no model to ask yet")
+        for job in jobs:
+            job.began = time.monotonic()
         asked = [(job, number) for job in jobs for number in range(len(job.requests))]
         left = {id(job): sum(len(request.prompts) for request in job.requests) for job in jobs}
         stream = self.engine.stream([job.requests[number] for job, number in asked])
         with contextlib.closing(stream) as replies:  # type: ignore[type-var]
             for at, place, completions in replies:
                 job, number = asked[at]
+                job.n_tokens += sum(completion.n_tokens for completion in completions)
                 job.take(number, place, completions)
                 left[id(job)] -= 1
                 if not left[id(job)]:

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple, TypeVar
 import kserve
 from kserve import errors as http
 from kserve.model_server import app
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving.callers import Callers
 from serving.guard import Guard
 from serving.lanes import Lane, Lanes
 from serving.sampler import Job, Sampler
@@ -46,9 +47,13 @@ log = logging.getLogger(__name__)
 TEMPERATURE = 0.7  # as in self-consistency (Wang et al., 2022, section 3.1)
 B = TypeVar("B", bound=BaseModel)
 
-VERDICTS = Counter("symbol_llm_verdicts", "Programs run, by verdict", ["status"])
+VERDICTS = Counter("symbol_llm_verdicts", "Programs run, by notation and verdict", ["family", "status"])
 ANSWERS = Counter("symbol_llm_answers", "Questions answered, by status", ["status"])
 WAITING = Gauge("symbol_llm_waiting", "Requests that are held: waiting, being generated, or with programs running")
+TOKENS = Counter("symbol_llm_tokens", "Tokens sampled")
+SECONDS = Histogram(
+    "symbol_llm_seconds", "Seconds of a request in the queue, at the engine, and of each program run", ["part"]
+)
 
 
 class Instance(BaseModel):
@@ -260,7 +265,8 @@ class Solver(kserve.Model):  # type: ignore[misc]
 
         async def outcome(pending: Pending[Execution]) -> None:
             execution = await asyncio.wrap_future(pending.verdict)
-            VERDICTS.labels(execution.status).inc()
+            VERDICTS.labels(pending.problem.family, execution.status).inc()
+            SECONDS.labels("run").observe(execution.seconds)
             ended.put_nowait((pending.problem.id, pending.index, execution))
 
         with self.lane() as lane:
@@ -271,7 +277,7 @@ class Solver(kserve.Model):  # type: ignore[misc]
                     loop.call_soon_threadsafe(hear, pending)
 
             job = Job([a.request for a in asked], take)
-            sampled = asyncio.ensure_future(asyncio.wrap_future(self.sampler.sample(job)))
+            sampled = asyncio.ensure_future(self.sampled(job))
             sampled.add_done_callback(lambda _: ended.put_nowait(None))
             try:
                 while n_ran < len(running) or not sampled.done():
@@ -285,6 +291,15 @@ class Solver(kserve.Model):  # type: ignore[misc]
                 job.gone.set()
                 for left in (*running, sampled):
                     left.cancel()
+
+    async def sampled(self, job: Job) -> None:
+        """Have `job` generated; raises what the engine raises. How long it waited and took is counted."""
+        asked = time.monotonic()
+        await asyncio.wrap_future(self.sampler.sample(job))
+        ended = time.monotonic()
+        SECONDS.labels("queue").observe(job.began - asked)
+        SECONDS.labels("generate").observe(ended - job.began)
+        TOKENS.inc(job.n_tokens)
 
     def _asked(self, asks: Sequence[Ask]) -> list[Asked]:
         """Return the greedy reply of each problem and its k - 1 sampled ones as requests; of equal problems the largest k."""
@@ -329,15 +344,23 @@ def _told(sampled: asyncio.Future[None]) -> None:
         raise Overloaded(str(e)) from e
 
 
-def serve(solver: Solver, port: int) -> None:
-    """Look for weights, then answer on `port` until SIGTERM; requests under way are finished first."""
+def serve(
+    solver: Solver, port: int, callers: Callers, certificate: Path | None = None, key: Path | None = None
+) -> None:
+    """Look for weights, then answer `callers` on `port` until SIGTERM; requests under way are finished first.
+
+    With a `certificate` and its `key`, over TLS; both are read again when they change.
+    """
     from serving import api
 
     solver.look()
     if solver.settings.follow_s:
         threading.Thread(target=solver.follow, name="follow", daemon=True).start()
+    for name in ("uvicorn.access", "kserve.trace"):  # the guard writes a line a request
+        logging.getLogger(name).disabled = True
     app.include_router(api.routes(solver))
-    app.add_middleware(Guard, deadline_s=solver.settings.deadline_s, why_not=solver.why_not)
-    server = kserve.ModelServer(http_port=port, enable_grpc=False, workers=1, grace_period=30)
+    app.add_middleware(Guard, deadline_s=solver.settings.deadline_s, why_not=solver.why_not, callers=callers)
+    tls = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)} if certificate and key else {}
+    server = kserve.ModelServer(http_port=port, enable_grpc=False, workers=1, grace_period=30, **tls)
     server.register_model(solver)  # `start` refuses models that are not ready yet
     server.start([])

@@ -29,7 +29,7 @@ DOCUMENTS = {
     )
     if file.parent.name != "results"  # written by a run
 }
-PROGRAMS = ("pipelines.local", "pipelines.submit", "serving", "serving.ask", "manifests.check")
+PROGRAMS = ("pipelines.local", "pipelines.submit", "serving", "serving.ask", "serving.callers", "manifests.check")
 BENCHMARKS = ("benchmarks.curve", "benchmarks.import_graph", "benchmarks.verify")
 MADE_BY_RUNS = ("runs", "data", ".venv", "site")
 NOT_OURS = {
@@ -176,7 +176,7 @@ def paths(file: Path) -> set[str]:
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_path_exists(file: Path) -> None:
     inside = {file.name for folder in ("symbol_llm", "pipelines") for file in (ROOT / folder).rglob("*.py")}
-    of_data = {"card.md", "train.jsonl", "dev.jsonl", "test.jsonl", "log.txt"}
+    of_data = {"card.md", "callers.txt", "train.jsonl", "dev.jsonl", "test.jsonl", "log.txt"}
     places = (ROOT, ROOT / "symbol_llm", file.parent)
     missing = {p for p in paths(file) if not any((place / p).exists() for place in places)}
     assert missing - inside - of_data == set()

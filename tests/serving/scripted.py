@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import socket
+import ssl
 import sys
 import tempfile
 import threading
@@ -83,11 +85,19 @@ class Named:
 
 def run_server(port: int, gate: Any, weights: Path, settings: dict[str, Any]) -> None:
     sys.argv[1:] = []
+    logging.basicConfig(level=logging.INFO)
+    from serving.callers import Callers
     from serving.solver import Settings, Solver, serve
     from symbol_llm.ground.params import Limits
 
+    keys, n_each, tls = settings.pop("keys", None), settings.pop("n_each", None), settings.pop("tls", ())
     chosen = Settings(limits=Limits(timeout_s=1), **({"n_waiting": 2, "follow_s": 0.1} | settings))
-    serve(Solver(chosen, lambda place: Scripted(gate, place), Named(weights)), port)
+    serve(
+        Solver(chosen, lambda place: Scripted(gate, place), Named(weights)),
+        port,
+        Callers(keys, n_each),
+        *tls,
+    )
 
 
 class Server:
@@ -99,7 +109,8 @@ class Server:
             weights.write_text("first")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+            self.url = f"{'https' if 'tls' in settings else 'http'}://127.0.0.1:{free.getsockname()[1]}"
+        self.trusts = ssl.create_default_context(cafile=settings["tls"][0]) if "tls" in settings else None
         spawn = multiprocessing.get_context("spawn")
         self.gate = spawn.Event()
         self.process = spawn.Process(
@@ -109,10 +120,12 @@ class Server:
         path = "/v1/models/symbol-llm" if ready else "/health"
         until(lambda: self.get(path)[0] == 200 or not self.process.is_alive())
 
-    def get(self, path: str, body: bytes | None = None, kind: str = "application/json") -> tuple[int, str]:
-        request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": kind})
+    def get(
+        self, path: str, body: bytes | None = None, kind: str = "application/json", **headers: str
+    ) -> tuple[int, str]:
+        request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": kind, **headers})
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=60, context=self.trusts) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode()

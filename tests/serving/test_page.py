@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.serving.scripted import APPLES, BREAK, HOSTILE, Server
+from tests.serving.test_callers import made
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get install chromium)")
@@ -120,3 +121,28 @@ def test_a_refusal_is_said_on_the_page(browser: Any) -> None:
     finally:
         opened.close()
         server.stop()
+
+
+def test_page_asks_for_a_key_where_the_server_wants_one(browser: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    key = made(tmp_path / "callers.txt", "alice")
+    server = Server(keys=tmp_path / "callers.txt")
+    opened = browser.new_page()
+    try:
+        opened.goto(server.url)
+        expect(opened.locator("#answer")).to_contain_text("a key is needed")
+        opened.fill("#key", key)
+        opened.press("#key", "Tab")
+        chosen(opened)
+        opened.fill("#question", APPLES)
+        opened.click("#go")
+        expect(opened.locator("#answer b")).to_have_text("7")
+        assert key not in opened.url
+    finally:
+        opened.close()
+        server.stop()
+
+
+def test_page_of_an_open_server_asks_for_no_key(page: Any) -> None:
+    assert not page.is_visible("#key")

@@ -121,7 +121,9 @@ def test_a_malformed_body_is_refused(server: Server, body: bytes, kind: str) -> 
 
 def test_verdicts_are_counted(server: Server) -> None:
     def ran() -> float:
-        found = re.search(r'^symbol_llm_verdicts_total\{status="ran"\} (\S+)', server.get("/metrics")[1], re.MULTILINE)
+        found = re.search(
+            r'^symbol_llm_verdicts_total\{family="python",status="ran"\} (\S+)', server.get("/metrics")[1], re.MULTILINE
+        )
         return float(found[1]) if found else 0.0
 
     before = ran()
@@ -176,7 +178,9 @@ def test_a_request_whose_client_has_left_is_given_up(own_server: Server) -> None
         client.sendall(head.encode() + body)
         until(lambda: waiting(own_server) == 1)
     until(lambda: waiting(own_server) == 0)
-    assert not re.search(r'^symbol_llm_verdicts_total\{status="timeout"\}', own_server.get("/metrics")[1], re.MULTILINE)
+    assert not re.search(
+        r'^symbol_llm_verdicts_total\{family="python",status="timeout"\}', own_server.get("/metrics")[1], re.MULTILINE
+    )
 
 
 def test_a_request_that_takes_too_long_is_answered_with_504() -> None:

@@ -4,9 +4,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from symbol_llm.tracking import promotions, registry, runs
 from symbol_llm.tracking.gate import Decision
 from symbol_llm.tracking.promotions import EMPTY
 from symbol_llm.tracking.registry import Contender
+from tests import services
 
 NAME = "m"
 PARAMS = Promote(name=NAME)
@@ -248,31 +246,9 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(tracked_home: 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """Give the address of a PostgreSQL server of our own, on a socket in a temporary folder."""
-    pytest.importorskip("psycopg2", reason="no driver for PostgreSQL: pip install psycopg2-binary")
-    if not shutil.which("initdb") or not shutil.which("postgres"):
-        pytest.skip("no PostgreSQL on this machine: initdb and postgres are not on the path")
-    other: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="symbol-llm-pg-") as name:
-        folder = Path(name)
-        if os.geteuid() == 0:  # which PostgreSQL refuses
-            shutil.chown(folder, "nobody", "nogroup")
-            other = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-        data, log = folder / "data", folder / "log"
-        initdb = ["initdb", "--no-sync", "--auth=trust", "--username=test", f"--pgdata={data}"]
-        subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **other)
-        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
-        with log.open("wb") as out:
-            server = subprocess.Popen(["postgres", "-D", str(data), *options], stderr=out, cwd=folder, **other)
-        try:
-            ends = time.monotonic() + 60
-            while b"ready to accept" not in log.read_bytes():
-                assert server.poll() is None and time.monotonic() < ends, log.read_text()
-                time.sleep(0.05)
-            yield f"postgresql+psycopg2://test@/postgres?host={folder}"
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait()
+    """Give the address of a PostgreSQL server of our own."""
+    with services.postgres() as address:
+        yield address
 
 
 def test_of_two_promotions_at_once_one_wins_on_postgres_too(

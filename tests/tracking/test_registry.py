@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from symbol_llm.ground import files
+from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Promote
 from symbol_llm.ground.records import General, Interval, Report, Summary
@@ -229,6 +229,45 @@ def test_remote_checkpoint_is_downloaded_once_and_beside_the_other_state(tracked
     (first / "model.safetensors").write_bytes(b"changed on this disk")
     assert files.hash_path(registry.resolve(f"models:/{NAME}@challenger")) == digest
     assert store.n == 2
+
+
+@pytest.fixture
+def left(store: Store) -> Store:
+    """Give a store that has what a stage wrote, with its manifest."""
+    made = store.folder.with_name("made")
+    with outputs.building(made, "tune", {}, {}) as draft:
+        (draft.folder / "model.safetensors").write_bytes(b"weights")
+    store.folder = made
+    return store
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/kfp/run/tuned", "minio://bucket/kfp/run/tuned"])
+def test_what_a_stage_left_in_the_store_is_downloaded_once(tracked_home: Path, left: Store, uri: str) -> None:
+    first, again = registry.fetch_output(uri), registry.fetch_output(uri)
+    assert (first, left.n) == (again, 1)
+    assert first.is_relative_to(tracked_home / "weights")
+    assert (first / "model.safetensors").read_bytes() == b"weights"
+    (first / "model.safetensors").write_bytes(b"changed on this disk")
+    assert (registry.fetch_output(uri) / "model.safetensors").read_bytes() == b"weights"
+    assert left.n == 2
+    registry.fetch_output("s3://bucket/kfp/another/tuned")
+    assert left.n == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("model.safetensors", "weight5", "model.safetensors was altered"),
+        ("manifest.json", "{}", "no manifest.json of ours"),
+    ],
+)
+def test_what_is_not_as_a_stage_left_it_is_refused_and_not_kept(
+    tracked_home: Path, left: Store, name: str, text: str, message: str
+) -> None:
+    (left.folder / name).write_text(text)
+    with pytest.raises(InvalidInput, match=message):
+        registry.fetch_output("s3://bucket/kfp/run/tuned")
+    assert not list((tracked_home / "weights").glob("store-*"))
 
 
 def test_remote_checkpoint_that_was_altered_is_refused_and_not_kept(tracked_home: Path, store: Store) -> None:
