@@ -304,15 +304,16 @@ def replay(ctx: click.Context, collection: Path, checkpoint: Path, out: Path) ->
 @click.argument("checkpoint", type=Existing)
 @click.argument("out", type=Folder)
 @click.option("--general", type=Existing, help="Folder with general rows to mix in.")
+@click.option("--label", default="", help="Name of the stage's run in MLflow. Default: tune SECTION.")
 @click.pass_context
 def tune(
-    ctx: click.Context, section: str, training_set: Path, checkpoint: Path, out: Path, general: Path | None
+    ctx: click.Context, section: str, training_set: Path, checkpoint: Path, out: Path, general: Path | None, label: str
 ) -> None:
     """Tune CHECKPOINT on TRAINING_SET with the parameters of SECTION."""
     from symbol_llm import stages
 
     paths = {"training_set": training_set, "checkpoint": checkpoint, "out": out, "general": general}
-    _stage(ctx, stages.tune, f"tune {section}", params=getattr(_params(ctx), section), **paths)
+    _stage(ctx, stages.tune, label or f"tune {section}", params=getattr(_params(ctx), section), **paths)
 
 
 @main.command()
@@ -320,13 +321,29 @@ def tune(
 @click.argument("checkpoint", type=Existing)
 @click.argument("out", type=Folder)
 @click.option("--round", "number", default=1, show_default=True, help="Number of the round, starting at 1.")
+@click.option(
+    "--shard", metavar="I/N", default="1/1", help="Explore part I of N alone; `merge` puts the parts together."
+)
 @click.pass_context
-def explore(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, number: int) -> None:
+def explore(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, number: int, shard: str) -> None:
     """Sample programs for the training problems, run them, and let the model repair each once."""
     from symbol_llm import stages
+    from symbol_llm.ground.shards import Shard
 
     paths = {"collection": collection, "checkpoint": checkpoint, "out": out}
-    _stage(ctx, stages.explore, f"explore round {number}", params=_params(ctx).explore_in(number), **paths)
+    part, params = Shard.parse(shard), _params(ctx).explore_in(number)
+    _stage(ctx, stages.explore, part.label(f"explore round {number}"), params=params, shard=part, **paths)
+
+
+@main.command()
+@click.argument("shards", type=Existing, nargs=-1, required=True)
+@click.argument("out", type=Folder)
+@click.pass_context
+def merge(ctx: click.Context, shards: tuple[Path, ...], out: Path) -> None:
+    """Put the SHARDS of one exploration together in the folder OUT, as if it had been one."""
+    from symbol_llm import stages
+
+    _stage(ctx, stages.merge, "merge", shards=shards, out=out)
 
 
 @main.command()
@@ -593,6 +610,53 @@ def explorer(out: Path, folders: tuple[Path, ...]) -> None:
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with the curves to this file."
+)
+@click.pass_context
+def compare(ctx: click.Context, runs: tuple[str, ...], out: Path | None) -> None:
+    """Compare RUNS with the first of them on the test problems that they share.
+
+    A run is a report.json, a folder that has one, the folder of a finished run (runs/default), or the id of a pipeline's run
+    in MLflow; NAME=RUN gives it a name. Differences are paired, with 95 % intervals.
+    """
+    from symbol_llm.evaluation import compare as comparing
+    from symbol_llm.ground import files, outputs
+    from symbol_llm.tracking import curves
+
+    if out is not None:
+        outputs.refuse_file(
+            out, lambda text: text.startswith(b"<!doctype html>") and b"<title>Runs compared</title>" in text
+        )
+    found = []
+    for given in runs:
+        name, _, place = given.rpartition("=")
+        report = comparing.read(Path(place)) if Path(place).exists() else curves.fetch(place)
+        found.append(comparing.Run(name or Path(place).name, report))
+    rows = comparing.compare(found)
+    if ctx.obj["json"]:
+        _show(ctx, [row.model_dump(mode="json") for row in rows])
+    else:
+        shown = [
+            {
+                "run": row.run,
+                "dev %": row.dev and f"{100 * row.dev.mean:.1f}",
+                "test %": f"{100 * row.test.mean:.1f}",
+                "n": row.test.n,
+                f"difference to {rows[0].run}, points": comparing.in_words(row.gain),
+                "verified": row.n_samples,
+            }
+            for row in rows
+        ]
+        _show(ctx, shown)
+    if out is not None:
+        files.write_text(out, comparing.page(found))
+        if not ctx.obj["json"]:
+            _print(f"open {out}")
+
+
+@main.command()
 @click.pass_context
 def strategies(ctx: click.Context) -> None:
     """List the methods of self-training that --strategy takes, and what each is."""
@@ -708,11 +772,19 @@ def clean(ctx: click.Context, folders: tuple[Path, ...], yes: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--cluster", is_flag=True, help="Ask the cluster of kubectl's context instead; see docs/guides/kubernetes.md."
+)
+@click.option("--placement", default="laptop", show_default=True, help="What the cluster has to have room for.")
 @click.pass_context
-def doctor(ctx: click.Context) -> None:
-    """Report what this machine has and lacks: engine, cores, memory, GPU, versions, sandbox."""
+def doctor(ctx: click.Context, cluster: bool, placement: str) -> None:
+    """Report what this machine has and lacks: engine, cores, memory, GPU, versions, sandbox; or what a cluster does."""
     from symbol_llm import machine
 
+    if cluster:
+        code, said = machine.preflight("--placement", placement, *(["--json"] if ctx.obj["json"] else []))
+        _print(said)
+        ctx.exit(code)
     found = machine.inspect()
     _show(ctx, found)
     if not ctx.obj["json"]:

@@ -5,12 +5,14 @@ The step of a point on the curve is its number from 0, the original model.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from symbol_llm.ground import files
+from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.records import STATUSES, Interval, Report, Summary
 
 FILES = {"evaluate": "report.json", "promote": "curve.json"}
@@ -37,7 +39,25 @@ def log(mlflow: Any, run: str, stage: str, out: Any) -> None:
         decision = files.read_json(out / "promotion.json")
         for key in ("promoted", "version", "reason"):
             mlflow.set_tag(run, f"symbol_llm.{key}", str(decision[key]))
-        mlflow.log_artifact(run, str(out / "report.html"))
+        for name in (FILES["promote"], "report.html"):
+            mlflow.log_artifact(run, str(out / name))
+
+
+def fetch(run: str) -> Report:
+    """Return the report at the end of the pipeline's `run` in MLflow, by its id.
+
+    InvalidInput if `run` is no id, or there is no such run, or it has come to no end.
+    """
+    from symbol_llm.tracking import runs
+
+    if not re.fullmatch("[0-9a-f]{32}", run):
+        raise InvalidInput(f"{run}: no file or folder, and no id of a run in MLflow")
+    mlflow = runs.client()
+    if runs.absent_is_none(mlflow.get_run, run) is None:
+        raise InvalidInput(f"{run}: no run in MLflow has this id")
+    if FILES["promote"] not in {file.path for file in mlflow.list_artifacts(run)}:
+        raise InvalidInput(f"{run}: the run has no curve; is it a pipeline's, and has it come to its end?")
+    return files.read_record(runs.artifact(run, FILES["promote"]), Report)
 
 
 def points(report: Report) -> list[dict[str, float]]:
