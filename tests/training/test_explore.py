@@ -113,7 +113,7 @@ def test_repair_is_asked_with_the_program_taken_from_the_reply(tmp_path: Path, s
         )
     )
     found = search(tmp_path / "l", [scan()], engine)
-    assert [c.reply for c in found.of(scan(), "refine", K)] == [GOLD] * K
+    assert [c.reply for c in found.of(scan(), "refine")] == [GOLD] * K
 
 
 @pytest.mark.parametrize(("rescore", "repaired"), [("plain", -2.0), ("published", -1.0)])
@@ -172,7 +172,7 @@ def test_repair_is_told_what_became_of_the_first_try(tmp_path: Path, problem: Ma
     with Ledger(tmp_path / "l") as ledger:
         found = explore([problem()], engine, ledger, Explore(k=len(TRIES), feedback=level))
     prompts_of_repairs = [m[-1]["content"] for m in engine.asked[1:]]
-    noted = [c.feedback for c in found.of(problem(), "refine", len(TRIES))]
+    noted = [c.feedback for c in found.of(problem(), "refine")]
     for asked, program, note, told in zip(prompts_of_repairs, TRIES, noted, TOLD[level], strict=True):
         assert re.match(told, note) if told else note == ""
         assert asked.endswith(f"{program}\n\n{note}" if note else program)
