@@ -17,7 +17,7 @@ DECIDING := tests/judging/test_verify.py tests/judging/test_redraws.py tests/tra
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm test-platform mutants lint type cover check docs bench bench-verify bench-collect bench-serve soak pipelines manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm test-platform mutants lint type cover check docs bench bench-verify bench-collect bench-serve soak pipelines images manifests clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -90,6 +90,16 @@ docs: setup  ## Build the documentation as a site in site/; a warning is an erro
 
 pipelines: setup  ## Compile each pipeline for each placement to runs/pipelines/*.yaml
 	$(BIN)/python -m pipelines.submit --output-all runs/pipelines $(RUN_OPTIONS)
+
+ENGINE ?= $(firstword $(notdir $(shell command -v podman docker)))
+IMAGE_OPTIONS ?=
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILD = $(ENGINE) build --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_OPTIONS)
+
+images:  ## Build the images for CPUs with podman or docker  [ENGINE=podman IMAGE_OPTIONS="--build-arg BASE_IMAGE=..."]
+	@test -n "$(ENGINE)" || { echo "neither podman nor docker is installed"; exit 1; }
+	$(BUILD) --file components/images/cpu.Dockerfile --tag localhost/symbol-llm/cpu:$(VERSION) .
+	$(BUILD) --file serving/Dockerfile --tag localhost/symbol-llm/solver:$(VERSION) .
 
 manifests: setup  ## Render every overlay and check it, custom resources against CRDS
 	$(BIN)/python -m manifests.check --crds $(CRDS)

@@ -1,4 +1,4 @@
-"""The model behind KServe's v1 protocol: k programs are sampled for a question, each is run, their values are voted on.
+"""The model behind KServe's protocols: k programs are sampled for a question, each is run, their values are voted on.
 
     POST /v1/models/symbol-llm:predict  {"instances": [{"question": "...", "task": "word_problems", "k": 5}]}
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import struct
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import kserve
+from fastapi.responses import JSONResponse
 from kserve import errors as http
 from kserve.model_server import app
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving import tensors
 from serving.callers import Callers
 from serving.guard import Guard
 from serving.lanes import Lane, Lanes
@@ -190,14 +193,19 @@ class Solver(kserve.Model):  # type: ignore[misc]
             return self.trouble or "no champion yet: nothing has passed the gate; it is served as soon as there is one"
         return None
 
-    async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> dict[str, Any]:
-        """Return an answer an instance, in order; HTTP 400 on bad input, 503 if too many wait or the engine is down."""
-        asks = self.read(payload)
+    async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:
+        """Return an answer an instance, in order; HTTP 400 on bad input, 503 if too many wait or the engine is down.
+
+        `payload` is the body of a v1 call, or a request of v2, which is answered in its own form.
+        """
+        asks = self.read(tensors.instances(payload) if isinstance(payload, kserve.InferRequest) else payload)
         runs: dict[str, list[tuple[int, Execution]]] = {ask.problem.id: [] for ask in asks}
         async with contextlib.aclosing(self.run(asks)) as ran:
             async for problem, index, execution in ran:
                 runs[problem].append((index, execution))
         answers = [self.answer([e for _, e in sorted(runs[a.problem.id], key=_by_index)][: a.k]) for a in asks]
+        if isinstance(payload, kserve.InferRequest):
+            return tensors.response(payload, answers, self.name)
         return {"predictions": [answer.model_dump() for answer in answers]}
 
     def read(self, payload: Any) -> list[Ask]:
@@ -359,6 +367,8 @@ def serve(
     for name in ("uvicorn.access", "kserve.trace"):  # the guard writes a line a request
         logging.getLogger(name).disabled = True
     app.include_router(api.routes(solver))
+    for torn in (struct.error, UnicodeDecodeError):  # what KServe makes of a binary tensor that is not whole
+        app.add_exception_handler(torn, _unreadable)
     app.add_middleware(Guard, deadline_s=solver.settings.deadline_s, why_not=solver.why_not, callers=callers)
     tls = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)} if certificate and key else {}
     server = kserve.ModelServer(http_port=port, enable_grpc=False, workers=1, grace_period=30, **tls)
