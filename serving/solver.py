@@ -352,6 +352,10 @@ def _told(sampled: asyncio.Future[None]) -> None:
         raise Overloaded(str(e)) from e
 
 
+async def _unreadable(_: Any, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": f"the body cannot be read: {error}"}, 400)
+
+
 def serve(
     solver: Solver, port: int, callers: Callers, certificate: Path | None = None, key: Path | None = None
 ) -> None:
