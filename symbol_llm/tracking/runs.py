@@ -53,6 +53,10 @@ HEADLINE = {
 """Numbers worth a word on the screen while a pipeline runs."""
 
 
+LOCKED_S = 120.0
+"""How long to wait for a local database that another process writes to, beyond SQLite's own 20 s a try."""
+
+
 class MetricsArtifact(Protocol):
     """What Kubeflow hands a component to put its numbers into."""
 
@@ -92,19 +96,29 @@ class _Answered:
 
 
 def _answered(call: Callable[..., Any], *args: Any, **more: Any) -> Any:
+    """Return `call(...)`; Unavailable if no server answers, or another process holds the local database for `LOCKED_S`."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
-    try:
-        return call(*args, **more)
-    except MlflowException as e:
-        if not isinstance(e.__context__, RequestException):  # then the server did answer
-            raise
-        uri, timeout_s = os.environ["MLFLOW_TRACKING_URI"], os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
-        tries = 1 + int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
-        raise Unavailable(
-            f"no MLflow server answers at {uri} within {timeout_s} s (MLFLOW_HTTP_REQUEST_TIMEOUT), tried {tries} times"
-        ) from e
+    ends = time.monotonic() + LOCKED_S
+    while True:
+        try:
+            return call(*args, **more)
+        except MlflowException as e:
+            if "database is locked" in str(e):  # nothing was written: SQLite gave the whole transaction up
+                if time.monotonic() < ends:
+                    time.sleep(0.2)
+                    continue
+                raise Unavailable(
+                    f"{os.environ['MLFLOW_TRACKING_URI']}: held by another process for {LOCKED_S:g} s; try again"
+                ) from e
+            if not isinstance(e.__context__, RequestException):  # then the server did answer
+                raise
+            uri, timeout_s = os.environ["MLFLOW_TRACKING_URI"], os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+            tries = 1 + int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+            raise Unavailable(
+                f"no MLflow server answers at {uri} within {timeout_s} s (MLFLOW_HTTP_REQUEST_TIMEOUT), tried {tries} times"
+            ) from e
 
 
 def experiment(mlflow: Any) -> str:

@@ -398,3 +398,31 @@ def test_search_goes_over_all_pages() -> None:
         return page
 
     assert runs.search(call, "name = 'm'") == list(range(7))
+
+
+# --- a local database that another process writes to -------------------------------------------------------------------
+
+
+def locked(n_times: int) -> Any:
+    """Return a call that finds the database locked so many times, as MLflow says it."""
+    from mlflow.exceptions import MlflowException
+
+    left = iter(range(n_times))
+
+    def call() -> str:
+        if next(left, None) is not None:
+            raise MlflowException("(sqlite3.OperationalError) database is locked\n[SQL: UPDATE runs SET status=?]")
+        return "done"
+
+    return call
+
+
+def test_locked_database_is_waited_for() -> None:
+    assert runs._answered(locked(2)) == "done"
+
+
+def test_database_that_stays_locked_is_unavailable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.client()
+    monkeypatch.setattr(runs, "LOCKED_S", 0.1)
+    with pytest.raises(Unavailable, match="mlflow.db: held by another process for 0.1 s; try again"):
+        runs._answered(locked(10_000))
