@@ -67,7 +67,7 @@ def build(*_: Any) -> Any:
     from components.promote.component import promote
     from components.select.component import select
     from components.version.component import version
-    from pipelines.self_training import dump
+    from pipelines.loop import dump
 
     @dsl.pipeline(name="soak")
     def soak() -> None:

@@ -160,7 +160,8 @@ def _compiled(parameters: Parameters, screen: Screen) -> tuple[Any, dict[str, st
     screen.begin("preparing")
     from kfp.local import graph_utils
 
-    from pipelines.self_training import Place, build
+    from pipelines.place import Place
+    from pipelines.self_training import build
 
     pipeline = build(parameters, Place(settings.cache_environment(parameters)))
     spec = pipeline.pipeline_spec

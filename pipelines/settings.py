@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from symbol_llm.cli import Source
 from symbol_llm.ground import files, outputs, params, provenance
+from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Parameters
 from symbol_llm.training import strategies
 from symbol_llm.training.strategies import STRATEGIES
 
+if TYPE_CHECKING:
+    from pipelines.placement import Placement
+
+PIPELINES = ("self_training", "tuning", "evaluation", "promotion")
+"""Modules of this package, each with a `build`."""
+OF_A_CHECKPOINT = ("evaluation", "promotion")
+"""Those that are about one checkpoint."""
 COMPILED = b"# PIPELINE DEFINITION"
 """How each file that Kubeflow's compiler writes begins."""
 
@@ -78,16 +87,33 @@ def cache_environment(parameters: Parameters) -> dict[str, str]:
     return found
 
 
-def compile_to(parameters: Parameters, path: Path, gpus: int) -> None:
-    """Write the pipeline of `parameters` as Kubeflow's YAML to `path`, in place of nothing but a compiled pipeline."""
+class Job(NamedTuple):
+    """What is to be compiled: which pipeline, with which parameters, for where."""
+
+    parameters: Parameters
+    placement: Placement
+    pipeline: str = "self_training"
+    checkpoint: str = ""
+    """Reference, for a pipeline about one checkpoint."""
+    recurs: bool = False
+
+
+def compile_to(job: Job, path: Path) -> None:
+    """Write the pipeline of `job` as Kubeflow's YAML to `path`, in place of nothing but a compiled pipeline."""
     from kfp import compiler
 
-    from pipelines.self_training import Place, build
+    from pipelines.place import Place
 
     if path.absolute().is_relative_to(outputs.state_path()):
         outputs.state_dir()  # made before anything is in it, so that it is known as ours
     outputs.refuse_file(path, lambda text: text.startswith(COMPILED))
-    pipeline = build(parameters, Place(cache_environment(parameters), on_cluster=True, gpus=gpus))
+    if job.checkpoint and job.pipeline not in OF_A_CHECKPOINT:
+        raise InvalidInput(
+            f"pipeline {job.pipeline!r} is about no single checkpoint; {' and '.join(OF_A_CHECKPOINT)} are"
+        )
+    place = Place(cache_environment(job.parameters), job.placement, job.recurs)
+    build = importlib.import_module(f"pipelines.{job.pipeline}").build
+    pipeline = build(job.parameters, place, *filter(None, [job.checkpoint]))
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(made))

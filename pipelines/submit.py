@@ -1,12 +1,15 @@
-"""Compiles the pipeline, or submits it to Kubeflow Pipelines on a cluster.
+"""Compiles a pipeline, or submits it to Kubeflow Pipelines on a cluster, once or to be run at set times.
 
-python -m pipelines.submit --output self_training.yaml             compile only
-python -m pipelines.submit --host http://localhost:8888 --gpus 1   submit
+python -m pipelines.submit --output self_training.yaml                            compile only
+python -m pipelines.submit --host http://localhost:8888 --placement one-gpu       submit
+python -m pipelines.submit --host http://localhost:8888 --cron "0 3 * * 1"        run every Monday at three
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -16,15 +19,44 @@ from typing import Any, NamedTuple
 
 import click
 
+from pipelines import placement as placements
 from pipelines import settings
+from pipelines.settings import Job
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError, Unavailable
-from symbol_llm.ground.params import Parameters
+
+CRON = {5: "0 {}", 6: "{}"}
+"""Number of fields, and what Kubeflow is given: its first field are seconds."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @settings.with_profile
 @click.option(
+    "--pipeline",
+    type=click.Choice(settings.PIPELINES),
+    default="self_training",
+    show_default=True,
+    help="What is run.",
+)
+@click.option(
+    "--placement",
+    default="laptop",
+    show_default=True,
+    help=f"Where it is run: {', '.join(placements.names())}, or a YAML file.",
+)
+@click.option(
+    "--checkpoint",
+    default="",
+    metavar="REFERENCE",
+    help="For the pipelines evaluation and promotion: what is measured. Default: the challenger.",
+)
+@click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), help="Compile the pipeline to this file and stop."
+)
+@click.option(
+    "--output-all",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Compile each pipeline for each shipped placement to this folder and stop.",
 )
 @click.option(
     "--host", envvar="KF_PIPELINES_ENDPOINT", help="Address of the Kubeflow Pipelines API, e.g. http://localhost:8888."
@@ -39,8 +71,13 @@ from symbol_llm.ground.params import Parameters
 )
 @click.option("--namespace", default="symbol-llm", show_default=True, help="Namespace of the run.")
 @click.option("--experiment", default="symbol-llm", show_default=True, help="Experiment that the run belongs to.")
-@click.option("--run-name", default="self-training", show_default=True, help="Name of the run.")
-@click.option("--gpus", default=0, show_default=True, help="Number of GPUs for each task that samples or tunes.")
+@click.option("--run-name", default="", help="Name of the run. Default: that of the pipeline.")
+@click.option(
+    "--cron",
+    default="",
+    metavar="TIMES",
+    help='Run it at these times, as a rule in UTC, instead of now: "0 3 * * 1" is Mondays at three.',
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -54,30 +91,40 @@ def main(
     strategy: str,
     source: Path | str | None,
     overrides: tuple[str, ...],
+    pipeline: str,
+    placement: str,
+    checkpoint: str,
     output: Path | None,
+    folder: Path | None,
     host: str | None,
     token: str | None,
     cookie: str | None,
     namespace: str,
     experiment: str,
     run_name: str,
-    gpus: int,
+    cron: str,
     timeout: float,
 ) -> None:
-    """Compile the self-training pipeline, or submit it to Kubeflow Pipelines.
+    """Compile a pipeline, or submit it to Kubeflow Pipelines.
 
     Options in capitals in the environment: KF_PIPELINES_ENDPOINT, KF_PIPELINES_TOKEN, KF_PIPELINES_COOKIE. In a pod with a
     projected token, KF_PIPELINES_SA_TOKEN_PATH names its file. Kubeflow's own variables for IAP are read, too.
     """
     try:
         parameters = settings.load(file, profile, strategy, source, overrides)
-        if output is not None:
-            settings.compile_to(parameters, output, gpus)
+        times = _times(cron)
+        job = Job(parameters, placements.load(placement), pipeline, checkpoint, bool(times))
+        if folder is not None:
+            for name, where in itertools.product(settings.PIPELINES, placements.names()):
+                one = job._replace(pipeline=name, placement=placements.load(where), checkpoint="")
+                settings.compile_to(one, folder / f"{name}-{where}.yaml")
+            click.echo(f"compiled {len(settings.PIPELINES)} pipelines for {len(placements.names())} places to {folder}")
+        elif output is not None:
+            settings.compile_to(job, output)
             click.echo(f"compiled to {output}")
         elif host:
-            place = {"namespace": namespace, "experiment": experiment, "run_name": run_name}
-            who = Identity(token, cookie)
-            click.echo(submit(parameters, host, gpus, who=who, timeout_s=timeout, **place))
+            run = Run(run_name or pipeline.replace("_", "-"), experiment, namespace, times)
+            click.echo(submit(job, run, host, who=Identity(token, cookie), timeout_s=timeout))
         else:
             raise click.UsageError(
                 "give --output FILE to compile, or --host ADDRESS to submit; on this machine alone: make run"
@@ -105,18 +152,26 @@ class Identity(NamedTuple):
         return {name: value for name, value in found.items() if value}
 
 
-def submit(
-    parameters: Parameters,
-    host: str,
-    gpus: int,
-    *,
-    who: Identity,
-    namespace: str,
-    experiment: str,
-    run_name: str,
-    timeout_s: float = 60,
-) -> str:
-    """Submit the pipeline and return the id of its run.
+class Run(NamedTuple):
+    """What Kubeflow is told of a run beside the pipeline."""
+
+    name: str
+    experiment: str = "symbol-llm"
+    namespace: str = "symbol-llm"
+    times: str = ""
+    """When it is run, as Kubeflow writes it; empty: once, now."""
+
+
+def _times(cron: str) -> str:
+    """Return the times `cron` as Kubeflow writes them; InvalidInput unless they have five fields, or its six."""
+    fields = cron.split()
+    if fields and (len(fields) not in CRON or not all(re.fullmatch(r"[\dA-Za-z*?/,-]+", field) for field in fields)):
+        raise InvalidInput(f"times {cron!r}: expected minute, hour, day, month and weekday, such as '0 3 * * 1'")
+    return CRON[len(fields)].format(" ".join(fields)) if fields else ""
+
+
+def submit(job: Job, run: Run, host: str, *, who: Identity, timeout_s: float = 60) -> str:
+    """Submit the pipeline of `job` and return the id of its run, or of what starts it at set times.
 
     Unavailable if no Kubeflow Pipelines is at `host`, or it does not answer a request within `timeout_s`; InvalidInput if it
     refuses.
@@ -128,18 +183,12 @@ def submit(
     from urllib3.exceptions import HTTPError
 
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "self_training.yaml"
-        settings.compile_to(parameters, package, gpus)
+        package = Path(folder) / f"{job.pipeline}.yaml"
+        settings.compile_to(job, package)
         try:
-            client = Client(host=host, namespace=namespace, **who.given())
+            client = Client(host=host, namespace=run.namespace, **who.given())
             _end_requests_after(timeout_s, client)
-            run = client.create_run_from_pipeline_package(
-                str(package),
-                run_name=run_name,
-                experiment_name=experiment,
-                namespace=namespace,
-                service_account="pipeline-runner",
-            )
+            return _start(client, str(package), run, job.placement.service_account)
         except ApiException as e:
             raise _refusal(e, host) from e
         except (HTTPError, OSError) as e:
@@ -147,7 +196,22 @@ def submit(
                 f"no Kubeflow Pipelines answers at {host} within {timeout_s:g} s ({type(e).__name__}); is the address right, "
                 "or does it need `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`?"
             ) from e
-    return str(run.run_id)
+
+
+def _start(client: Any, package: str, run: Run, account: str) -> str:
+    if not run.times:
+        more = {"run_name": run.name, "experiment_name": run.experiment, "namespace": run.namespace}
+        return str(client.create_run_from_pipeline_package(package, service_account=account, **more).run_id)
+    experiment = client.create_experiment(run.experiment, namespace=run.namespace)
+    recurring = client.create_recurring_run(
+        experiment.experiment_id,
+        run.name,
+        cron_expression=run.times,
+        no_catchup=True,  # a round over the data of now takes the place of those that were missed
+        pipeline_package_path=package,
+        service_account=account,
+    )
+    return str(recurring.recurring_run_id)
 
 
 def _refusal(e: Any, host: str) -> SymbolLLMError:

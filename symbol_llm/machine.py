@@ -8,11 +8,14 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from symbol_llm import __version__
+from symbol_llm.ground.errors import MissingDependency
 from symbol_llm.sandbox import toolchain
 
 PACKAGES = {
@@ -79,6 +82,22 @@ def advice(facts: dict[str, Any]) -> list[str]:
     if facts["gpu"] is None:
         lines.append("no GPU: everything runs on the CPU, with small models only")
     return lines
+
+
+def preflight(*arguments: str) -> tuple[int, str]:
+    """Run `pipelines.preflight`, of this checkout or on PYTHONPATH, and return its exit code and what it printed.
+
+    The library knows no cluster, and its wheel has no pipelines. What lies in the working folder does not count.
+    """
+    beside = Path(__file__).parents[1]
+    paths = [str(beside)] if (beside / "pipelines" / "preflight.py").is_file() else []
+    paths += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    if not any((Path(path) / "pipelines" / "preflight.py").is_file() for path in paths):
+        raise MissingDependency("a cluster is asked by pipelines.preflight, which is in the checkout and in the images")
+    command = [sys.executable, "-P", "-m", "pipelines.preflight", *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(command, env=environment, check=False, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    return done.returncode, done.stdout.rstrip("\n")
 
 
 def missing(module: str) -> str | None:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from symbol_llm.ground import files, outputs, provenance
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
 from symbol_llm.ground.records import SPLITS, Candidate, GeneralItem, PoolEntry, Problem, Report, TrainingRow, Verdict
+from symbol_llm.ground.shards import WHOLE, Shard
 
 Numbers = dict[str, float]
 R = TypeVar("R", Candidate, PoolEntry)
@@ -87,54 +88,57 @@ def tune(training_set: Path, checkpoint: Path, out: Path, params: Tune, general:
     from symbol_llm.training import tune as tuning
 
     inputs = {"training_set": training_set, "checkpoint": checkpoint, "general": general}
+    made_from = [outputs.digest(path) if path else "" for path in inputs.values()]
+    state = tuning.state_folder(outputs.state_dir(), *made_from, params.model_dump_json(), provenance.identity())
     with contextlib.ExitStack() as stack:
         draft = None
         if os.environ.get("RANK", "0") == "0":
+            stack.enter_context(tuning.going_on(state))
             draft = stack.enter_context(outputs.building(out, "tune", params, inputs))
         rows = tuning.mixture(_rows(training_set), _rows(general) if general else None, params)
-        done = tuning.tune(rows, checkpoint, draft.folder if draft else None, params)
-        numbers = {k: float(v) for k, v in done._asdict().items() if k not in ("seconds", "curve")}
-        numbers |= {"train_s": done.seconds, "tokens_per_s": done.n_tokens / done.seconds}
+        done = tuning.tune(rows, checkpoint, draft.folder if draft else None, params, state)
+        numbers = {k: float(v) for k, v in done._asdict().items() if k not in ("seconds", "curve", "n_resumed")}
+        n_tokens = done.n_tokens * (1 - done.n_resumed / done.n_steps)
+        numbers |= {"train_s": done.seconds, "tokens_per_s": n_tokens / done.seconds}
         if draft:
             draft.metrics, draft.ran = numbers, {"device": precision.device(), "split": "train"}
             runs.series(done.curve)
-    return numbers
+    return numbers | {"n_resumed": float(done.n_resumed)}
 
 
 def _rows(folder: Path) -> Path:
     return folder / "training_set.jsonl"
 
 
-def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> Numbers:
-    """Sample, run and refine on the training problems; write `candidates.jsonl` and `verdicts.jsonl` to `out`."""
+def explore(collection: Path, checkpoint: Path, out: Path, params: Explore, shard: Shard = WHOLE) -> Numbers:
+    """Sample, run and refine on the training problems; write `candidates.jsonl` and `verdicts.jsonl` to `out`.
+
+    Of several shards each has a ledger of its own and shares nothing with the others; `merge` puts them together.
+    """
     from symbol_llm import engines
     from symbol_llm.ground.problems import read_problems
     from symbol_llm.training.explore import explore as search
     from symbol_llm.training.explore import ledger_path
 
     inputs: dict[str, Path | None] = {"collection": collection, "checkpoint": checkpoint}
-    with outputs.building(out, "explore", params, inputs) as draft:
-        problems = read_problems(collection, "train")
-        if params.problems == "without_gold":
-            learnt = {row.problem for row in files.read_records(_rows(collection), TrainingRow)}
-            problems = [p for p in problems if p.id not in learnt]
-            if not problems:
-                raise InvalidInput("every training problem was in injection: lower `collect.gold_share`")
+    part = {} if shard.n == 1 else {"shard": str(shard)}
+    with outputs.building(out, "explore", params.model_dump(mode="json") | part, inputs) as draft:
+        problems = _to_explore(collection, params)
         engine = engines.start(params.engine, checkpoint, batch=params.batch)
         began = time.monotonic()
         draft.ran = engines.ran(engine, "train")
-        identity = provenance.identity(), *draft.ran.values()
+        identity = provenance.identity(), *draft.ran.values(), *part.values()
         made_from = files.hash_path(checkpoint), files.hash_path(collection), params.model_dump_json(), *identity
         path = ledger_path(outputs.state_dir(), *made_from)
         draft.ledger = path.name
         with files.Ledger(path) as ledger:
-            found = search(problems, engine, ledger, params)
+            found = search(problems, engine, ledger, params, shard)
         candidates, verdicts = found.ordered()
         taken = {p.id for split in SPLITS for p in read_problems(collection, split)}
         copies = [c for c in found.copies if c.id not in taken]
         seconds = time.monotonic() - began
         draft.metrics = {
-            "n_problems": float(len(problems)),
+            "n_problems": float(len(found.problems)),
             "n_candidates": float(len(candidates)),
             "n_accepted": float(sum(v.status == "accepted" for v in verdicts)),
             "n_unscored": float(sum(v.status == "unscored" for v in verdicts)),
@@ -142,13 +146,49 @@ def explore(collection: Path, checkpoint: Path, out: Path, params: Explore) -> N
             "n_disagreeing": float(sum(v.agrees is False for v in verdicts)),
             "n_copies": float(len(copies)),
         }
-        files.write_records(draft.folder / "candidates.jsonl", candidates)
-        files.write_records(draft.folder / "verdicts.jsonl", verdicts)
-        files.write_records(draft.folder / COPIES, copies)
+        _write_explored(draft.folder, candidates, verdicts, copies)
     judging = sorted(v.seconds for v in found.verdicts.values())
     timings = {"explore_s": seconds, "judge_p50_s": _at(judging, 0.5), "judge_p99_s": _at(judging, 0.99)}
     resumed = {"n_resumed": float(found.n_resumed), "n_bad_lines": float(ledger.n_bad)}
     return draft.metrics | timings | resumed
+
+
+def _to_explore(collection: Path, params: Explore) -> list[Problem]:
+    from symbol_llm.ground.problems import read_problems
+
+    problems = read_problems(collection, "train")
+    if params.problems == "without_gold":
+        learnt = {row.problem for row in files.read_records(_rows(collection), TrainingRow)}
+        problems = [p for p in problems if p.id not in learnt]
+        if not problems:
+            raise InvalidInput("every training problem was in injection: lower `collect.gold_share`")
+    return problems
+
+
+def _write_explored(
+    folder: Path, candidates: Iterable[Candidate], verdicts: Iterable[Verdict], copies: Iterable[Problem]
+) -> None:
+    """Write what an exploration found, copies in the order of their ids."""
+    files.write_records(folder / "candidates.jsonl", candidates)
+    files.write_records(folder / "verdicts.jsonl", verdicts)
+    files.write_records(folder / COPIES, sorted(copies, key=Problem.model_dump_json))
+
+
+def merge(shards: tuple[Path, ...], out: Path) -> Numbers:
+    """Write to `out` what one exploration of all problems would have: the same rows in the same order.
+
+    InvalidInput unless `shards` are the folders of all shards of one exploration, in any order.
+    """
+    from symbol_llm.training import merge as merging
+
+    parts = merging.parts(shards)
+    inputs: dict[str, Path | None] = {f"shard_{part.shard.number}": part.folder for part in parts}
+    with outputs.building(out, "merge", parts[0].of["params"], inputs) as draft:
+        copies = (copy for part in parts for copy in files.read_records(part.folder / COPIES, Problem))
+        _write_explored(draft.folder, *merging.judged(parts), copies)
+        draft.metrics = {key: sum(part.metrics[key] for part in parts) for key in parts[0].metrics}
+        draft.ran = {key: ", ".join(sorted({part.ran[key] for part in parts})) for key in parts[0].ran}
+    return draft.metrics
 
 
 def _at(ordered: list[float], share: float) -> float:

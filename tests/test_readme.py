@@ -29,7 +29,15 @@ DOCUMENTS = {
     )
     if file.parent.name != "results"  # written by a run
 }
-PROGRAMS = ("pipelines.local", "pipelines.submit", "serving", "serving.ask", "serving.callers", "manifests.check")
+PROGRAMS = (
+    "pipelines.local",
+    "pipelines.preflight",
+    "pipelines.submit",
+    "serving",
+    "serving.ask",
+    "serving.callers",
+    "manifests.check",
+)
 BENCHMARKS = ("benchmarks.curve", "benchmarks.import_graph", "benchmarks.verify")
 MADE_BY_RUNS = ("runs", "data", ".venv", "site")
 NOT_OURS = {
@@ -211,7 +219,9 @@ def test_components_table_names_every_component() -> None:
         role = "gpu" if "GPU_IMAGE" in file.read_text() else "cpu"
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert row.startswith(f"| `{name}` | {role} |")
-        assert row.endswith("| none |" if name == "finish" else f"| `stages.{name}` |")
+        assert row.endswith(
+            {"finish": "| none |", "tune_on_nodes": "| `stages.tune` |"}.get(name, f"| `stages.{name}` |")
+        )
         module = importlib.import_module(f"components.{name}.component")
         spec = getattr(module, name).component_spec
         names = {*spec.inputs, *(spec.outputs or {})} - {"params", "metrics"}

@@ -14,13 +14,17 @@ def explore(
     label: str,
     explored: Output[Dataset],
     metrics: Output[Metrics],
+    shard: str = "1/1",
 ) -> None:
-    """Sample K programs a problem, run them, refine each once, run those."""
+    """Sample K programs a problem of the shard, run them, refine each once, run those."""
     from pathlib import Path
 
     from symbol_llm import stages
     from symbol_llm.ground.params import Explore
+    from symbol_llm.ground.shards import Shard
     from symbol_llm.tracking import runs
 
+    part = Shard.parse(shard)
     paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(explored.path)}
-    runs.tracked(stages.explore, label=label, metrics=metrics, params=Explore(**params), **paths)
+    named = part.label(label)
+    runs.tracked(stages.explore, label=named, metrics=metrics, params=Explore(**params), shard=part, **paths)

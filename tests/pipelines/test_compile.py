@@ -1,23 +1,20 @@
-"""The compiled pipeline is what the parameters say: rounds, conditions, caching, images, GPUs, inputs, code hash."""
+"""The compiled pipeline is what the parameters say: rounds, conditions, caching, inputs, code hash."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import yaml
 
 from pipelines import settings
-from symbol_llm import __version__
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
-from symbol_llm.tracking import runs
 from symbol_llm.training import strategies
+from tests.pipelines.compiled import ROOT, Compiled, compile_to, load
 
-ROOT = Path(__file__).parents[2]
 INPUTS = {
     "collecting": Collect,
     "replaying": Replay,
@@ -31,87 +28,30 @@ INPUTS = {
     "evaluating": Evaluate,
     "promoting": Promote,
 }
-ON_GPU = {"replay", "tune", "explore", "evaluate"}
-
-
-class Task(NamedTuple):
-    """One task of a compiled pipeline, wherever it is nested."""
-
-    title: str
-    function: str
-    caching: dict[str, Any]
-    container: dict[str, Any]
-    parameters: dict[str, Any]
-    artifacts: dict[str, Any]
-    retry: dict[str, Any]
-    policy: dict[str, Any]
-    """When it runs, where that is not once its inputs are there."""
-
-
-class Compiled(NamedTuple):
-    """A compiled pipeline, flattened."""
-
-    tasks: list[Task]
-    conditions: list[str]
-    inputs: dict[str, Any]
-
-    def titles(self, function: str) -> list[str]:
-        return sorted(task.title for task in self.tasks if task.function == function)
 
 
 Compile = Callable[..., Compiled]
 
 
-def load(*overrides: str, profile: str = "", strategy: str = "") -> Parameters:
-    return settings.load(ROOT / "params.yaml", profile, strategy, None, overrides)
-
-
-def walk(spec: dict[str, Any], dag: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for task in dag["tasks"].values():
-        component = spec["components"][task["componentRef"]["name"]]
-        yield task, component
-        if "dag" in component:
-            yield from walk(spec, component["dag"])
-
-
-def read(path: Path) -> Compiled:
-    spec = next(yaml.safe_load_all(path.read_text()))
-    executors = spec["deploymentSpec"]["executors"]
-    tasks, conditions = [], []
-    for task, component in walk(spec, spec["root"]["dag"]):
-        if "condition" in task.get("triggerPolicy", {}):
-            conditions.append(task["taskInfo"]["name"])
-        if "executorLabel" in component:
-            container = executors[component["executorLabel"]]["container"]
-            function = container["args"][container["args"].index("--function_to_execute") + 1]
-            given = task["inputs"]["parameters"]
-            artifacts, retry = task["inputs"].get("artifacts", {}), task.get("retryPolicy", {})
-            policy = task.get("triggerPolicy", {})
-            name, caching = task["taskInfo"]["name"], task["cachingOptions"]
-            made = Task(name, function, caching, container, given, artifacts, retry, policy)
-            tasks.append(made)
-    assert len(tasks) == len(executors)
-    return Compiled(tasks, sorted(conditions), spec["root"]["inputDefinitions"]["parameters"])
-
-
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     """Give a compiler that compiles each pipeline once."""
-    done: dict[tuple[Any, ...], Compiled] = {}
+    done: dict[str, Compiled] = {}
 
-    def compile_(*overrides: str, profile: str = "", strategy: str = "", gpus: int = 0) -> Compiled:
-        key = (*overrides, profile, strategy, gpus)
+    def compile_(*overrides: str, **chosen: Any) -> Compiled:
+        key = repr((overrides, chosen))
         if key not in done:
             path = tmp_path_factory.mktemp("pipelines") / "new" / "pipeline.yaml"
-            settings.compile_to(load(*overrides, profile=profile, strategy=strategy), path, gpus)
-            done[key] = read(path)
+            done[key] = compile_to(path, *overrides, **chosen)
         return done[key]
 
     return compile_
 
 
 VARIANTS = pytest.mark.parametrize(
-    "variant", [{}, {"profile": "math"}, {"gpus": 1}], ids=["default", "math", "one GPU"]
+    "variant",
+    [{}, {"profile": "math"}, {"where": "8xa100"}],
+    ids=["default", "math", "8xA100"],
 )
 
 
@@ -213,6 +153,18 @@ def test_promotion_and_the_last_word_are_never_cached_and_all_else_is(
         assert task.caching.get("enableCache", False) is (task.function not in ("promote", "finish")), task.title
 
 
+def test_what_lies_outside_is_read_anew_where_a_name_may_mean_something_else_by_now(compiled: Compile) -> None:
+    def uncached(found: Compiled) -> list[str]:
+        anew = [task.title for task in found.tasks if not task.caching.get("enableCache")]
+        return sorted(set(anew) - {"finish", "promote"})
+
+    assert uncached(compiled()) == []
+    assert uncached(compiled("model=models:/symbol-llm@champion")) == ["fetch"]
+    assert uncached(compiled(recurs=True)) == ["collect", "fetch"]
+    assert uncached(compiled(pipeline="evaluation")) == ["fetch"]
+    assert uncached(compiled(pipeline="promotion")) == ["fetch checkpoint"]
+
+
 @VARIANTS
 def test_every_task_carries_the_hash_of_the_code_and_knows_where_state_lies(
     compiled: Compile, variant: dict[str, Any]
@@ -221,49 +173,6 @@ def test_every_task_carries_the_hash_of_the_code_and_knows_where_state_lies(
     assert len({e["SYMBOL_LLM_CODE"] for e in environments}) == 1
     assert re.fullmatch(r"[0-9a-f]{16}", environments[0]["SYMBOL_LLM_CODE"])
     assert {e["SYMBOL_LLM_HOME"] for e in environments} == {"/state"}
-
-
-def test_compiled_tasks_take_addresses_keys_and_the_state_volume_from_the_manifests(tmp_path: Path) -> None:
-    settings.compile_to(settings.load(ROOT / "params.yaml", "", "", None, ()), tmp_path / "p.yaml", 0)
-    platform = list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))[1]
-    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    storage = (ROOT / "manifests" / "base" / "storage.yaml").read_text()
-    for name, executor in executors.items():
-        keys = [k["configMapKey"] for k in executor["configMapAsEnv"][0]["keyToEnv"]]
-        assert keys, name
-        assert all(f"  {key}:" in storage for key in keys)
-        assert executor["pvcMount"][0]["mountPath"] == "/state"
-        assert executor["secretAsEnv"][0]["secretName"] == "credentials"
-        told = {field["name"]: field["fieldPath"] for field in executor["fieldPathAsEnv"]}
-        assert told[runs.PIPELINE_VARIABLE] == "metadata.labels['pipeline/runid']"
-        assert set(told) == {runs.PIPELINE_VARIABLE, runs.PIPELINE_NAME_VARIABLE}
-
-
-def executors(path: Path, **variant: Any) -> dict[str, Any]:
-    """Return what Kubernetes is told of each task of the pipeline compiled to `path`."""
-    settings.compile_to(load(profile=variant.get("profile", "")), path, variant.get("gpus", 0))
-    platform = list(yaml.safe_load_all(path.read_text()))[1]
-    found: dict[str, Any] = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    return found
-
-
-@VARIANTS
-def test_pod_security_of_the_namespace_admits_every_task(tmp_path: Path, variant: dict[str, Any]) -> None:
-    """`restricted` asks each container for a user that is not root; the launcher brings the rest of what it asks."""
-    enforced = (ROOT / "manifests" / "base" / "namespace.yaml").read_text()
-    assert "pod-security.kubernetes.io/enforce: restricted" in enforced
-    for name, executor in executors(tmp_path / "p.yaml", **variant).items():
-        found = {key: int(value) for key, value in executor["securityContext"].items()}
-        assert found == {"runAsUser": 65532, "runAsGroup": 65532, "runAsNonRoot": 1}, name
-
-
-@VARIANTS
-def test_a_task_is_started_again_and_ends_at_last(tmp_path: Path, compiled: Compile, variant: dict[str, Any]) -> None:
-    assert all(
-        int(e["activeDeadlineSeconds"]) == 24 * 60 * 60 for e in executors(tmp_path / "p.yaml", **variant).values()
-    )
-    for task in compiled(**variant).tasks:
-        assert task.retry["maxRetryCount"] == 2, task.title
 
 
 @pytest.mark.parametrize(
@@ -283,38 +192,6 @@ def test_hash_of_the_source_follows_its_content(tmp_path: Path) -> None:
     after = settings.cache_environment(chosen)
     assert before["SYMBOL_LLM_SOURCE"] != after["SYMBOL_LLM_SOURCE"]
     assert before["SYMBOL_LLM_CODE"] == after["SYMBOL_LLM_CODE"]
-
-
-# --- nodes ------------------------------------------------------------------------------------------------------------
-
-
-@VARIANTS
-def test_images_are_tagged_with_the_version_of_the_package(compiled: Compile, variant: dict[str, Any]) -> None:
-    assert __version__ != "latest"
-    for task in compiled(**variant).tasks:
-        role = "gpu" if task.function in ON_GPU else "cpu"
-        assert task.container["image"] == f"localhost/symbol-llm/{role}:{__version__}", task.title
-
-
-@pytest.mark.parametrize("gpus", [0, 1, 2])
-def test_gpus_go_to_the_tasks_that_sample_or_tune_and_only_if_asked_for(compiled: Compile, gpus: int) -> None:
-    for task in compiled(gpus=gpus).tasks:
-        accelerator = task.container["resources"].get("accelerator")
-        if gpus and task.function in ON_GPU:
-            assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", str(gpus))
-        else:
-            assert accelerator is None, task.title
-
-
-def test_every_task_asks_for_less_than_it_may_take(compiled: Compile) -> None:
-    for task in compiled().tasks:
-        found = {
-            key: task.container["resources"][f"resource{key}"]
-            for key in ("CpuLimit", "MemoryLimit", "CpuRequest", "MemoryRequest")
-        }
-        large = {"CpuLimit": "2", "MemoryLimit": "16Gi", "CpuRequest": "1", "MemoryRequest": "4Gi"}
-        small = {"CpuLimit": "2", "MemoryLimit": "8Gi", "CpuRequest": "250m", "MemoryRequest": "1Gi"}
-        assert found == (large if task.function in ON_GPU else small), task.title
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
@@ -353,6 +230,51 @@ def test_numbers_arrive_as_they_were_given(compiled: Compile) -> None:
     assert inputs["evaluating_original"]["defaultValue"]["shots"] == 3
     assert inputs["evaluating"]["defaultValue"]["shots"] == 0
     assert inputs["infusing"]["defaultValue"]["learning_rate"] == pytest.approx(5e-5, abs=1e-12)
+
+
+# --- the other pipelines ----------------------------------------------------------------------------------------------
+
+
+def test_tuning_measures_each_of_two_stages_and_ends_without_a_gate(compiled: Compile) -> None:
+    found = compiled(pipeline="tuning")
+    assert sorted(task.title for task in found.tasks) == sorted(
+        ["fetch", "collect", "version collection", "evaluate original", "replay", "tune injection"]
+        + ["evaluate injection", "tune infusion", "evaluate infusion", "finish"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "wanted"),
+    [("", "models:/symbol-llm@challenger"), ("models:/symbol-llm/3", "models:/symbol-llm/3")],
+)
+@pytest.mark.parametrize("pipeline", settings.OF_A_CHECKPOINT)
+def test_pipeline_of_a_checkpoint_takes_the_challenger_or_what_is_named(
+    compiled: Compile, pipeline: str, checkpoint: str, wanted: str
+) -> None:
+    assert compiled(pipeline=pipeline, checkpoint=checkpoint).inputs["checkpoint"]["defaultValue"] == wanted
+
+
+def test_evaluation_measures_what_it_fetched_and_nothing_more(compiled: Compile) -> None:
+    found = compiled(pipeline="evaluation")
+    assert found.titles("fetch") == ["fetch"]
+    assert found.titles("evaluate") == ["evaluate checkpoint"]
+    assert found.titles("promote") == []
+
+
+def test_promotion_measures_checkpoint_and_original_and_puts_the_checkpoint_to_the_gate(compiled: Compile) -> None:
+    found = compiled(pipeline="promotion")
+    assert found.titles("evaluate") == ["evaluate checkpoint", "evaluate original"]
+    (gate,) = found.of("promote")
+    given = {name: source["taskOutputArtifact"]["producerTask"] for name, source in gate.artifacts.items()}
+    assert given == {"checkpoint": "fetch-2", "report": "evaluate-2", "original": "evaluate"}
+    (measured,) = (task for task in found.of("evaluate") if task.title == "evaluate checkpoint")
+    assert measured.artifacts["checkpoint"]["taskOutputArtifact"]["producerTask"] == "fetch-2"
+
+
+@pytest.mark.parametrize("pipeline", ["self_training", "tuning"])
+def test_pipeline_of_no_checkpoint_is_given_none(tmp_path: Path, pipeline: str) -> None:
+    with pytest.raises(InvalidInput, match=f"pipeline '{pipeline}' is about no single checkpoint"):
+        compile_to(tmp_path / "p.yaml", pipeline=pipeline, checkpoint="models:/symbol-llm/3")
 
 
 # --- choosing parameters ----------------------------------------------------------------------------------------------

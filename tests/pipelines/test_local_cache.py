@@ -14,8 +14,9 @@ from rich.console import Console
 from components.collect.component import collect
 from pipelines.cache import CheckedCache
 from pipelines.local import _run_pipeline, following
+from pipelines.loop import dump
+from pipelines.place import Place
 from pipelines.screen import Screen
-from pipelines.self_training import Place, dump
 from symbol_llm.ground.params import Collect
 
 TINY = Collect(tasks=("scan",), n_train=2, n_test=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -82,6 +83,85 @@ def test_a_kubeflow_that_asks_who_it_is_is_told_and_its_refusal_is_one_line(
     assert all(shown.items() <= headers.items() for headers in Guarded.asked), Guarded.asked
 
 
+class Open(BaseHTTPRequestHandler):
+    """Kubeflow's API, as far as a submission goes: it notes what is asked for and says yes."""
+
+    asked: ClassVar[list[tuple[str, Any]]] = []
+    answers: ClassVar[dict[str, dict[str, Any]]] = {
+        "/apis/v2beta1/healthz": {"multi_user": True},
+        "/apis/v2beta1/experiments": {"experiments": [{"experiment_id": "e1", "display_name": "symbol-llm"}]},
+        "/apis/v2beta1/runs": {"run_id": "run-1"},
+        "/apis/v2beta1/recurringruns": {"recurring_run_id": "recurring-1"},
+    }
+
+    def answer(self, body: Any) -> None:
+        path = self.path.partition("?")[0]
+        self.asked.append((path, body))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(self.answers[path]).encode())
+
+    def do_GET(self) -> None:
+        self.answer(None)
+
+    def do_POST(self) -> None:
+        self.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def submitted(tmp_path: Path, *options: str) -> tuple[str, dict[str, Any]]:
+    """Submit to an open API; return what was printed, and what was asked for last."""
+    Open.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Open) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = run("pipelines.submit", "--host", f"http://127.0.0.1:{server.server_port}", *options, home=tmp_path)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    path, body = Open.asked[-1]
+    return done.stdout.splitlines()[-1], body | {"path": path}
+
+
+def test_a_run_is_asked_for_with_pipeline_and_account_of_the_placement(tmp_path: Path) -> None:
+    said, asked = submitted(tmp_path, "--pipeline", "tuning", "--placement", "8xa100", "--run-name", "first")
+    assert (said, asked["path"]) == ("run-1", "/apis/v2beta1/runs")
+    assert (asked["display_name"], asked["experiment_id"], asked["service_account"]) == ("first", "e1", "trainer")
+    spec = asked["pipeline_spec"]["pipeline_spec"]
+    assert spec["pipelineInfo"]["name"] == "tuning"
+    assert "exec-tune-on-nodes" in spec["deploymentSpec"]["executors"]
+
+
+@pytest.mark.parametrize(
+    ("cron", "times"),
+    [("0 3 * * 1", "0 0 3 * * 1"), ("30 0 3 ? * MON-FRI", "30 0 3 ? * MON-FRI"), ("*/5 1,2 * * *", "0 */5 1,2 * * *")],
+)
+def test_a_recurring_run_is_asked_for_at_its_times(tmp_path: Path, cron: str, times: str) -> None:
+    said, asked = submitted(tmp_path, "--cron", cron, "--set", "rounds.n=1")
+    assert (said, asked["path"]) == ("recurring-1", "/apis/v2beta1/recurringruns")
+    assert asked["trigger"]["cron_schedule"]["cron"] == times
+    assert (asked["display_name"], asked["experiment_id"]) == ("self-training", "e1")
+    assert (asked["service_account"], asked["max_concurrency"], asked["no_catchup"]) == ("pipeline-runner", 1, True)
+    root = asked["pipeline_spec"]["pipeline_spec"]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert [name for name in ("fetch", "collect", "evaluate") if root[name]["cachingOptions"].get("enableCache")] == [
+        "evaluate"
+    ]
+
+
+@pytest.mark.parametrize("cron", ["daily", "0 3 * *", "0 3 * * 1 2 3", "0 3 * * ;"])
+def test_times_that_are_none_are_refused_before_anybody_is_asked(tmp_path: Path, cron: str) -> None:
+    done = run("pipelines.submit", "--host", "http://127.0.0.1:1", "--cron", cron, home=tmp_path)
+    assert done.returncode == 2
+    assert f"times {cron!r}: expected minute, hour, day, month and weekday" in done.stderr
+
+
+def test_an_unknown_placement_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = run("pipelines.submit", "--output", str(tmp_path / "x.yaml"), "--placement", "moon", home=tmp_path)
+    assert done.returncode == 2
+    assert "pipelines.submit: unknown placement 'moon'; have 8xa100, laptop, multi-node-13b, one-gpu" in done.stderr
+
+
 def test_neither_host_nor_output_is_a_usage_error(tmp_path: Path) -> None:
     done = run("pipelines.submit", home=tmp_path)
     assert done.returncode == 2
@@ -95,6 +175,15 @@ def test_output_writes_the_compiled_pipeline(tmp_path: Path) -> None:
     spec = next(yaml.safe_load_all(file.read_text()))
     assert spec["pipelineInfo"]["name"] == "self-training"
     assert {"exec-promote", "exec-finish"} <= spec["deploymentSpec"]["executors"].keys()
+
+
+def test_all_pipelines_are_compiled_for_all_places(tmp_path: Path) -> None:
+    done = run("pipelines.submit", "--output-all", str(tmp_path / "new"), "--set", "rounds.n=1", home=tmp_path / "home")
+    assert (done.returncode, done.stdout) == (0, f"compiled 4 pipelines for 4 places to {tmp_path / 'new'}\n")
+    made = {path.stem: next(yaml.safe_load_all(path.read_text())) for path in (tmp_path / "new").iterdir()}
+    assert len(made) == 16
+    assert made["tuning-one-gpu"]["pipelineInfo"]["name"] == "tuning"
+    assert "exec-tune-on-nodes" in made["tuning-8xa100"]["deploymentSpec"]["executors"]
 
 
 def test_bad_parameter_is_one_line_and_exit_2(tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import click
 import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from pipelines.self_training import Place, build
+from pipelines.place import Place
+from pipelines.self_training import build
 from symbol_llm import cli, stages
 from symbol_llm.ground.params import Parameters
 from symbol_llm.tracking import runs
@@ -29,8 +30,10 @@ STAGES = {
 }
 NO_COMMAND = {"version"}
 """Recording in the data repository belongs to a run of the pipeline; on the command line it is `dvc add`."""
-NO_DVC_STAGE = {"version", "promote"}
-"""Both change what lies outside `data`, which DVC can neither see nor restore."""
+NO_DVC_STAGE = {"version", "promote", "merge"}
+"""The first two change what lies outside `data`, which DVC can neither see nor restore; DVC explores in one piece."""
+NO_STAGE = {"finish", "tune_on_nodes"}
+"""Components without a stage of their name: what ends a run of the pipeline, and what has `tune` done elsewhere."""
 
 
 class Recorded(NamedTuple):
@@ -124,7 +127,11 @@ def bound(call: Recorded) -> dict[str, Any]:
 def check_values(call: Recorded) -> None:
     hints = get_type_hints(call.stage)
     for name, value in bound(call).items():
-        assert value is None or isinstance(value, hints[name]), f"{name}: {value!r} is no {hints[name]}"
+        values, wanted = (
+            (value, get_args(hints[name])[0]) if get_origin(hints[name]) is tuple else ([value], hints[name])
+        )
+        for one in values:
+            assert one is None or isinstance(one, wanted), f"{name}: {one!r} is no {wanted}"
 
 
 # --- Kubeflow ---------------------------------------------------------------------------------------------------------
@@ -132,13 +139,13 @@ def check_values(call: Recorded) -> None:
 
 def test_stages_are_those_the_design_names() -> None:
     assert sorted(STAGES) == sorted(
-        ["fetch", "collect", "replay", "version", "tune", "explore", "select", "evaluate", "promote"]
+        ["fetch", "collect", "replay", "version", "tune", "explore", "merge", "select", "evaluate", "promote"]
     )
 
 
-def test_every_stage_has_a_component_folder_and_every_folder_but_one_a_stage() -> None:
+def test_every_stage_has_a_component_folder_and_every_folder_but_two_a_stage() -> None:
     folders = {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
-    assert folders == set(STAGES) | {"finish"}  # which ends a run of the pipeline, and is no stage of it
+    assert folders == set(STAGES) | NO_STAGE
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -168,10 +175,14 @@ def test_component_builds_the_section_that_its_stage_takes(stage: str) -> None:
 def artifacts(function: Callable[..., Any], folder: Path) -> Iterator[tuple[str, Any]]:
     """Yield an argument for each parameter of a component: an artifact on a path of its name, or a plausible value."""
     plain = {"params": {}, "model": "pypi:x", "name": "collection", "label": "a label", "stage": "round 1", "number": 1}
+    plain |= {"shard": "2/3"}
     for name in inspect.signature(function).parameters:
-        path = str(folder / name)
-        artifact = SimpleNamespace(path=path, uri=path, log_metric=lambda key, value: None)
-        yield name, plain.get(name, artifact)
+        artifact = made(folder / name)
+        yield name, [artifact, made(folder / "another")] if name == "shards" else plain.get(name, artifact)
+
+
+def made(path: Path) -> SimpleNamespace:
+    return SimpleNamespace(path=str(path), uri=str(path), log_metric=lambda key, value: None)
 
 
 @pytest.mark.parametrize("optional", [True, False], ids=["all inputs", "required inputs"])
@@ -204,14 +215,25 @@ def test_component_hands_every_input_folder_on(stage: str, tmp_path: Path, calls
     (tmp_path / "promotion" / "report.html").write_text("")
     given = dict(artifacts(function, tmp_path))
     function(**given)
-    handed = {value for value in bound(calls[0]).values() if isinstance(value, Path)}
-    folders = {Path(a.path) for name, a in given.items() if hasattr(a, "path") and name not in ("metrics", "page")}
+    handed = {one for value in bound(calls[0]).values() for one in several(value) if isinstance(one, Path)}
+    taken = [a for name, value in given.items() for a in several(value) if name not in ("metrics", "page")]
+    folders = {Path(a.path) for a in taken if hasattr(a, "path")}
     assert handed == folders
+
+
+def several(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def test_evaluate_component_returns_whether_accuracy_improved(tmp_path: Path, calls: list[Recorded]) -> None:
     function = component("evaluate").python_func
     assert function(**dict(artifacts(function, tmp_path))) is True
+
+
+def test_a_component_names_the_run_of_a_shard_by_its_shard(tmp_path: Path, calls: list[Recorded]) -> None:
+    function = component("explore").python_func
+    function(**dict(artifacts(function, tmp_path)))
+    assert (calls[0].label, str(calls[0].arguments["shard"])) == ("a label 2/3", "2/3")
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -306,6 +328,7 @@ def test_command_and_pipeline_name_runs_alike(calls: list[Recorded], tmp_path: P
     (tmp_path / "a").mkdir()
     lines = {
         "explore a a out --round 2": "explore round 2",
+        "explore a a out --round 2 --shard 2/4": "explore round 2 2/4",
         "select a a out --round 2": "select round 2",
         "tune infusion a a out": "tune infusion",
         "evaluate a a out --stage injection": "evaluate injection",
@@ -319,4 +342,4 @@ def test_command_and_pipeline_name_runs_alike(calls: list[Recorded], tmp_path: P
     dags = [spec.root.dag, *(c.dag for c in spec.components.values() if c.HasField("dag"))]
     given = [task.inputs.parameters["label"] for dag in dags for task in dag.tasks.values() if task.inputs.parameters]
     named = {label.runtime_value.constant.string_value for label in given}
-    assert set(lines.values()) - {"evaluate injection"} <= named
+    assert set(lines.values()) - {"evaluate injection", "explore round 2 2/4"} <= named

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from symbol_llm import engines, stages
 from symbol_llm.ground import files
-from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.errors import Busy, InvalidInput
 from symbol_llm.ground.params import Tune
 from symbol_llm.ground.records import TrainingRow
 from symbol_llm.training import losses, tune
@@ -57,7 +58,7 @@ def test_batch_is_padded_left_and_labels_cover_completions_alone() -> None:
 
 @pytest.mark.model
 def test_tuning_teaches_the_completion_and_leaves_a_checkpoint_that_loads(smollm: Path, tmp_path: Path) -> None:
-    done = tune.tune([row(n) for n in range(16)], smollm, tmp_path / "tuned", FEW)
+    done = tune.tune([row(n) for n in range(16)], smollm, tmp_path / "tuned", FEW, tmp_path / "state")
     assert (done.n_rows, done.n_too_long, done.n_steps) == (16, 0, 8)
     engine = engines.start("transformers", tmp_path / "tuned", batch=4)
     ((reply,),) = engine.generate([row(99).messages], n=1, temperature=0, top_p=1, max_tokens=8, seed=0)
@@ -73,7 +74,7 @@ def test_tuning_that_diverges_stops_with_the_step_and_leaves_no_checkpoint(
     told = r"tuning diverged at step \d of 8: loss .*, gradient norm .*; lower `learning_rate` \(1e\+08\)"
     with pytest.raises(InvalidInput, match=told):
         stages.tune(tmp_path / "set", smollm, tmp_path / "out", FEW.model_copy(update={"learning_rate": 1e8}))
-    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "set"]
 
 
 @pytest.mark.model
@@ -103,7 +104,8 @@ def test_checkpoint_of_a_stage_is_whole_readable_and_alone(smollm: Path, home: P
     assert {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "out").iterdir() if p.suffix == ".safetensors"} == {
         "model.safetensors": 0o666 & ~files.UMASK
     }
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "set"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "out", "set"]
+    assert list((home / "tuning").iterdir()) == []
     assert files.read_json(tmp_path / "out" / files.MANIFEST)["stage"] == "tune"
 
 
@@ -127,53 +129,205 @@ def test_tokenizer_without_an_end_is_refused(smollm: Path, tmp_path: Path) -> No
     config = json.loads((endless / "tokenizer_config.json").read_text())
     (endless / "tokenizer_config.json").write_text(json.dumps(config | {"eos_token": None}))
     with pytest.raises(InvalidInput, match="no end-of-sequence token, so no reply could end"):
-        tune.tune([row(1)], endless, tmp_path / "out", FEW)
+        tune.tune([row(1)], endless, tmp_path / "out", FEW, tmp_path / "state")
 
 
 @pytest.mark.model
 def test_rows_all_too_long_are_refused_with_the_parameter_to_raise(smollm: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="raise it"):
-        tune.tune([row(1)], smollm, tmp_path / "tuned", Tune(max_length=16))
+        tune.tune([row(1)], smollm, tmp_path / "tuned", Tune(max_length=16), tmp_path / "state")
     assert not (tmp_path / "tuned").exists()
+
+
+# --- stopped, and gone on ---------------------------------------------------------------------------------------------
+
+
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from symbol_llm import stages
+from symbol_llm.ground.params import Tune
+from symbol_llm.training import tune
+
+def work(folder, base, die, step, **more):
+    event, save, n_saves = tune.event, torch.save, 0
+
+    def dying(**fields):
+        event(**fields)
+        if die == "between" and fields["done"] == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def torn(what, file, *more, **options):
+        nonlocal n_saves
+        n_saves += 1
+        if die == "saving" and n_saves == step:
+            Path(file).write_bytes(b"half a fi")
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(what, file, *more, **options)
+
+    tune.event, torch.save = dying, torn
+    how = Tune(epochs=3, learning_rate=1e-2, batch=4, device_batch=2, max_length=64, checkpoint_s=1e-9, **more)
+    return stages.tune(folder / "set", base, folder / "out", how)["n_resumed"]
+"""
+
+ONE_BY_ONE = (
+    STOPPED
+    + """
+import contextlib, importlib, json, traceback
+import transformers
+for name in ("AutoModelForCausalLM", "AutoTokenizer", "LlamaForCausalLM", "Trainer"):
+    getattr(transformers, name)
+for name in ("deepspeed", "mlflow"):  # which Trainer asks for where they are installed
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+
+def apart(folder, *how):
+    "Work in a child, which need not import all that again; give how it ended, and after how many steps it went on."
+    child = os.fork()
+    if not child:
+        try:
+            os.environ["SYMBOL_LLM_HOME"] = str(folder / "home")
+            (folder / "resumed").write_text(str(work(folder, base, *how)))
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, (folder / "resumed").read_text() if code == 0 else None
+
+base, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
+for folder, *tries in cases:
+    print(json.dumps([folder, [apart(Path(folder), *how) for how in tries]]), flush=True)
+"""
+)
+KILLS = {
+    "between-3": ("between", 3, 2),  # within the first of three epochs, of five steps each
+    "between-8": ("between", 8, 7),  # within the second
+    "between-11": ("between", 11, 10),  # where two epochs meet
+    "saving-18": ("saving", 18, 4),  # four files a save: in the middle of the fifth
+}
+"""How it dies, when, and after which step the next start goes on."""
+
+
+def of_many_lengths(n: int) -> list[TrainingRow]:
+    return [row(i).model_copy(update={"completion": "zebra " * (1 + i % 5)}) for i in range(n)]
+
+
+@pytest.fixture(scope="module")
+def endings(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[Any]]]:
+    """Give the folder of each case, and how its starts ended: one never killed, and one killed and started again each."""
+    folder, cases = tmp_path_factory.mktemp("endings"), []
+    for name in ("never", *KILLS):
+        rows_file(folder / name / "set", of_many_lengths(18))
+        die = [] if name == "never" else [KILLS[name][:2]]
+        cases.append([str(folder / name), *die, ("never", 0)])
+    command = [sys.executable, "-c", ONE_BY_ONE, str(tiny), json.dumps(cases)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["/')]
+    assert len(found) == len(cases), done.stderr[-3000:]
+    return {Path(place).name: (Path(place), tries) for place, tries in found}
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kill", KILLS)
+def test_killed_stage_goes_on_and_ends_as_one_that_was_never_killed(
+    endings: dict[str, tuple[Path, list[Any]]], kill: str
+) -> None:
+    (never, first), (folder, tries) = endings["never"], endings[kill]
+    assert (first, tries) == ([[0, "0.0"]], [[-9, None], [0, f"{KILLS[kill][2]}.0"]])
+    whole, mended = (load_file(place / "out" / "model.safetensors") for place in (never, folder))
+    assert whole.keys() == mended.keys()
+    assert all(bool((whole[name] == mended[name]).all()) for name in whole)
+    metrics = [files.read_json(place / "out" / files.MANIFEST)["metrics"] for place in (never, folder)]
+    assert metrics[0] == metrics[1]
+    assert list((folder / "home" / "tuning").iterdir()) == []
+
+
+def test_torn_checkpoint_is_never_gone_on_from(tmp_path: Path) -> None:
+    for step, text in ((4, "1234"), (9, "12"), (10, "1234"), (20, "1234")):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "optimizer.pt").write_text(text)
+        if step < 20:
+            files.write_json(tmp_path / f"checkpoint-{step}" / tune.WHOLE, {"optimizer.pt": 4})
+    (tmp_path / "checkpoint-10" / tune.WHOLE).write_text('{"optimizer.pt": 4')
+    (tmp_path / "checkpoint-x").mkdir()
+    assert tune.last_step(tmp_path) == 4
+
+
+def test_state_of_a_stage_is_removed_when_it_ends_well_and_nothing_else_is(tmp_path: Path) -> None:
+    (tmp_path / "tuning" / "theirs").mkdir(parents=True)
+    state = tmp_path / "tuning" / "ours"
+    with pytest.raises(InvalidInput, match="it broke"), tune.going_on(state):
+        (state / "checkpoint-1").mkdir()
+        raise InvalidInput("it broke")
+    assert (state / "checkpoint-1").is_dir()
+    with pytest.raises(InvalidInput, match="refused"), tune.going_on(tmp_path / "tuning" / "nothing in it"):
+        raise InvalidInput("refused")
+    with tune.going_on(state), pytest.raises(Busy, match="in use by the stage 'tune'"), tune.going_on(state):
+        pytest.fail("two at once")
+    assert [p.name for p in (tmp_path / "tuning").iterdir()] == ["theirs"]
+
+
+def test_state_that_is_a_link_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "thesis.tex").write_text("mine")
+    (tmp_path / "ours").symlink_to(tmp_path / "theirs")
+    with pytest.raises(InvalidInput, match="is a symbolic link, and not ours"), tune.going_on(tmp_path / "ours"):
+        pytest.fail("the work began")
+    assert [p.name for p in (tmp_path / "theirs").iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.model
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles a kernel and needs g++")
-def test_two_processes_tune_under_deepspeed_zero_2(smollm: Path, tmp_path: Path) -> None:
-    rows_file(tmp_path / "set", [row(n) for n in range(8)])
+def test_two_processes_tune_under_zero_2_and_3_alike_and_go_on_when_one_is_killed(tiny: Path, tmp_path: Path) -> None:
+    """Some rows have a rejected completion, on which the untuned model is asked while ZeRO-3 has its weights in shards.
+
+    ZeRO-3 also runs with what saves memory and changes no result: offload, and activations that are computed again.
+    """
+    rows = [r.model_copy(update={"rejected": "lion"}) if i % 3 == 0 else r for i, r in enumerate(of_many_lengths(8))]
+    (tmp_path / "work.py").write_text(STOPPED + BY_TORCHRUN)
+    for zero in (2, 3):
+        rows_file(tmp_path / str(zero) / "set", rows)
+    assert in_two_processes(tmp_path, tiny, 2, "never", 0) == 0
+    assert in_two_processes(tmp_path, tiny, 3, "between", 4) != 0
+    assert not (tmp_path / "3" / "out").exists()
+    assert in_two_processes(tmp_path, tiny, 3, "never", 0) == 0
+    found = {zero: files.read_json(tmp_path / str(zero) / "out" / files.MANIFEST)["metrics"] for zero in (2, 3)}
+    assert {zero: (m["zero_stage"], m["n_rows"], m["n_steps"]) for zero, m in found.items()} == {
+        2: (2, 8, 6),
+        3: (3, 8, 6),
+    }
+    assert found[3]["loss"] == pytest.approx(found[2]["loss"], rel=0.02)
+    whole, sharded = (load_file(tmp_path / str(zero) / "out" / "model.safetensors") for zero in (2, 3))
+    assert {name: w.shape for name, w in whole.items()} == {name: w.shape for name, w in sharded.items()}
+    assert max(float((whole[name] - sharded[name]).abs().max()) for name in whole) < 0.01
+    assert [files.read_text(tmp_path / "log").count(word) for word in ("goes on after step 3",)] == [1]
+    assert list((tmp_path / "home" / "tuning").iterdir()) == []
+
+
+BY_TORCHRUN = """
+folder, base, die, step, zero = sys.argv[1:]
+more = {"gradient_checkpointing": True, "offload": True} if zero == "3" else {}
+work(Path(folder), Path(base), die, int(step), zero=int(zero), **more)
+"""
+
+
+def in_two_processes(folder: Path, base: Path, zero: int, *how: object) -> int:
     environment = os.environ | {
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": "1",
-        "SYMBOL_LLM_HOME": str(tmp_path / "home"),
+        "SYMBOL_LLM_HOME": str(folder / "home"),
         "TORCH_EXTENSIONS_DIR": str(ROOT / "runs" / "torch_extensions"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
     }
-    few = [
-        "--set",
-        "tune.epochs=1",
-        "--set",
-        "tune.batch=4",
-        "--set",
-        "tune.device_batch=2",
-        "--set",
-        "tune.max_length=64",
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        "--master-port=29519",
-        "-m",
-        "symbol_llm.cli",
-    ]
-    stage = ["tune", "tune", str(tmp_path / "set"), str(smollm), str(tmp_path / "tuned")]
-    done = subprocess.run(
-        [*command, *few, *stage], cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=800
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    manifest = json.loads((tmp_path / "tuned" / "manifest.json").read_text())
-    assert (manifest["metrics"]["n_rows"], manifest["metrics"]["n_steps"]) == (8, 2)
-    assert manifest["metrics"]["zero_stage"] == 2
-    engines.start("transformers", tmp_path / "tuned", batch=1)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29519"]
+    arguments = map(str, (folder / "work.py", folder / str(zero), base, *how, zero))
+    with (folder / "log").open("a") as log:
+        done = subprocess.run(
+            [*command, *arguments], check=False, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=400
+        )
+    return done.returncode

@@ -1,0 +1,1 @@
+"""The `merge` stage as a Kubeflow Pipelines component."""

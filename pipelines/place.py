@@ -1,0 +1,126 @@
+"""Gives a task of a pipeline what its place has for it: on a cluster what the placement says, on this machine nothing.
+
+Of `manifests/base` each task takes addresses, keys and the place of its state; what its namespace asks of a pod, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Literal, NamedTuple
+
+from kfp import dsl, kubernetes
+
+from components.finish.component import finish
+from pipelines.placement import Claim, Placement, Role, Volume
+
+Kind = Literal["light", "sample", "tune"]
+
+ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+WITH_TLS = ("MLFLOW_TRACKING_SERVER_CERT_PATH",)
+AUTHORITY, TRUSTED = "mlflow-ca", "/tls"
+"""Where MLflow speaks HTTPS: the certificate of who signed its own, and where tasks find it."""
+LABELS = {"KFP_RUN_ID": "pipeline/runid", "KFP_RUN_NAME": "workflows.argoproj.io/workflow"}
+"""What Kubeflow says of the run in the labels of its pods: all tasks of one run hang under one run in MLflow."""
+QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
+STATE, SHARED_MEMORY = "/state", "/dev/shm"  # noqa: S108 - where Linux has it
+YEAR_S = 365 * 24 * 60 * 60
+"""Argo starts no task again that long after its first start, time in queues included; by default it is an hour."""
+USER = 65532
+"""The user of the images, said again in the pod: Pod Security does not look into images."""
+
+
+class Place(NamedTuple):
+    """Where tasks run and what they find there."""
+
+    environment: dict[str, str] = {}
+    """Set for every task; part of its key in Kubeflow's cache."""
+    placement: Placement | None = None
+    """Of a cluster; None: this machine."""
+    recurs: bool = False
+    """Whether the pipeline is run time and again, and has to look anew at what lies outside it."""
+
+    @property
+    def n_shards(self) -> int:
+        """Tasks that an exploration is divided among."""
+        return self.placement.explore_shards if self.placement else 1
+
+    @property
+    def root(self) -> str | None:
+        """Where artifacts go, if the placement says so."""
+        return self.placement.pipeline_root if self.placement else None
+
+    def task(self, made: Any, name: str, kind: Kind = "light", *, deadline_s: int | None = None) -> Any:
+        """Return `made` under `name`, with what tasks of its kind get; `deadline_s` instead of the deadline of the kind."""
+        made.set_display_name(name)
+        for key, value in self.environment.items():
+            made.set_env_variable(key, value)
+        if self.placement:
+            role: Role = getattr(self.placement, kind)
+            _size(made, role, self.placement)
+            _schedule(made, role, self.placement, deadline_s or role.deadline_s)
+            _provide(made, role, self.placement)
+        return made
+
+    def outside(self, made: Any, name: str, *, moves: bool = False) -> Any:
+        """Return the task `made`, which reads what lies outside the pipeline: done anew where that `moves` or the run recurs."""
+        task = self.task(made, name)
+        if self.recurs or moves:
+            task.set_caching_options(False)
+        return task
+
+    def finishing(self) -> Any:
+        """Return a context for all tasks of a pipeline, after which a last one ends its run in MLflow, failed or not.
+
+        The local runner knows no such task, and ends the run itself.
+        """
+        if not self.placement:
+            return contextlib.nullcontext()
+        last = self.task(finish(), "finish")
+        last.set_caching_options(False)
+        return dsl.ExitHandler(last, name="pipeline")
+
+
+def _size(task: Any, role: Role, placement: Placement) -> None:
+    task.set_container_image(getattr(placement.images, role.image))
+    task.set_cpu_request(role.requests.cpu).set_memory_request(role.requests.memory)
+    task.set_cpu_limit(role.limits.cpu).set_memory_limit(role.limits.memory)
+    if role.accelerator:
+        task.set_accelerator_type(role.accelerator.type).set_accelerator_limit(role.accelerator.count)
+    if role.shared_memory:
+        kubernetes.empty_dir_mount(task, "shm", SHARED_MEMORY, medium="Memory", size_limit=role.shared_memory)
+
+
+def _schedule(task: Any, role: Role, placement: Placement, deadline_s: int) -> None:
+    """Say on which nodes `task` runs, in which queue it waits, when it ends and how often it is started again."""
+    for key, value in role.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for taint in role.tolerations:
+        kubernetes.add_toleration(task, taint.key, taint.operator, taint.value, taint.effect)
+    for label, name in ((QUEUE, placement.queue), (PRIORITY, placement.priority)):
+        if name:
+            kubernetes.add_pod_label(task, label, name)
+    kubernetes.set_timeout(task, deadline_s)
+    again = role.retries
+    task.set_retry(again.n, f"{again.first_s}s", again.factor, f"{YEAR_S}s")
+
+
+def _provide(task: Any, role: Role, placement: Placement) -> None:
+    """Give `task` its user, addresses, keys and state; what it had found lies there when it is started again."""
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    if placement.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(placement.image_pull_secrets))
+    kubernetes.use_config_map_as_env(task, placement.config, {key: key for key in ADDRESSES})
+    kubernetes.use_config_map_as_env(task, placement.config, {key: key for key in WITH_TLS}, optional=True)
+    kubernetes.use_config_map_as_volume(task, AUTHORITY, TRUSTED, optional=True)
+    kubernetes.use_secret_as_env(task, placement.keys, {key: key for key in KEYS})
+    if isinstance(role.state, Claim):
+        kubernetes.mount_pvc(task, role.state.claim, STATE)
+    elif isinstance(role.state, Volume):
+        how = {"size": role.state.size, "storage_class_name": role.state.storage_class}
+        kubernetes.add_ephemeral_volume(task, "state", STATE, ["ReadWriteOnce"], **how)
+    else:
+        kubernetes.empty_dir_mount(task, "state", STATE)
+    for variable, label in LABELS.items():
+        kubernetes.use_field_path_as_env(task, variable, f"metadata.labels['{label}']")
+    task.set_env_variable("SYMBOL_LLM_HOME", STATE)

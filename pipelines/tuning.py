@@ -1,0 +1,34 @@
+"""Supervised tuning in two stages as a Kubeflow pipeline: collect, injection, infusion, and a report after each. No gate."""
+
+from typing import Any
+
+from kfp import dsl
+
+from pipelines.loop import Loop, collected, dump, fetched
+from pipelines.place import Place
+from symbol_llm.ground.params import Parameters
+
+
+def build(parameters: Parameters, place: Place) -> Any:
+    """Return the pipeline for `parameters`."""
+    p = parameters
+
+    @dsl.pipeline(
+        name="tuning", description="Injection of symbols, then infusion with general replies.", pipeline_root=place.root
+    )
+    def tuning(
+        model: str = p.model,
+        collecting: dict = dump(p.collect),
+        replaying: dict = dump(p.replay),
+        injecting: dict = dump(p.injection),
+        infusing: dict = dump(p.infusion),
+        evaluating_original: dict = dump(p.evaluate_original()),
+        evaluating: dict = dump(p.evaluate),
+    ) -> None:
+        with place.finishing():
+            base = fetched(place, model, moves=p.model.startswith("models:"))
+            loop = Loop(place, collected(place, collecting), evaluating)
+            original = loop.evaluated(base, "original", params=evaluating_original)
+            loop.two_stages(original, replaying, injecting, infusing)
+
+    return tuning

@@ -1,0 +1,460 @@
+"""Preflight finds each thing that is amiss in a cluster, says what to do, and finds nothing in one that is ready."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from pipelines import placement as placements
+from pipelines import preflight
+from pipelines.place import ADDRESSES, KEYS
+from pipelines.placement import Placement
+from pipelines.preflight import Finding, View
+from tests.cluster.apiserver import Kind, Object, User
+from tests.cluster.players import Server, namespace
+
+ROOT = Path(__file__).parents[2]
+ANY = {
+    "type": "object",
+    "properties": {
+        "spec": {"x-kubernetes-preserve-unknown-fields": True},
+        "status": {"x-kubernetes-preserve-unknown-fields": True},
+    },
+}
+CUSTOM = (
+    Kind("argoproj.io", "v1alpha1", "Workflow", "workflows", ANY, False),
+    Kind("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices", ANY, True),
+    Kind("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs", ANY, True),
+    Kind("trainer.kubeflow.org", "v1alpha1", "TrainingRuntime", "trainingruntimes", ANY, False),
+    Kind("kueue.x-k8s.io", preflight.APIS["kueue.x-k8s.io"][0], "LocalQueue", "localqueues", ANY, True),
+)
+PLACEMENT = Placement.model_validate(
+    {
+        "light": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "2Gi"}},
+        "sample": {
+            "image": "gpu",
+            "requests": {"cpu": "2", "memory": "8Gi"},
+            "limits": {"cpu": "4", "memory": "16Gi"},
+            "accelerator": {"count": 1},
+            "node_selector": {"pool": "gpu"},
+            "tolerations": [{"key": "nvidia.com/gpu"}],
+            "shared_memory": "2Gi",
+        },
+        "tune_job": {"nodes": 2, "processes_per_node": 2},
+        "explore_shards": 4,
+        "queue": "gpus",
+        "service_account": "trainer",
+    }
+)
+RUNNER = (
+    {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kfp-launcher"], "verbs": ["get"]},
+    {
+        "apiGroups": ["trainer.kubeflow.org"],
+        "resources": ["trainjobs"],
+        "verbs": ["create", "get", "list", "watch", "delete"],
+    },
+)
+
+
+NODE: Object = {
+    "containers": [
+        {
+            "name": "node",
+            "image": "localhost/symbol-llm/gpu:0.1.0",
+            "resources": {
+                "requests": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "2"},
+                "limits": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "2"},
+            },
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ],
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "tolerations": [{"operator": "Exists"}],
+}
+JOBS: list[Object] = [{"name": "node", "template": {"spec": {"template": {"spec": NODE}}}}]
+RUNTIME: Object = {"template": {"spec": {"replicatedJobs": JOBS}}}
+
+
+def made(kind: str, name: str, version: str = "v1", **more: Any) -> Object:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **more.pop("metadata", {})}, **more}
+
+
+@pytest.fixture
+def ready(server: Server) -> Server:
+    """Give a cluster that has all that the placement needs."""
+    cluster = server.cluster
+    cluster.kinds = [k for k in cluster.kinds if k.schema is None] + list(CUSTOM)
+    cluster.put(namespace(**{"pod-security.kubernetes.io/enforce": "restricted"}))
+    cluster.put(made("ServiceAccount", "trainer"))
+    cluster.users["runner"] = User("system:serviceaccount:symbol-llm:trainer", RUNNER)
+    cluster.put(made("ConfigMap", "storage", data={key: "http://x" for key in ADDRESSES}))
+    cluster.put(made("ConfigMap", "kfp-launcher", data={"defaultPipelineRoot": "s3://b/kfp", "providers": "s3: {}"}))
+    secret = {key: base64.b64encode(b"word").decode() for key in KEYS}
+    cluster.put(made("Secret", "credentials", data=secret))
+    claim = {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "shared",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    cluster.put(made("PersistentVolumeClaim", "state", spec=claim, status={"phase": "Pending"}))
+    cluster.put(made("StorageClass", "shared", "storage.k8s.io/v1", provisioner="nfs"))
+    hard = {"requests.cpu": "16", "requests.memory": "64Gi", "pods": "20", "requests.nvidia.com/gpu": "4"}
+    cluster.put(made("ResourceQuota", "q", spec={"hard": hard}, status={"used": {"requests.cpu": "4", "pods": "3"}}))
+    taint = [{"key": "nvidia.com/gpu", "effect": "NoSchedule", "value": "present"}]
+    gpus = {"allocatable": {"nvidia.com/gpu": "2"}}
+    cluster.put(made("Node", "small", spec={}, status={"allocatable": {"cpu": "4"}}))
+    for name in ("large", "larger"):
+        cluster.put(made("Node", name, metadata={"labels": {"pool": "gpu"}}, spec={"taints": taint}, status=gpus))
+    version = CUSTOM[-1].api_version
+    active = [{"type": "Active", "status": "True", "message": "Can submit new workloads to clusterQueue"}]
+    cluster.put(made("LocalQueue", "gpus", version, spec={"clusterQueue": "all"}, status={"conditions": active}))
+    cluster.put(made("TrainingRuntime", "symbol-llm-torch", "trainer.kubeflow.org/v1alpha1", spec=RUNTIME))
+    return server
+
+
+def view(server: Server, placement: Placement = PLACEMENT, who: str = "admin", **more: Any) -> View:
+    runner = server.api(who)
+    runner.set_default_header("Impersonate-User", f"system:serviceaccount:symbol-llm:{placement.service_account}")
+    return View(placement, "symbol-llm", server.api(who), runner, **more)
+
+
+def failed(server: Server, placement: Placement = PLACEMENT, who: str = "admin", **more: Any) -> list[Finding]:
+    found = list(preflight.check(view(server, placement, who, **more)))
+    assert all((one.state == "failed") == bool(one.remedy) for one in found)
+    return [one for one in found if one.state == "failed"]
+
+
+def test_cluster_that_is_ready_passes_and_what_was_not_looked_at_is_said(ready: Server) -> None:
+    found = {one.check: one.state for one in preflight.check(view(ready))}
+    unchecked = {"podmonitors.monitoring.coreos.com", "addresses", "MLflow", "Kubeflow Pipelines"}
+    assert {name for name, state in found.items() if state != "passed"} == unchecked
+    assert {found[name] for name in unchecked} == {"unchecked"}
+    assert found.keys() >= {
+        "cluster",
+        "rights",
+        "pod light",
+        "pod sample",
+        "claim state",
+        "storage class shared",
+        "quota",
+    }
+    assert ready.cluster.all("pods") == []
+
+
+def test_nothing_is_changed(ready: Server) -> None:
+    before = {key: made["metadata"]["resourceVersion"] for key, made in ready.cluster.objects.items()}
+    list(preflight.check(view(ready)))
+    assert {key: made["metadata"]["resourceVersion"] for key, made in ready.cluster.objects.items()} == before
+
+
+def without(plural: str, name: str, of: str = "symbol-llm") -> Callable[[Server], None]:
+    def edit(server: Server) -> None:
+        key = next(k for k in server.cluster.objects if (k[1], k[3]) == (plural, name))
+        server.cluster.remove(key)
+
+    return edit
+
+
+def both(*edits: Callable[[Server], None]) -> Callable[[Server], None]:
+    def edit(server: Server) -> None:
+        for one in edits:
+            one(server)
+
+    return edit
+
+
+def changed(plural: str, name: str, *path: str, to: Any) -> Callable[[Server], None]:
+    def edit(server: Server) -> None:
+        def change(object_: Object) -> None:
+            place = object_
+            for part in path[:-1]:
+                place = place[part]
+            if to is None:
+                del place[path[-1]]
+            else:
+                place[path[-1]] = to
+
+        server.cluster.change(plural, name, change)
+
+    return edit
+
+
+def unserved(group: str) -> Callable[[Server], None]:
+    def edit(server: Server) -> None:
+        server.cluster.kinds = [k for k in server.cluster.kinds if k.group != group]
+
+    return edit
+
+
+def old(server: Server) -> None:
+    server.cluster.kinds = [
+        k._replace(version="v1alpha9") if k.group == "serving.kserve.io" else k for k in server.cluster.kinds
+    ]
+
+
+def role_without(verb: str) -> Callable[[Server], None]:
+    def edit(server: Server) -> None:
+        rules = tuple({**rule, "verbs": [v for v in rule["verbs"] if v != verb]} for rule in RUNNER)
+        server.cluster.users["runner"] = User("system:serviceaccount:symbol-llm:trainer", rules)
+
+    return edit
+
+
+def runtime(**more: Any) -> Object:
+    found = copy.deepcopy(RUNTIME)
+    found["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"].update(more)
+    return found
+
+
+def with_devices(n: int) -> Object:
+    container = copy.deepcopy(NODE["containers"][0])
+    for side in container["resources"].values():
+        side["nvidia.com/gpu"] = str(n)
+    return runtime(containers=[container])
+
+
+MAINTAINED = {"key": "maintenance", "effect": "NoExecute"}
+AMISS = {
+    "KServe is absent": (unserved("serving.kserve.io"), "inferenceservices.serving.kserve.io: v1beta1 is not served"),
+    "KServe is too old": (old, "inferenceservices.serving.kserve.io: v1beta1 is not served"),
+    "Argo is absent": (unserved("argoproj.io"), "workflows.argoproj.io: v1alpha1 is not served"),
+    "the role lacks a verb": (role_without("watch"), "rights: trainer may not watch trainjobs.trainer.kubeflow.org"),
+    "the account is absent": (
+        without("serviceaccounts", "trainer"),
+        "error looking up service account symbol-llm/trainer",
+    ),
+    "a ConfigMap is absent": (without("configmaps", "storage"), "ConfigMap storage: is not there"),
+    "the launcher is not set up": (without("configmaps", "kfp-launcher"), "ConfigMap kfp-launcher: is not there"),
+    "the launcher has no root": (
+        changed("configmaps", "kfp-launcher", "data", "defaultPipelineRoot", to=None),
+        "ConfigMap kfp-launcher: lacks defaultPipelineRoot",
+    ),
+    "the Secret is absent": (without("secrets", "credentials"), "Secret credentials: is not there"),
+    "the Secret lacks a key": (
+        changed("secrets", "credentials", "data", "AWS_ACCESS_KEY_ID", to=None),
+        "Secret credentials: lacks AWS_ACCESS_KEY_ID",
+    ),
+    "the Secret has an empty key": (
+        changed("secrets", "credentials", "data", "AWS_ACCESS_KEY_ID", to=""),
+        "Secret credentials: lacks AWS_ACCESS_KEY_ID",
+    ),
+    "the claim is absent": (without("persistentvolumeclaims", "state"), "claim state: is not there"),
+    "the claim is of one node": (
+        changed("persistentvolumeclaims", "state", "spec", "accessModes", to=["ReadWriteOnce"]),
+        "claim state: is ReadWriteOnce, and 4 tasks explore at once and a TrainJob has 2 nodes",
+    ),
+    "the claim is lost": (
+        changed("persistentvolumeclaims", "state", "status", "phase", to="Lost"),
+        "its volume is lost",
+    ),
+    "the class is absent": (without("storageclasses", "shared"), "storage class shared: is not there"),
+    "the quota is too small for all shards": (
+        changed("resourcequotas", "q", "spec", "hard", "requests.cpu", to="11"),
+        "quota: tasks at once ask for requests.cpu 8 of 7 left",
+    ),
+    "the quota is too small for one task": (
+        changed("resourcequotas", "q", "spec", "hard", "requests.memory", to="6Gi"),
+        'pod sample: pods "preflight-sample" is forbidden: exceeded quota: q',
+    ),
+    "the devices are too few": (
+        both(*(changed("nodes", n, "status", "allocatable", "nvidia.com/gpu", to="0") for n in ("large", "larger"))),
+        "accelerators of sample: 1 nvidia.com/gpu: 0 of 3 nodes have as many and take it, 1 needed; the most is 0",
+    ),
+    "the nodes are too few for the job": (
+        changed("nodes", "large", "status", "allocatable", "nvidia.com/gpu", to="1"),
+        "accelerators of symbol-llm-torch: 2 nvidia.com/gpu: 1 of 3 nodes have as many and take it, 2 needed; the most is 2",
+    ),
+    "the nodes are labelled otherwise": (
+        both(*(changed("nodes", n, "metadata", "labels", "pool", to="other") for n in ("large", "larger"))),
+        "accelerators of sample: 1 nvidia.com/gpu: 0 of 3 nodes",
+    ),
+    "the nodes are tainted": (
+        both(*(changed("nodes", n, "spec", "taints", to=[MAINTAINED]) for n in ("large", "larger"))),
+        "accelerators of sample: 1 nvidia.com/gpu: 0 of 3 nodes",
+    ),
+    "the queue is absent": (without("localqueues", "gpus"), "queue gpus: is not there"),
+    "the queue is stopped": (
+        changed(
+            "localqueues",
+            "gpus",
+            "status",
+            "conditions",
+            to=[{"type": "Active", "status": "False", "message": "stopped"}],
+        ),
+        "queue gpus: lets nothing in: stopped",
+    ),
+    "the runtime is absent": (
+        without("trainingruntimes", "symbol-llm-torch"),
+        "runtime symbol-llm-torch: is not there",
+    ),
+    "the runtime is another's": (
+        changed("trainingruntimes", "symbol-llm-torch", "spec", to={"template": {"spec": {"replicatedJobs": []}}}),
+        "runtime symbol-llm-torch: has no job 'node'",
+    ),
+    "the runtime's pods may be root": (
+        changed("trainingruntimes", "symbol-llm-torch", "spec", to=runtime(securityContext={})),
+        'pod node: pods "preflight-node" is forbidden: violates PodSecurity',
+    ),
+    "the runtime has fewer devices than processes": (
+        changed("trainingruntimes", "symbol-llm-torch", "spec", to=with_devices(1)),
+        "processes of symbol-llm-torch: 2 processes a node share 1 devices",
+    ),
+}
+
+
+@pytest.mark.parametrize("amiss", AMISS)
+def test_what_is_amiss_is_found(ready: Server, amiss: str) -> None:
+    edit, told = AMISS[amiss]
+    edit(ready)
+    assert [one for one in failed(ready) if told in f"{one.check}: {one.said}"], failed(ready)
+
+
+def test_pods_that_the_namespace_refuses_are_found_before_any_runs(
+    ready: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = preflight.pod
+
+    def as_kubeflow_alone_makes_them(*arguments: Any) -> Object:
+        found = real(*arguments)
+        del found["spec"]["containers"][0]["securityContext"]["runAsNonRoot"]
+        return found
+
+    monkeypatch.setattr(preflight, "pod", as_kubeflow_alone_makes_them)
+    first, second = failed(ready)
+    assert [one.check for one in (first, second)] == ["pod light", "pod sample"]
+    assert 'violates PodSecurity "restricted:latest": runAsNonRoot != true' in first.said
+    assert "labels of manifests/base/namespace.yaml" in first.remedy
+
+
+def test_what_one_may_not_see_is_unchecked_and_no_failure(ready: Server) -> None:
+    ready.cluster.users["guest"] = User("guest", ())
+    found = {one.check: one for one in preflight.check(view(ready, who="guest"))}
+    assert {one.state for one in found.values()} == {"passed", "unchecked"}
+    assert 'cannot impersonate resource "serviceaccounts"' in found["rights"].said
+    assert 'cannot list resource "nodes"' in found["accelerators"].said
+
+
+def test_token_that_nobody_knows_and_a_cluster_that_is_away_are_one_failure(ready: Server) -> None:
+    (found,) = preflight.check(view(ready, who="stale"))
+    assert (found.check, found.state, found.said) == ("cluster", "failed", "Unauthorized")
+    configuration = client.Configuration(host="http://127.0.0.1:1")
+    configuration.retries = False
+    nowhere = client.ApiClient(configuration)
+    (found,) = preflight.check(View(PLACEMENT, "symbol-llm", nowhere, nowhere))
+    assert (found.state, found.said) == ("failed", "no answer from the cluster (NewConnectionError)")
+
+
+def test_one_task_at_a_time_needs_no_shared_volume_and_no_trainer(ready: Server) -> None:
+    one = PLACEMENT.model_dump(exclude={"tune_job", "queue"}) | {"explore_shards": 1, "tune": PLACEMENT.sample}
+    changed("persistentvolumeclaims", "state", "spec", "accessModes", to=["ReadWriteOnce"])(ready)
+    unserved("trainer.kubeflow.org")(ready)
+    unserved("kueue.x-k8s.io")(ready)
+    assert failed(ready, Placement.model_validate(one)) == []
+
+
+@pytest.mark.parametrize("name", placements.names())
+def test_every_placement_that_ships_has_pods_that_a_restricted_namespace_lets_in(ready: Server, name: str) -> None:
+    wanted = placements.load(name)
+    ready.cluster.put(made("ServiceAccount", wanted.service_account))
+    ready.cluster.remove(("", "resourcequotas", "symbol-llm", "q"))
+    found = [one for one in preflight.check(view(ready, wanted)) if one.check.startswith("pod ")]
+    assert {one.state for one in found} == {"passed"}
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """A server that knows one name and password, and one token."""
+
+    def do_GET(self) -> None:
+        known = ("Basic " + base64.b64encode(b"word:word").decode(), "Bearer t0ken")
+        self.send_response(200 if self.headers.get("Authorization") in known else 401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def guarded() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_mlflow_and_kubeflow_have_to_answer_and_to_know_us(
+    ready: Server, guarded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    assert failed(ready, mlflow=guarded, host=guarded, token="t0ken") == []
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    first, second = failed(ready, mlflow=guarded, host=guarded)
+    assert (first.check, first.said) == ("MLflow", "answers 401 Unauthorized")
+    assert (second.check, second.said) == ("Kubeflow Pipelines", "answers 401 Unauthorized")
+    (away,) = failed(ready, mlflow="http://127.0.0.1:1")
+    assert away.said.startswith("no answer: <urlopen error [Errno 111]")
+
+
+def test_inside_the_cluster_names_and_ports_are_tried(
+    ready: Server, guarded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(preflight.IN_CLUSTER, "10.0.0.1")
+    addresses = dict(zip(ADDRESSES, (guarded, "http://127.0.0.1:1", "http://object-store.invalid:9000"), strict=False))
+    for name in ADDRESSES:
+        monkeypatch.setenv(name, addresses.get(name, ""))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "word")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "word")
+    found = {one.check: one for one in preflight.check(view(ready))}
+    assert (found[guarded].state, found["MLflow"].state) == ("passed", "passed")
+    assert "no connection" in found["http://127.0.0.1:1"].said
+    assert "no such name" in found["http://object-store.invalid:9000"].said
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def preflown(server: Server, folder: Path, *command: str, token: str = "admin") -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "KF_"))}
+    environment["KUBECONFIG"] = str(server.kubeconfig(folder / "kubeconfig", token))
+    environment["SYMBOL_LLM_HOME"] = str(folder / "home")
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT if command[1].startswith("pipelines") else folder, env=environment,
+        check=False, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+
+
+def test_command_prints_a_line_a_check_and_ends_with_1_where_one_failed(ready: Server, tmp_path: Path) -> None:
+    wanted = PLACEMENT.model_dump_json()
+    good = preflown(ready, tmp_path, "-m", "pipelines.preflight", "--placement", wanted)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "✔ claim state: ReadWriteMany, Pending" in good.stdout.splitlines()
+    without("localqueues", "gpus")(ready)
+    bad = preflown(ready, tmp_path, "-m", "pipelines.preflight", "--placement", wanted)
+    assert bad.returncode == 1
+    assert "✘ queue gpus: is not there\n  → apply an overlay with the component `queueing`" in bad.stdout
+    listed = preflown(ready, tmp_path, "-m", "pipelines.preflight", "--placement", wanted, "--json")
+    assert [one["check"] for one in json.loads(listed.stdout) if one["state"] == "failed"] == ["queue gpus"]
+
+
+def test_doctor_asks_the_cluster_too(ready: Server, tmp_path: Path) -> None:
+    ready.cluster.put(made("ServiceAccount", "pipeline-runner"))
+    done = preflown(ready, tmp_path, "-m", "symbol_llm.cli", "doctor", "--cluster", "--placement", "laptop")
+    assert "✔ cluster: Kubernetes v1.33.0" in done.stdout.splitlines(), done.stderr
+    assert done.returncode == 1  # the account pipeline-runner has no role here
+    assert "✘ rights: pipeline-runner may not create workflowtaskresults.argoproj.io" in done.stdout
