@@ -283,7 +283,7 @@ class Job:
             ).items
             dead = [(end.finished_at, pod, end) for pod in pods if (end := _bad_end(pod))]
             if dead:
-                _, pod, end = min(dead, key=lambda one: str(one[0]))
+                _, pod, end = max(dead, key=lambda one: str(one[0]))
                 text = patiently(
                     lambda: self._core.read_namespaced_pod_log(
                         pod.metadata.name, self.namespace, container=CONTAINER, tail_lines=N_LINES, **_LIMIT
@@ -411,7 +411,7 @@ def _sorted_out() -> Iterator[None]:
         raise _Broken(f"{type(e).__name__}: {e}") from e
     except ApiException as e:
         said = _message(e)
-        if not e.status or e.status == 410:
+        if not e.status or e.status in TRANSIENT or e.status == 410:
             raise _Broken(f"{e.status} {said}") from e
         if e.status == 404:
             raise _NotFound(said) from e

@@ -750,7 +750,7 @@ MAY = {
     "benchmarks/collection.py": {"main": {"TemporaryDirectory"}},
     "benchmarks/overhead.py": {"local_step": {"TemporaryDirectory"}, "main": {"TemporaryDirectory"}},
     "benchmarks/soak.py": {"main": {"TemporaryDirectory"}},
-    "manifests/check.py": {"render": {"TemporaryDirectory"}},
+    "manifests/resources.py": {"render": {"TemporaryDirectory"}},
     "pipelines/local.py": {"run": {"unlink"}},
     "pipelines/settings.py": {"compile_to": {"TemporaryDirectory"}},
     "pipelines/submit.py": {"submit": {"TemporaryDirectory"}},
@@ -815,4 +815,8 @@ def test_no_script_removes_folders() -> None:
         "components/images/cpu.Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
         "components/images/gpu.Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
         "serving/Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
+        # old dumps, on the volume that has nothing else, once a new one is whole
+        "manifests/components/backup/backup.yaml": [
+            "find database -name 'mlflow-*.dump' -mtime \"+$KEEP_DAYS\" -delete"
+        ],
     }
