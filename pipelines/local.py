@@ -33,6 +33,7 @@ from pipelines.ask import first_question
 from pipelines.screen import Screen, closing_tables
 from symbol_llm import machine
 from symbol_llm.evaluation.evaluate import read_report
+from symbol_llm.evaluation.health import alarms
 from symbol_llm.ground import files, life, locks, outputs, progress
 from symbol_llm.ground.errors import Busy, InvalidInput, SymbolLLMError
 from symbol_llm.ground.params import Parameters
@@ -192,6 +193,8 @@ def finish(parameters: Parameters, promotion: Path, home: Path, console: Console
     for table in closing_tables(report, console):
         console.print(table)
     decision = files.read_json(promotion / "promotion.json")
+    for alarm in alarms((*report.history, report.summary)):
+        console.print(f"[yellow]note:[/] {escape(alarm)}", highlight=False)
     mark = "[green]promoted[/]" if decision["promoted"] else "[yellow]not promoted[/]"
     console.print(
         f"\nVersion {decision['version']} of {parameters.promote.name!r} ({decision['stage']}): {mark}, {escape(decision['reason'])}."

@@ -283,7 +283,7 @@ class Job:
             ).items
             dead = [(end.finished_at, pod, end) for pod in pods if (end := _bad_end(pod))]
             if dead:
-                _, pod, end = max(dead, key=lambda one: str(one[0]))
+                _, pod, end = min(dead, key=lambda one: str(one[0]))
                 text = patiently(
                     lambda: self._core.read_namespaced_pod_log(
                         pod.metadata.name, self.namespace, container=CONTAINER, tail_lines=N_LINES, **_LIMIT

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from symbol_llm import __version__
+from symbol_llm.evaluation.health import alarms
 from symbol_llm.ground.figures import BLUE, GREEN, GREY, ORANGE, RED, svg
 from symbol_llm.ground.records import STATUSES, Report, Summary
 
@@ -36,6 +37,7 @@ def render(report: Report, decision: str = "", n_tested: int = 0) -> str:
     template = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     return template.render(
         n_tested=n_tested,
+        alarms=alarms(curve),
         figures=figures,
         curve=curve,
         report=report,
@@ -161,6 +163,7 @@ TEMPLATE = """<!doctype html>
  td, th { border-bottom: 1px solid #e2e8f0; padding: .35rem .5rem; vertical-align: top }
  td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
  pre { margin: 0; white-space: pre-wrap; font-size: .8rem; max-width: 26rem }
+ .alarms { border-left: 4px solid #dd8452; padding: .3rem 0 .3rem 1.6rem }
  .status { color: #fff; border-radius: 4px; padding: 0 .4rem; white-space: nowrap }
 </style></head><body>
 {% set first, last = curve[0], report.summary %}
@@ -168,6 +171,7 @@ TEMPLATE = """<!doctype html>
 <p class="lead">Accuracy on the test problems went from <b>{{ "%.1f"|format(100 * first.overall.mean) }} %</b> ({{ first.stage }})
  to <b>{{ "%.1f"|format(100 * last.overall.mean) }} %</b> ({{ last.stage }}) on {{ last.overall.n }} problems.</p>
 {% if decision %}<p>{{ decision }}.</p>{% endif %}
+{% if alarms %}<ul class="alarms">{% for alarm in alarms %}<li>{{ alarm }}</li>{% endfor %}</ul>{% endif %}
 {% if n_tested %}<p class="muted">Rounds end and checkpoints are chosen by the dev problems; the test problems were read for the gate
  {{ n_tested }} time{{ "" if n_tested == 1 else "s" }} so far, each for another checkpoint.</p>{% endif %}
 <div class="figures">{% for title, svg in figures %}<section><h2>{{ title }}</h2>{{ svg|safe }}</section>{% endfor %}</div>

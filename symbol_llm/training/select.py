@@ -199,6 +199,13 @@ def metrics(
     originals = [t.original for ts in found.values() for t in ts if t.original]
     pairs = [(t.original.accepted, t.repair.accepted) for ts in found.values() for t in ts if t.original and t.repair]
     statuses = Counter(j.verdict.status for ts in found.values() for t in ts for j in t[:2] if j)
+    right = {
+        (p, j.verdict.canonical or j.verdict.program)
+        for p, ts in found.items()
+        for t in ts
+        for j in t[:2]
+        if j and j.accepted
+    }
     positives, negatives = [e for e in pool if e.accepted], [e for e in pool if not e.accepted]
     kinds = Counter(r.kind for r in rows)
     numbers = {
@@ -208,7 +215,9 @@ def metrics(
         "n_solved": len(solved_now),
         "n_newly_solved": len(solved_now - solved_before),
         "n_forgotten": len((solved_before & set(found)) - solved_now),
+        "distinct_per_solved": len(right) / max(1, len(solved_now)),
         "n_solved_ever": len(solved_before | solved_now),
+        "n_to_repair": sum(not a for a, _ in pairs),
         "n_repaired": sum(not a and b for a, b in pairs),
         "n_spoiled": sum(a and not b for a, b in pairs),
         "n_hinted": sum(t.hinted.accepted for ts in found.values() for t in ts if t.hinted),

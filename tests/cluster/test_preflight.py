@@ -22,6 +22,8 @@ from pipelines import preflight
 from pipelines.place import ADDRESSES, KEYS
 from pipelines.placement import Placement
 from pipelines.preflight import Finding, View
+from symbol_llm import machine
+from symbol_llm.ground.errors import MissingDependency
 from tests.cluster.apiserver import Kind, Object, User
 from tests.cluster.players import Server, namespace
 
@@ -454,7 +456,17 @@ def test_command_prints_a_line_a_check_and_ends_with_1_where_one_failed(ready: S
 
 def test_doctor_asks_the_cluster_too(ready: Server, tmp_path: Path) -> None:
     ready.cluster.put(made("ServiceAccount", "pipeline-runner"))
+    (tmp_path / "pipelines").mkdir()
+    for name in ("__init__", "preflight"):
+        (tmp_path / "pipelines" / f"{name}.py").write_text("raise SystemExit('that of the working folder')")
     done = preflown(ready, tmp_path, "-m", "symbol_llm.cli", "doctor", "--cluster", "--placement", "laptop")
     assert "✔ cluster: Kubernetes v1.33.0" in done.stdout.splitlines(), done.stderr
     assert done.returncode == 1  # the account pipeline-runner has no role here
     assert "✘ rights: pipeline-runner may not create workflowtaskresults.argoproj.io" in done.stdout
+
+
+def test_doctor_without_the_pipelines_says_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "symbol_llm" / "machine.py"))
+    monkeypatch.setenv("PYTHONPATH", "")
+    with pytest.raises(MissingDependency, match="pipelines.preflight, which is in the checkout and in the images"):
+        machine.preflight()

@@ -156,7 +156,8 @@ def test_figures_of_a_round() -> None:
     assert m == pytest.approx(
         {"n_problems": 3, "pass_1": 2 / 5, "pass_k": 1 / 3}
         | {"n_solved": 2, "n_newly_solved": 1, "n_forgotten": 1, "n_solved_ever": 3}
-        | {"n_repaired": 1, "n_spoiled": 1, "n_hinted": 0}
+        | {"distinct_per_solved": 1}
+        | {"n_to_repair": 2, "n_repaired": 1, "n_spoiled": 1, "n_hinted": 0}
         | {"n_positives": 4, "n_negatives": 2, "positives_per_solved": 4 / 3}
         | {"logprob_positives": -0.6, "logprob_negatives": -0.2, "logprob_margin": -0.4}
         | {"n_L1": 3, "n_L2": 2, "n_pairs": 1}
