@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.second import methods
+from benchmarks.second import methods, rewritings
 from symbol_llm import families
 from symbol_llm.ground.errors import Unparsable
 from symbol_llm.ground.files import read_records
@@ -38,7 +38,7 @@ class Case(NamedTuple):
     """A program to be judged in two ways."""
 
     kind: str
-    """`gold`, `near miss` or `model`."""
+    """`gold`, `rewritten`, `near miss` or `model`."""
     problem: Problem
     program: str
 
@@ -62,13 +62,15 @@ class Compared(NamedTuple):
 
 
 def real(source: Path, names: Sequence[str], n_rows: int) -> Iterator[Case]:
-    """Yield gold of `n_rows` rows of each data set, spread over it, and near misses of each."""
+    """Yield gold of `n_rows` rows of each data set, spread over it, rewritings of it, and near misses."""
     for task in all_tasks().values():
         if task.family not in names or not task.read or not task.folder or not (source / task.folder).is_dir():
             continue
         rows = sorted((row for row in task.read(source / task.folder) if row.program), key=lambda row: row.id)
         for row in rows[:: max(1, len(rows) // n_rows)][:n_rows]:
             yield Case("gold", row, row.program or "")
+            if other := rewritings.rewritten(row):
+                yield Case("rewritten", row, other)
             yield from (Case("near miss", row, mutant) for mutant in _mutants(row))
 
 
@@ -104,7 +106,10 @@ def compared(cases: Iterable[Case]) -> list[Compared]:
 
 def table(found: Sequence[Compared]) -> str:
     """Return a Markdown table, a row for each notation and kind of program."""
-    lines = ["| Notation | Programs | Number | Undecided | Agree | Precision, % | Recall, % |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| Notation | Programs | Number | Undecided | Agree | Precision, % | Recall, % |",
+        "|---|---|---|---|---|---|---|",
+    ]
     keys = sorted({(one.case.problem.family, one.case.kind) for one in found})
     for family, kind in [*keys, *((family, "all") for family in dict.fromkeys(family for family, _ in keys))]:
         some = [one for one in found if one.case.problem.family == family and kind in (one.case.kind, "all")]
@@ -114,7 +119,9 @@ def table(found: Sequence[Compared]) -> str:
         both = sum(one.opinion.is_right is True for one in accepted)
         agree = sum(not one.differs for one in known)
         shares = " | ".join(_share(both, len(part)) for part in (accepted, right))
-        lines.append(f"| {family} | {kind} | {len(some)} | {len(some) - len(known)} | {agree} of {len(known)} | {shares} |")
+        lines.append(
+            f"| {family} | {kind} | {len(some)} | {len(some) - len(known)} | {agree} of {len(known)} | {shares} |"
+        )
     return "\n".join(lines)
 
 
@@ -130,7 +137,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, help="folder of public data sets")
     parser.add_argument("--rows", type=int, default=10, help="of each data set (default: %(default)s)")
-    parser.add_argument("--explored", type=Path, action="append", default=[], help="what a stage wrote; may be repeated")
+    parser.add_argument(
+        "--explored", type=Path, action="append", default=[], help="what a stage wrote; may be repeated"
+    )
     parser.add_argument("--collection", type=Path, help="the problems that it was written for")
     parser.add_argument("--family", choices=methods.METHODS, action="append", help="only these (default: all)")
     parser.add_argument("--differing", action="store_true", help="list the programs on which the two differ")
@@ -152,7 +161,9 @@ def main() -> None:
 def _line(one: Compared) -> str:
     problem, verdict = one.case.problem, one.verdict
     said = {"verdict": verdict.status, "value": verdict.value, "detail": verdict.detail, "second": one.opinion}
-    return json.dumps({"kind": one.case.kind, "source": problem.source, "gold": problem.program, "program": one.case.program} | said)
+    return json.dumps(
+        {"kind": one.case.kind, "source": problem.source, "gold": problem.program, "program": one.case.program} | said
+    )
 
 
 if __name__ == "__main__":

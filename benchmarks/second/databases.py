@@ -10,6 +10,7 @@ broken by chance. It says nothing if gold gives only NULL, zero or nothing.
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 import sqlite3
@@ -51,7 +52,11 @@ def agree(program: str, gold: str, environment: Mapping[str, Any], seed: int = 0
     with sqlite3.connect(":memory:") as own:
         source = _source(environment, own)
         tables = _tables(source)
-        asked, wanted = (_translated(text, tables) for text in (program, gold))
+        wanted = _translated(gold, tables)
+        try:
+            asked = _translated(program, tables)
+        except Undecided:
+            return False
         used = {name for name in tables if re.search(rf"\b{re.escape(name)}\b", f"{program} {gold}", re.IGNORECASE)}
         tables = _with_parents({name: tables[name] for name in tables if name in used}, tables)
         has_rows = environment.get("schema") is None or environment.get("script") is not None
@@ -86,7 +91,8 @@ def _tables(source: sqlite3.Connection) -> Tables:
 def _columns(source: sqlite3.Connection, table: str) -> list[Column]:
     info = source.execute(f"PRAGMA table_info({_quoted(table)})").fetchall()
     parents = {
-        child.lower(): (parent, key or "") for _, _, parent, child, key, *_ in source.execute(f"PRAGMA foreign_key_list({_quoted(table)})")
+        child.lower(): (parent, key or "")
+        for _, _, parent, child, key, *_ in source.execute(f"PRAGMA foreign_key_list({_quoted(table)})")
     }
     keys = [row[1] for row in info if row[5]]
     unique = set(keys) if len(keys) == 1 else set()
@@ -133,11 +139,15 @@ def _given(source: sqlite3.Connection, tables: Tables) -> Filling:
 
 def _translated(query: str, tables: Tables) -> str:
     """Return a query of SQLite in DuckDB's dialect; Undecided where sqlglot does not read it."""
-    names = {column.name.lower() for columns in tables.values() for column in columns} | {name.lower() for name in tables}
+    names = {column.name.lower() for columns in tables.values() for column in columns} | {
+        name.lower() for name in tables
+    }
     try:
         tree = sqlglot.parse_one(query, read="sqlite")
     except sqlglot.errors.SqlglotError as e:
         raise Undecided(f"sqlglot does not read it: {e}") from e
+    if not isinstance(tree, exp.Query):
+        raise Undecided("no query")
     names |= {alias.alias.lower() for alias in tree.find_all(exp.Alias, exp.TableAlias) if alias.alias}
     for like in list(tree.find_all(exp.Like)):  # SQLite's does not tell capitals from small letters
         like.replace(exp.ILike(**like.args))
@@ -149,7 +159,9 @@ def _translated(query: str, tables: Tables) -> str:
 
 def _literals(text: str) -> list[str]:
     words = [a or b for a, b in re.findall(r"'([^']*)'|\"([^\"]*)\"", text)]
-    return sorted({*words, *(word.strip("%").replace("_", "a") for word in words)}) + re.findall(r"\b\d+(?:\.\d+)?\b", text)
+    return sorted({*words, *(word.strip("%").replace("_", "a") for word in words)}) + re.findall(
+        r"\b\d+(?:\.\d+)?\b", text
+    )
 
 
 # --- filling ----------------------------------------------------------------------------------------------------------
@@ -222,29 +234,41 @@ def _compared(
 def _both(
     tables: Tables, filling: Filling, gold: str, program: str, rng: random.Random
 ) -> tuple[list[Row], list[Row] | None]:
+    """Return the rows of both queries; None for a program that does not run."""
     import duckdb
 
-    with duckdb.connect(config={"threads": 1, "enable_external_access": False}) as connection:
-        try:
-            for name, columns in tables.items():
-                declared = ", ".join(f"{_quoted(column.name)} {column.kind}" for column in columns)
-                connection.execute(f"CREATE TABLE {_quoted(name)} ({declared})")
-                rows = rng.sample(filling[name], len(filling[name]))
-                if rows:
-                    marks = ", ".join("?" * len(columns))
-                    connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", rows)  # noqa: S608
-            wanted = _rows(connection.execute(gold).fetchall())
-        except duckdb.Error as e:
-            raise Undecided(f"gold in DuckDB: {str(e)[:200]}") from e
+    connection = engine()
+    connection.execute("BEGIN")
+    try:
+        for name, columns in tables.items():
+            declared = ", ".join(f"{_quoted(column.name)} {column.kind}" for column in columns)
+            connection.execute(f"CREATE TABLE {_quoted(name)} ({declared})")
+            if rows := rng.sample(filling[name], len(filling[name])):
+                marks = ", ".join("?" * len(columns))
+                connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", rows)  # noqa: S608
+        wanted = _rows(connection.execute(gold).fetchall())
         try:
             return wanted, _rows(connection.execute(program).fetchall())
-        except (duckdb.BinderException, duckdb.ConversionException, duckdb.InvalidInputException) as e:
-            # SQLite groups and converts more freely, so this is no proof that the query is wrong
-            if "column" in str(e) and "not found" in str(e):
+        except duckdb.Error as e:
+            if _NO_SUCH.search(str(e)):
                 return wanted, None
-            raise Undecided(f"program in DuckDB: {str(e)[:200]}") from e
-        except duckdb.Error:
-            return wanted, None
+            raise Undecided(f"program in DuckDB: {e}"[:300]) from e  # SQLite groups, compares and converts more freely
+    except duckdb.Error as e:
+        raise Undecided(f"gold in DuckDB: {e}"[:300]) from e
+    finally:
+        connection.execute("ROLLBACK")
+
+
+_NO_SUCH = re.compile(r"column .{0,200}not found|not have a column|Table with name|types '\w+\(\)'", re.DOTALL)
+"""What DuckDB says of columns and tables that there are not, and of functions without an argument."""
+
+
+@functools.cache
+def engine() -> Any:
+    """Return DuckDB's connection to an empty database in memory. It has to be opened before the sandbox closes."""
+    import duckdb
+
+    return duckdb.connect(config={"threads": 1, "enable_external_access": False, "memory_limit": "512MB"})
 
 
 def _rows(rows: list[Row]) -> list[Row]:
@@ -261,4 +285,3 @@ def _cell(cell: Any) -> Any:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-

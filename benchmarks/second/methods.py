@@ -49,7 +49,11 @@ def ask(problem: Problem, program: str, limits: Limits = LIMITS) -> Opinion:
     database = problem.environment.get("database")
     args = {"program": program, "gold": problem.program, "environment": problem.environment}
     outcome = executor.run(
-        f"{__name__}:{entry.__name__}", args, limits, readable=[Path(database)] if database else (), preload=(f"{__name__}:warm_up",)
+        f"{__name__}:{entry.__name__}",
+        args,
+        limits,
+        readable=[Path(database)] if database else (),
+        preload=(f"{__name__}:warm_up",),
     )
     if outcome.status != "ok":
         return Opinion(None, f"{outcome.status}: {outcome.detail}")
@@ -59,13 +63,13 @@ def ask(problem: Problem, program: str, limits: Limits = LIMITS) -> Opinion:
 def warm_up() -> None:
     """Import what the methods need and have it set itself up, once for all children."""
     import cvc5
-    import duckdb
     import networkx
     import smatch  # type: ignore[import-untyped]
     import unified_planning.engines
     import unified_planning.io
 
-    del cvc5, duckdb, networkx, smatch, unified_planning
+    del cvc5, networkx, smatch, unified_planning
+    databases.engine()
     _indigo()
     same_language({"gold": "a", "program": "[ab]", "environment": {}})
 
@@ -89,7 +93,7 @@ def same_graph(args: Mapping[str, Any]) -> bool:
 def _graph(text: str) -> Any:
     """Return a graph with a node for each variable, for each constant where it is used, and for each triple; None if unread."""
     import networkx
-    from smatch import amr  # type: ignore[import-untyped]
+    from smatch import amr
 
     text = re.sub(r"~e\.[\d,]+", "", text)
     text = re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace(" ", "_"), text)  # at which the reader would stop
@@ -213,11 +217,12 @@ def same_language(args: Mapping[str, Any]) -> bool:
     dialect = args["environment"].get("dialect", "python")
     if args["environment"].get("match", "full") != "full":
         raise Undecided("only whole matches are compared")
-    gold = _automaton(args["gold"], dialect)
-    return bool(gold.equivalent(_automaton(args["program"], dialect)))
+    gold = automaton(args["gold"], dialect)
+    return bool(gold.equivalent(automaton(args["program"], dialect)))
 
 
-def _automaton(text: str, dialect: str) -> Any:
+def automaton(text: str, dialect: str) -> Any:
+    """Return greenery's automaton of an expression."""
     import greenery
 
     if dialect == "python":
@@ -284,7 +289,11 @@ class _Reader:
         import greenery
 
         if repeat[0] in "*+?":
-            return {"*": found.star, "+": lambda: found + found.star(), "?": lambda: found | greenery.parse("").to_fsm()}[repeat[0]]()
+            return {
+                "*": found.star,
+                "+": lambda: found + found.star(),
+                "?": lambda: found | greenery.parse("").to_fsm(),
+            }[repeat[0]]()
         least = int(repeat[1])
         head = found.times(least)
         if not repeat[2]:
@@ -300,7 +309,7 @@ class _Reader:
 
 @functools.cache
 def _indigo() -> Any:
-    from indigo import Indigo  # type: ignore[import-untyped]
+    from indigo import Indigo
 
     return Indigo()
 
@@ -309,21 +318,23 @@ def same_molecule(args: Mapping[str, Any]) -> bool:
     """Return whether Indigo matches two molecules atom by atom, with stereochemistry, isotopes and charges."""
     from indigo import IndigoException
 
-    def read(text: str) -> Any:
-        molecule = _indigo().loadMolecule(text.strip())
-        molecule.foldHydrogens()
-        molecule.aromatize()
-        return molecule
-
     try:
-        gold = read(args["gold"])
+        gold = molecule(args["gold"])
     except IndigoException as e:
         raise Undecided(f"gold: {e}") from e
     try:
-        given = read(args["program"])
+        given = molecule(args["program"])
     except IndigoException:
         return False
     return _indigo().exactMatch(gold, given, "ALL") is not None
+
+
+def molecule(text: str) -> Any:
+    """Return Indigo's molecule of a SMILES, without explicit hydrogens and with aromatic bonds."""
+    found = _indigo().loadMolecule(text.strip())
+    found.foldHydrogens()
+    found.aromatize()
+    return found
 
 
 # --- sql --------------------------------------------------------------------------------------------------------------

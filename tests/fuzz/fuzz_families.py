@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of a family's parser. No part of the tests: pytest collects none of it.
+"""Coverage-guided fuzzing of a family's parser: `make fuzz SECONDS=60`. `test_fuzz.py` runs a few fixed texts of it.
 
     pip install atheris
     python -m tests.fuzz.fuzz_families FAMILY [options of libFuzzer]
@@ -14,9 +14,11 @@ run. What a family parses in a sandbox child is parsed here, where coverage can 
 from __future__ import annotations
 
 import importlib
+import random
+import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +37,47 @@ class NotCanonicalError(Exception):
     """A canonical form has another canonical form."""
 
 
-def check(canonical: Callable[[str], str], text: str, *, is_program: bool = True) -> None:
-    """Raise unless `canonical` refuses `text` as it should, or gives what it gives again where that `is_program`."""
+def check(canonical: Callable[[str], str], text: str, *, is_program: bool = True) -> bool:
+    """Return whether `canonical` takes `text`; raise unless it then gives the same again, also for the form if it `is_program`.
+
+    A refusal is Unparsable or LimitExceeded; whatever else `canonical` raises is passed on.
+    """
     try:
         form = canonical(text)
     except (Unparsable, LimitExceeded):
-        return
+        return False
     again = canonical(form if is_program else text)
     if again != form:
         raise NotCanonicalError(f"{text!r} gives {form!r}, which gives {again!r}")
+    return True
 
 
 def run_here(entry: str, args: dict[str, Any], *rest: Any, **more: Any) -> executor.Outcome:
     """Stand in for `sandbox.run`: call `entry` in this process."""
     module, _, name = entry.partition(":")
     return executor.Outcome("ok", getattr(importlib.import_module(module), name)(args))
+
+
+def texts(family: families.Family, seed: int, n: int) -> Iterator[str]:
+    """Yield `n` texts drawn with `seed`: examples with a few tokens or characters taken from each other, lost or repeated."""
+    rng = random.Random(seed)
+    parts = [re.findall(r"\w+|\s+|[^\w\s]", example.program) for example in family.EXAMPLES]
+    pool = [token for tokens in parts for token in tokens] + [
+        *"()[]{}<>\"'`\\\0 \n",
+        "\ud800",
+        "\U0001f600",
+        "9" * 400,
+        "1e999",
+    ]
+    for _ in range(n):
+        tokens = list(rng.choice(parts))
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(tokens) + 1)
+            length = rng.choice((0, 0, 1, 3))
+            tokens[at : at + length] = rng.choice(
+                ([], [rng.choice(pool)], tokens[at : at + length] * 2, rng.choice(parts)[:8])
+            )
+        yield "".join(tokens)[:MAX_CHARS]
 
 
 def main(arguments: list[str]) -> None:
