@@ -64,7 +64,6 @@ def texts(family: families.Family, seed: int, n: int) -> Iterator[str]:
     parts = [re.findall(r"\w+|\s+|[^\w\s]", example.program) for example in family.EXAMPLES]
     pool = [token for tokens in parts for token in tokens] + [
         *"()[]{}<>\"'`\\\0 \n",
-        "\ud800",
         "\U0001f600",
         "9" * 400,
         "1e999",

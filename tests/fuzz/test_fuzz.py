@@ -10,7 +10,7 @@ from symbol_llm.sandbox import executor
 from tests import problems
 from tests.fuzz.fuzz_families import MAX_CHARS, NAMELESS, NotCanonicalError, check, run_here, texts
 
-N_TEXTS = 60
+N_TEXTS = 800
 CPU_S = 10
 """Of one text, of at most MAX_CHARS; `make fuzz` allows as much."""
 

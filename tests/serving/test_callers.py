@@ -151,9 +151,10 @@ def test_new_key_goes_to_a_line_of_its_own_and_a_name_is_a_word(file: Path) -> N
 # --- over HTTP ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def keyed(file: Path) -> Iterator[tuple[Server, str]]:
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     """Give a server that wants keys, and one of them, which may hold two requests."""
+    file = tmp_path_factory.mktemp("keys") / "callers.txt"
     key = made(file, "alice")
     server = Server(n_waiting=8, keys=file, n_each=2)
     yield server, key
@@ -211,25 +212,14 @@ def test_answers_carry_the_id_of_their_request(keyed: tuple[Server, str]) -> Non
             assert reply.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_seconds_and_tokens_are_counted(keyed: tuple[Server, str]) -> None:
-    server, key = keyed
-    assert server.get("/v1/solve", ASK, Authorization=f"Bearer {key}")[0] == 200
-    metrics = server.get("/metrics")[1]
-    for line in (
-        'symbol_llm_seconds_count{part="queue"} 1.0',
-        'symbol_llm_seconds_count{part="generate"} 1.0',
-        'symbol_llm_seconds_count{part="run"} 5.0',
-        "symbol_llm_tokens_total 5.0",
-        'symbol_llm_verdicts_total{family="python",status="ran"} 4.0',
-    ):
-        assert line in metrics
-
-
-def test_log_says_who_was_answered_how_and_not_what_was_asked(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_says_who_was_answered_how_and_metrics_where_the_seconds_went(
+    file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     key = made(file, "alice")
     server = Server(keys=file)
     server.get("/v1/solve", ASK, Authorization=f"Bearer {key}", **{"X-Request-ID": "r1"})
     server.get("/v1/solve", ASK, **{"X-Request-ID": "r2"})
+    metrics = server.get("/metrics")[1]
     server.stop()
     told = capfd.readouterr()
     lines = [json.loads(line[line.index("{") :]) for line in (told.out + told.err).splitlines() if '"request"' in line]
@@ -239,6 +229,14 @@ def test_log_says_who_was_answered_how_and_not_what_was_asked(file: Path, capfd:
     ]
     assert key not in told.out + told.err
     assert APPLES not in told.out + told.err
+    for line in (
+        'symbol_llm_seconds_count{part="queue"} 1.0',
+        'symbol_llm_seconds_count{part="generate"} 1.0',
+        'symbol_llm_seconds_count{part="run"} 5.0',
+        "symbol_llm_tokens_total 5.0",
+        'symbol_llm_verdicts_total{family="python",status="ran"} 4.0',
+    ):
+        assert line in metrics
 
 
 # --- TLS ---------------------------------------------------------------------------------------------------------------
