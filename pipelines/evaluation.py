@@ -23,8 +23,8 @@ def build(parameters: Parameters, place: Place, reference: str = "") -> Any:
         collecting: dict = dump(p.collect),
         evaluating: dict = dump(p.evaluate),
     ) -> None:
-        with place.finishing():
-            found = fetched(place, checkpoint, moves=True)
-            Loop(place, collected(place, collecting), evaluating).evaluation(found, "checkpoint")
+        with place.run() as here:
+            found = fetched(here, checkpoint, moves=True)
+            Loop(here, collected(here, collecting), evaluating).evaluation(found, "checkpoint")
 
     return evaluation

@@ -6,11 +6,13 @@ Of `manifests/base` each task takes addresses, keys and the place of its state; 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from kfp import dsl, kubernetes
 
 from components.finish.component import finish
+from components.preflight.component import preflight
 from pipelines.placement import Claim, Placement, Role, Volume
 
 Kind = Literal["light", "sample", "tune"]
@@ -18,6 +20,10 @@ Kind = Literal["light", "sample", "tune"]
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 WITH_TLS = ("MLFLOW_TRACKING_SERVER_CERT_PATH",)
+DATA_ADDRESSES = ("SYMBOL_LLM_DATA_REPO", "SYMBOL_LLM_DATA_REMOTE")
+DATA_KEYS = ("SYMBOL_LLM_DATA_KEY", "SYMBOL_LLM_DATA_KNOWN_HOSTS", "SYMBOL_LLM_DATA_TOKEN")
+DATA_SECRET = DATA_LABEL = "data-repository"
+"""Where sets are shared by git and DVC: who may write there is a Secret of its own, which only tasks that do so see."""
 AUTHORITY, TRUSTED = "mlflow-ca", "/tls"
 """Where MLflow speaks HTTPS: the certificate of who signed its own, and where tasks find it."""
 LABELS = {"KFP_RUN_ID": "pipeline/runid", "KFP_RUN_NAME": "workflows.argoproj.io/workflow"}
@@ -39,6 +45,8 @@ class Place(NamedTuple):
     """Of a cluster; None: this machine."""
     recurs: bool = False
     """Whether the pipeline is run time and again, and has to look anew at what lies outside it."""
+    first: Any = None
+    """The task that looks at the cluster, in a pipeline that has one."""
 
     @property
     def n_shards(self) -> int:
@@ -63,22 +71,34 @@ class Place(NamedTuple):
         return made
 
     def outside(self, made: Any, name: str, *, moves: bool = False) -> Any:
-        """Return the task `made`, which reads what lies outside the pipeline: done anew where that `moves` or the run recurs."""
+        """Return the task `made`, which reads what lies outside the pipeline: done anew where that `moves` or the run recurs.
+
+        All others come after such a task, and it comes after the first look at the cluster.
+        """
         task = self.task(made, name)
+        if self.first:
+            task.after(self.first)
         if self.recurs or moves:
             task.set_caching_options(False)
         return task
 
-    def finishing(self) -> Any:
-        """Return a context for all tasks of a pipeline, after which a last one ends its run in MLflow, failed or not.
+    @contextlib.contextmanager
+    def run(self) -> Iterator[Place]:
+        """Give the place to all tasks of a pipeline, between a first one that looks at the cluster and a last one.
 
-        The local runner knows no such task, and ends the run itself.
+        The last ends the pipeline's run in MLflow, failed or not. The local runner knows no such task, and ends the run itself.
         """
         if not self.placement:
-            return contextlib.nullcontext()
+            yield self
+            return
         last = self.task(finish(), "finish")
         last.set_caching_options(False)
-        return dsl.ExitHandler(last, name="pipeline")
+        with dsl.ExitHandler(last, name="pipeline"):
+            first = None
+            if self.placement.preflight:
+                first = self.task(preflight(placement=self.placement.model_dump_json()), "preflight")
+                first.set_caching_options(False)
+            yield self._replace(first=first)
 
 
 def _size(task: Any, role: Role, placement: Placement) -> None:
@@ -121,6 +141,10 @@ def _provide(task: Any, role: Role, placement: Placement) -> None:
         kubernetes.add_ephemeral_volume(task, "state", STATE, ["ReadWriteOnce"], **how)
     else:
         kubernetes.empty_dir_mount(task, "state", STATE)
+    if task.component_spec.name == "version":
+        kubernetes.use_config_map_as_env(task, placement.config, {key: key for key in DATA_ADDRESSES}, optional=True)
+        kubernetes.use_secret_as_env(task, DATA_SECRET, {key: key for key in DATA_KEYS}, optional=True)
+        kubernetes.add_pod_label(task, f"symbol-llm/{DATA_LABEL}", "true")
     for variable, label in LABELS.items():
         kubernetes.use_field_path_as_env(task, variable, f"metadata.labels['{label}']")
     task.set_env_variable("SYMBOL_LLM_HOME", STATE)

@@ -171,6 +171,8 @@ class Placement(Section):
     """Kueue's LocalQueue. Null: tasks do not queue."""
     priority: Name | None = None
     """Kueue's WorkloadPriorityClass."""
+    preflight: bool = True
+    """Whether a run begins by looking whether the cluster has what it needs."""
     service_account: Name = "pipeline-runner"
     """Of all tasks of a run: Kubeflow sets one a run. With `tune_job` it has to be one that may start TrainJobs: `trainer`."""
     image_pull_secrets: tuple[Name, ...] = ()

@@ -336,11 +336,8 @@ def _state(view: View) -> Iterator[Finding]:
             )
             continue
         modes = set(found.spec.access_modes)
-        many = (
-            [f"{wanted.explore_shards} tasks explore at once"]
-            if wanted.explore_shards > 1 and _shares(wanted.sample, name)
-            else []
-        )
+        several = wanted.explore_shards > 1 and _shares(wanted.sample, name) and not _on_one_node(view, name)
+        many = [f"{wanted.explore_shards} tasks explore at once"] if several else []
         if wanted.tune_job and wanted.tune_job.nodes > 1 and _shares(wanted.light, name):
             many.append(f"a TrainJob has {wanted.tune_job.nodes} nodes")
         if many and "ReadWriteMany" not in modes:
@@ -354,6 +351,22 @@ def _state(view: View) -> Iterator[Finding]:
             yield Finding(title, "passed", f"{', '.join(sorted(modes))}, {found.status.phase}")
         if found.spec.storage_class_name and found.status.phase != "Bound":
             yield from _storage_class(view, found.spec.storage_class_name)
+
+
+def _on_one_node(view: View, claim: str) -> bool:
+    """Return whether all roles that mount `claim` are taken by one and the same node, as far as nodes can be listed."""
+    from kubernetes import client
+
+    try:
+        nodes = look(client.CoreV1Api(view.api).list_node).items
+    except Unseen:
+        return False
+    taking = [
+        {node.metadata.name for node in nodes if _takes(node, pod(name, role, view.placement)["spec"])}
+        for name, role in view.roles.items()
+        if _shares(role, claim)
+    ]
+    return bool(taking) and all(len(names) == 1 and names == taking[0] for names in taking)
 
 
 def _shares(role: Role, claim: str) -> bool:

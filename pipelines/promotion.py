@@ -26,12 +26,12 @@ def build(parameters: Parameters, place: Place, reference: str = "") -> Any:
         evaluating: dict = dump(p.evaluate),
         promoting: dict = dump(p.promote),
     ) -> None:
-        with place.finishing():
-            base = fetched(place, model, "fetch original", moves=p.model.startswith("models:"))
-            found = fetched(place, checkpoint, "fetch checkpoint", moves=True)
-            loop = Loop(place, collected(place, collecting), evaluating)
+        with place.run() as here:
+            base = fetched(here, model, "fetch original", moves=p.model.startswith("models:"))
+            found = fetched(here, checkpoint, "fetch checkpoint", moves=True)
+            loop = Loop(here, collected(here, collecting), evaluating)
             original = loop.evaluated(base, "original", params=evaluating_original)
             candidate = loop.evaluated(found, "checkpoint", previous=original.report)
-            gated(place, candidate, original, promoting)
+            gated(here, candidate, original, promoting)
 
     return promotion

@@ -33,9 +33,9 @@ def build(parameters: Parameters, place: Place) -> Any:
         evaluating: dict = dump(p.evaluate),
         promoting: dict = dump(p.promote),
     ) -> None:
-        with place.finishing():
-            base = fetched(place, model, moves=p.model.startswith("models:"))
-            loop = Loop(place, collected(place, collecting), evaluating)
+        with place.run() as here:
+            base = fetched(here, model, moves=p.model.startswith("models:"))
+            loop = Loop(here, collected(here, collecting), evaluating)
             original = loop.evaluated(base, "original", params=evaluating_original)
             start = original
             if p.rounds.start == "infused":
@@ -44,6 +44,6 @@ def build(parameters: Parameters, place: Place) -> Any:
                 rounds = Rounds(loop, p.rounds, original, start, bootstrapping, exploring, selecting, tuning, promoting)
                 rounds.run(1, start, None)
             else:
-                gated(place, start, original, promoting)
+                gated(here, start, original, promoting)
 
     return self_training

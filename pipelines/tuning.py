@@ -25,9 +25,9 @@ def build(parameters: Parameters, place: Place) -> Any:
         evaluating_original: dict = dump(p.evaluate_original()),
         evaluating: dict = dump(p.evaluate),
     ) -> None:
-        with place.finishing():
-            base = fetched(place, model, moves=p.model.startswith("models:"))
-            loop = Loop(place, collected(place, collecting), evaluating)
+        with place.run() as here:
+            base = fetched(here, model, moves=p.model.startswith("models:"))
+            loop = Loop(here, collected(here, collecting), evaluating)
             original = loop.evaluated(base, "original", params=evaluating_original)
             loop.two_stages(original, replaying, injecting, infusing)
 

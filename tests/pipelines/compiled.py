@@ -70,6 +70,14 @@ def walk(spec: dict[str, Any], name: str, dag: dict[str, Any]) -> Iterator[tuple
             yield from walk(spec, reference, component["dag"])
 
 
+def function_of(container: dict[str, Any]) -> str:
+    """Return the function that a component calls, or, of one that is a command, the module that it runs."""
+    marker, arguments = "--function_to_execute", container["args"]
+    if marker in arguments:
+        return str(arguments[arguments.index(marker) + 1])
+    return str(container["command"][-1]).rpartition(".")[2]
+
+
 def read(path: Path) -> Compiled:
     spec, platform = yaml.safe_load_all(path.read_text())
     executors = spec["deploymentSpec"]["executors"]
@@ -82,7 +90,7 @@ def read(path: Path) -> Compiled:
             loops[task["componentRef"]["name"]] = yaml.safe_load(task["parameterIterator"]["items"]["raw"])
         if "executorLabel" in component:
             container = executors[component["executorLabel"]]["container"]
-            function = container["args"][container["args"].index("--function_to_execute") + 1]
+            function = function_of(container)
             inputs = task["inputs"]
             given, artifacts = inputs["parameters"], inputs.get("artifacts", {})
             name, caching = task["taskInfo"]["name"], task["cachingOptions"]

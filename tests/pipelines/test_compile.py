@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import settings
+from pipelines import placement, settings
+from pipelines.placement import Placement
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
 from symbol_llm.training import strategies
@@ -99,7 +100,7 @@ def test_infused_start_tunes_twice_before_the_rounds_and_measures_each_step(comp
     found = compiled()
     before = [task.title for task in found.tasks if "round" not in task.title]
     assert sorted(before) == sorted(
-        ["fetch", "collect", "version collection", "evaluate original", "replay", "tune injection"]
+        ["preflight", "fetch", "collect", "version collection", "evaluate original", "replay", "tune injection"]
         + ["evaluate injection", "tune infusion", "evaluate infusion", "promote", "promote", "finish"]
     )
 
@@ -145,18 +146,34 @@ def test_the_last_task_ends_the_run_in_mlflow_whatever_became_of_the_others(
 # --- caching and environment ------------------------------------------------------------------------------------------
 
 
+MOVING = ("preflight", "promote", "finish")
+"""What is about the world as it is now, and not about files."""
+
+
+def test_first_task_looks_at_the_cluster_for_the_placement_of_the_run(compiled: Compile) -> None:
+    found = compiled()
+    (first,) = found.of("preflight")
+    told = first.parameters["placement"]["runtimeValue"]["constant"]
+    assert Placement.model_validate_json(told) == placement.load("laptop")
+    tasks = found.spec["components"][first.group]["dag"]["tasks"]
+    begin = {name for name, task in tasks.items() if task.get("dependentTasks") == ["preflight"]}
+    assert begin == {"collect", "fetch"}
+    without = {name for name, task in tasks.items() if not task.get("dependentTasks")} - {"preflight"}
+    assert without == set()
+
+
 @VARIANTS
-def test_promotion_and_the_last_word_are_never_cached_and_all_else_is(
+def test_first_look_promotion_and_last_word_are_never_cached_and_all_else_is(
     compiled: Compile, variant: dict[str, Any]
 ) -> None:
     for task in compiled(**variant).tasks:
-        assert task.caching.get("enableCache", False) is (task.function not in ("promote", "finish")), task.title
+        assert task.caching.get("enableCache", False) is (task.function not in MOVING), task.title
 
 
 def test_what_lies_outside_is_read_anew_where_a_name_may_mean_something_else_by_now(compiled: Compile) -> None:
     def uncached(found: Compiled) -> list[str]:
         anew = [task.title for task in found.tasks if not task.caching.get("enableCache")]
-        return sorted(set(anew) - {"finish", "promote"})
+        return sorted(set(anew) - set(MOVING))
 
     assert uncached(compiled()) == []
     assert uncached(compiled("model=models:/symbol-llm@champion")) == ["fetch"]
@@ -238,7 +255,7 @@ def test_numbers_arrive_as_they_were_given(compiled: Compile) -> None:
 def test_tuning_measures_each_of_two_stages_and_ends_without_a_gate(compiled: Compile) -> None:
     found = compiled(pipeline="tuning")
     assert sorted(task.title for task in found.tasks) == sorted(
-        ["fetch", "collect", "version collection", "evaluate original", "replay", "tune injection"]
+        ["preflight", "fetch", "collect", "version collection", "evaluate original", "replay", "tune injection"]
         + ["evaluate injection", "tune infusion", "evaluate infusion", "finish"]
     )
 

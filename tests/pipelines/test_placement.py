@@ -15,7 +15,7 @@ from pipelines import placement, settings
 from pipelines.placement import Placement
 from symbol_llm import __version__
 from symbol_llm.ground.errors import InvalidInput
-from symbol_llm.tracking import runs
+from symbol_llm.tracking import git, runs, versions
 from tests.pipelines.compiled import ROOT, Compiled, Task, compile_to
 
 SAMPLES = {"explore", "evaluate", "replay"}
@@ -57,7 +57,7 @@ WANTED: dict[str, dict[str, Any]] = {
     },
 }
 """Of each role: image, cpu and memory asked for, cpu and memory at most, GPUs, node selector, shared memory."""
-OF_TUNING = {"fetch", "collect", "version", "evaluate", "replay", "finish"}
+OF_TUNING = {"preflight", "fetch", "collect", "version", "evaluate", "replay", "finish"}
 FUNCTIONS = {
     "self_training": OF_TUNING | {"explore", "select", "promote"},
     "tuning": OF_TUNING,
@@ -134,7 +134,8 @@ def test_tasks_wait_in_the_queue_that_the_placement_names(placed: tuple[str, str
     queue = WANTED[where]["queue"]
     wanted = {"kueue.x-k8s.io/queue-name": queue} if queue else {}
     for task in compiled.tasks:
-        assert task.pod.get("podMetadata", {}).get("labels", {}) == wanted, task.title
+        more = {"symbol-llm/data-repository": "true"} if task.function == "version" else {}
+        assert task.pod.get("podMetadata", {}).get("labels", {}) == wanted | more, task.title
 
 
 def test_tasks_end_at_last_and_are_started_again_until_then(placed: tuple[str, str, Compiled]) -> None:
@@ -165,7 +166,10 @@ def test_tasks_take_addresses_keys_and_state_from_the_manifests(placed: tuple[st
     secret = (ROOT / "manifests" / "overlays" / "laptop" / "secret.example.env").read_text()
     assert "MLFLOW_TRACKING_SERVER_CERT_PATH: /tls/" in (ROOT / "manifests/components/tls/address.yaml").read_text()
     for task in placed[2].tasks:
-        (addresses, tls), (keys,), (state,) = task.pod["configMapAsEnv"], task.pod["secretAsEnv"], task.pod["pvcMount"]
+        addresses, tls, *where = task.pod["configMapAsEnv"]
+        keys, *who = task.pod["secretAsEnv"]
+        (state,) = task.pod["pvcMount"]
+        assert (len(where), len(who)) == ((1, 1) if task.function == "version" else (0, 0)), task.title
         named = [k["configMapKey"] for k in addresses["keyToEnv"]]
         assert (addresses["configMapName"], len(named)) == ("storage", 4)
         assert all(f"  {key}:" in storage for key in named)
@@ -181,6 +185,26 @@ def test_tasks_take_addresses_keys_and_state_from_the_manifests(placed: tuple[st
         told = {field["name"]: field["fieldPath"] for field in task.pod["fieldPathAsEnv"]}
         assert told[runs.PIPELINE_VARIABLE] == "metadata.labels['pipeline/runid']"
         assert set(told) == {runs.PIPELINE_VARIABLE, runs.PIPELINE_NAME_VARIABLE}
+
+
+def test_only_tasks_that_record_sets_see_the_data_repository_and_its_key(placed: tuple[str, str, Compiled]) -> None:
+    """Where none is set, the repository lies beside the other state, as before."""
+    _, profile, compiled = placed
+    for task in compiled.of("version"):
+        where, who = task.pod["configMapAsEnv"][2], task.pod["secretAsEnv"][1]
+        assert (where["configMapName"], where["optional"]) == ("storage", True)
+        assert {k["configMapKey"]: k["envVar"] for k in where["keyToEnv"]} == {
+            name: name for name in (git.REPO_VARIABLE, versions.REMOTE_VARIABLE)
+        }
+        assert (who["secretName"], who["optional"]) == ("data-repository", True)
+        assert {k["secretKey"]: k["envVar"] for k in who["keyToEnv"]} == {
+            name: name for name in (git.KEY_VARIABLE, git.HOSTS_VARIABLE, git.TOKEN_VARIABLE)
+        }
+    policy = yaml.safe_load((ROOT / "manifests/components/data-repository/network.yaml").read_text())
+    (label,) = policy["spec"]["podSelector"]["matchLabels"].items()
+    others = [task for task in compiled.tasks if task.function != "version"]
+    assert not any(label in task.pod.get("podMetadata", {}).get("labels", {}).items() for task in others)
+    assert all(label in task.pod["podMetadata"]["labels"].items() for task in compiled.of("version"))
 
 
 def test_an_exploration_is_a_loop_over_its_shards_which_are_merged(tmp_path: Path) -> None:
@@ -286,7 +310,8 @@ def test_a_placement_of_ones_own_is_followed_to_the_letter(own: Path, tmp_path: 
         assert {taken["configMapName"] for taken in task.pod["configMapAsEnv"]} == {"addresses"}
         assert task.pod["secretAsEnv"][0]["secretName"] == "passwords"
         labels = {"kueue.x-k8s.io/queue-name": "nlp", "kueue.x-k8s.io/priority-class": "urgent"}
-        assert task.pod["podMetadata"]["labels"] == labels
+        more = {"symbol-llm/data-repository": "true"} if task.function == "version" else {}
+        assert task.pod["podMetadata"]["labels"] == labels | more
     assert fetch.container["image"] == f"registry.example:5000/team/cpu@sha256:{'0' * 64}"
     assert explore.container["image"] == "registry.example/team/gpu:2.1"
     assert explore.container["resources"]["accelerator"] == {

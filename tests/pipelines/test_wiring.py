@@ -32,7 +32,7 @@ NO_COMMAND = {"version"}
 """Recording in the data repository belongs to a run of the pipeline; on the command line it is `dvc add`."""
 NO_DVC_STAGE = {"version", "promote", "merge"}
 """The first two change what lies outside `data`, which DVC can neither see nor restore; DVC explores in one piece."""
-NO_STAGE = {"finish", "tune_on_nodes"}
+NO_STAGE = {"finish", "tune_on_nodes", "preflight"}
 """Components without a stage of their name: what ends a run of the pipeline, and what has `tune` done elsewhere."""
 
 
@@ -143,7 +143,7 @@ def test_stages_are_those_the_design_names() -> None:
     )
 
 
-def test_every_stage_has_a_component_folder_and_every_folder_but_two_a_stage() -> None:
+def test_every_stage_has_a_component_folder_and_every_folder_but_three_a_stage() -> None:
     folders = {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
     assert folders == set(STAGES) | NO_STAGE
 
