@@ -220,7 +220,9 @@ def test_components_table_names_every_component() -> None:
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert row.startswith(f"| `{name}` | {role} |")
         assert row.endswith(
-            {"finish": "| none |", "tune_on_nodes": "| `stages.tune` |"}.get(name, f"| `stages.{name}` |")
+            {"finish": "| none |", "preflight": "| none |", "tune_on_nodes": "| `stages.tune` |"}.get(
+                name, f"| `stages.{name}` |"
+            )
         )
         module = importlib.import_module(f"components.{name}.component")
         spec = getattr(module, name).component_spec
