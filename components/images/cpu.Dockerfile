@@ -29,6 +29,6 @@ USER 65532:65532
 ARG REVISION=""
 LABEL org.opencontainers.image.title="symbol-llm" org.opencontainers.image.licenses="Apache-2.0" org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/symbol-llm/bin:$PATH PYTHONPATH=/opt/doorways PYTHONUNBUFFERED=1 \
-    HOME=/home/app SYMBOL_LLM_HOME=/home/app/state SYMBOL_LLM_REVISION=${REVISION}
+    MPLCONFIGDIR=/tmp/matplotlib HOME=/home/app SYMBOL_LLM_HOME=/home/app/state SYMBOL_LLM_REVISION=${REVISION}
 WORKDIR /home/app
 ENTRYPOINT ["symbol-llm"]
