@@ -19,7 +19,7 @@ RUN python -m venv /opt/tool && /opt/tool/bin/python -m pip install cyclonedx-bo
  && /opt/tool/bin/cyclonedx-py environment --output-file /opt/symbol-llm/sbom.json /opt/symbol-llm/bin/python
 
 FROM ${BASE_IMAGE}
-RUN apt-get update && apt-get install --yes --no-install-recommends git libseccomp2 && rm -rf /var/lib/apt/lists/* \
+RUN apt-get update && apt-get install --yes --no-install-recommends git libseccomp2 openssh-client && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 65532 --user-group app
 COPY --from=built /opt/symbol-llm /opt/symbol-llm
 COPY components /opt/doorways/components

@@ -21,8 +21,11 @@ from pydantic import BaseModel
 
 from symbol_llm.ground import files, life, outputs, provenance
 from symbol_llm.ground.errors import Unavailable
+from symbol_llm.ground.problems import read_problems
 from symbol_llm.ground.progress import event
-from symbol_llm.tracking import curves, database
+from symbol_llm.ground.shards import WHOLE, Shard
+from symbol_llm.tracking import curves, database, samples
+from symbol_llm.tracking.load import Load
 
 logger = logging.getLogger(__name__)
 
@@ -190,8 +193,9 @@ def tracked(
     """Call `stage(**arguments)` inside a child run named `label`; return its numbers.
 
     Paths among the arguments are logged as data set inputs by hash, parameter sections as parameters, and what the stage
-    leaves for people (`*.html`, `report.json`, figures) as artifacts. `metrics` gets each number too, and a file
-    with all of them: Kubeflow's local cache takes a result only while every artifact of it exists.
+    leaves for people (`*.html`, `report.json`, figures) as artifacts. How busy the machine is goes there as system metrics;
+    of an exploration the shares of verdicts as it went on, and ten samples as traces. `metrics` gets each number too, and a
+    file with all of them: Kubeflow's local cache takes a result only while every artifact of it exists.
     """
     if os.environ.get("RANK", "0") != "0":  # of several processes that tune together the first one speaks
         return stage(**arguments)
@@ -204,9 +208,16 @@ def tracked(
     status, numbers = "FAILED", Numbers()
     try:
         os.environ["SYMBOL_LLM_STAGE_RUN"] = run
+        load = Load(lambda points: mlflow.log_batch(run, metrics=points))
         with _ending(mlflow, run):
-            numbers = stage(**arguments)
-            _log_stage(mlflow, run, numbers, arguments)
+            load.begin()
+            try:
+                numbers = stage(**arguments)
+            finally:
+                points = load.end()
+            _log_stage(mlflow, run, numbers, arguments, points)
+            if stage.__name__ == "explore":
+                _log_explored(mlflow, run, **arguments)
             if above := _above(mlflow):
                 curves.log(mlflow, above, stage.__name__, arguments.get("out"))
         status = "FINISHED"
@@ -363,17 +374,20 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def _log_stage(mlflow: Any, run: str, numbers: Numbers, arguments: Mapping[str, Any]) -> None:
+def _log_stage(mlflow: Any, run: str, numbers: Numbers, arguments: Mapping[str, Any], points: list[Any]) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
     now = int(time.time() * 1000)
-    mlflow.log_batch(run, metrics=[Metric(key, value, now, 0) for key, value in sorted(numbers.items())])
+    figures = [Metric(key, value, now, 0) for key, value in sorted(numbers.items())]
+    mlflow.log_batch(run, metrics=[*figures, *points])
     inputs = []
     for name, value in arguments.items():
         if isinstance(value, BaseModel):
             _log_params(mlflow, run, value)
         elif isinstance(value, Path) and value.exists() and name != "out":
-            data = Dataset(name=name, digest=files.hash_path(value)[:36], source_type="local", source=str(value))
+            of = {"digest": files.hash_path(value)[:36], "source_type": "local", "source": str(value)}
+            known_as = str(arguments.get("name", name)) if name == "folder" else name
+            data = Dataset(name=known_as, **of, profile=_profile(value))
             inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", name)]))
     mlflow.log_inputs(run, inputs)
     out = arguments.get("out")
@@ -383,3 +397,30 @@ def _log_stage(mlflow: Any, run: str, numbers: Numbers, arguments: Mapping[str, 
             mlflow.set_tag(run, f"symbol_llm.{key}", value)
         for file in sorted(p for p in out.iterdir() if p.suffix in SHOWN or p.name in SHOWN):
             mlflow.log_artifact(run, str(file))
+
+
+def _profile(folder: Path) -> str | None:
+    """Return what made the data set and its figures, as MLflow shows them beside it, or None where no stage of ours did."""
+    if not (folder / files.MANIFEST).is_file():
+        return None
+    found = files.read_json(folder / files.MANIFEST)
+    return json.dumps({"stage": found.get("stage"), **found.get("metrics", {})})
+
+
+def _log_explored(
+    mlflow: Any, run: str, *, out: Path, collection: Path | None = None, shard: Shard = WHOLE, **_: Any
+) -> None:
+    """Log what an exploration came to: shares of verdicts, and, of the first shard, some samples as traces."""
+    if not (out / "candidates.jsonl").is_file():
+        return
+    judged = samples.read(out)
+    for points in curves.batches(samples.shares(judged)):
+        mlflow.log_batch(run, metrics=points)
+    if shard.number == 1:
+        from mlflow.tracing.client import TracingClient
+
+        chosen = samples.choose(judged)
+        problems = read_problems(collection, "train") if collection else []
+        questions = {p.id: p.question for p in problems if p.id in {c["problem"] for c, _ in chosen}}
+        tracing = _Answered(TracingClient(os.environ["MLFLOW_TRACKING_URI"]))
+        samples.trace(tracing, experiment(mlflow), run, chosen, questions)

@@ -772,6 +772,7 @@ MAY = {
     },
     "symbol_llm/sandbox/executor.py": {"_remove": {"rmtree"}},
     "symbol_llm/tracking/database.py": {"ready": {"os.replace", "unlink"}},
+    "symbol_llm/tracking/git.py": {"_credentials": {"TemporaryDirectory"}},
     "symbol_llm/tracking/versions.py": {"_take_over_locks": {"unlink"}},
 }
 """Who may delete, move or cut off files: module, function, call. Add a line only with a test of what it must not touch."""
