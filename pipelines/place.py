@@ -22,7 +22,7 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME"
 WITH_TLS = ("MLFLOW_TRACKING_SERVER_CERT_PATH",)
 DATA_ADDRESSES = ("SYMBOL_LLM_DATA_REPO", "SYMBOL_LLM_DATA_REMOTE")
 DATA_KEYS = ("SYMBOL_LLM_DATA_KEY", "SYMBOL_LLM_DATA_KNOWN_HOSTS", "SYMBOL_LLM_DATA_TOKEN")
-DATA_SECRET = DATA_LABEL = "data-repository"
+DATA_SECRET = DATA_LABEL = "data-repository"  # noqa: S105 - a name
 """Where sets are shared by git and DVC: who may write there is a Secret of its own, which only tasks that do so see."""
 AUTHORITY, TRUSTED = "mlflow-ca", "/tls"
 """Where MLflow speaks HTTPS: the certificate of who signed its own, and where tasks find it."""

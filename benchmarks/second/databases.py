@@ -11,6 +11,7 @@ broken by chance. It says nothing if gold gives only NULL, zero or nothing.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import re
 import sqlite3
@@ -154,7 +155,20 @@ def _translated(query: str, tables: Tables) -> str:
     for column in list(tree.find_all(exp.Column)):  # a name in quotes that there is not is a text there
         if column.this.args.get("quoted") and not column.table and column.name.lower() not in names:
             column.replace(exp.Literal.string(column.name))
+    texts = _text_columns(tables)
+    for comparison in list(tree.find_all(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)):
+        column, value = comparison.this, comparison.expression  # a column of texts makes a text of a number
+        if isinstance(column, exp.Column) and isinstance(value, exp.Literal) and column.name.lower() in texts:
+            value.set("is_string", True)
     return tree.sql(dialect="duckdb")
+
+
+def _text_columns(tables: Tables) -> set[str]:
+    """Return the names, in small letters, of columns that hold texts wherever they occur."""
+    kinds: dict[str, set[str]] = {}
+    for column in itertools.chain.from_iterable(tables.values()):
+        kinds.setdefault(column.name.lower(), set()).add(column.kind)
+    return {name for name, found in kinds.items() if found == {"VARCHAR"}}
 
 
 def _literals(text: str) -> list[str]:

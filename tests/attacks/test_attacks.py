@@ -9,12 +9,16 @@ Programs are written so that to be accepted is to have done the harm: what they 
 """
 
 import functools
+import os
 import pkgutil
+import subprocess
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -34,7 +38,9 @@ ENTRIES = [(kind, entry) for kind in KINDS for entry in yaml.safe_load((CORPUS /
 TIMEOUT_S = {"exhaust": 1.0}
 PATIENCE = Limits(timeout_s=20)
 SLACK_S = 6
-"""For a sandbox that must start anew on a busy machine; what is judged without one has no timeout, so this is its."""
+"""For a sandbox that must start anew; what is judged without one has no timeout, so this is its. On the reference machine."""
+REFERENCE_S = 0.08
+"""What `slowness` measures on the reference machine."""
 
 
 def attack(kind: str, entry: dict[str, Any]) -> Any:
@@ -63,9 +69,9 @@ def test_attack_is_contained_and_the_next_sample_is_judged_right(kind: str, entr
     judge_next(entry["family"])  # so that starting the sandbox does not count as the attack's time
     if "test" in entry.get("environment", {}):
         skip_or_warm_up(entry["family"], entry["environment"]["test"])
-    start = time.monotonic()
-    verdict = judge(problem_of(entry), program_of(entry), limits)
-    assert time.monotonic() - start < limits.timeout_s + SLACK_S
+    with Clock() as clock:
+        verdict = judge(problem_of(entry), program_of(entry), limits)
+    assert clock.seconds < limits.timeout_s + SLACK_S * slowness(), f"and waited {clock.waited:.1f} s for a core"
     assert verdict.status in ("rejected", "unparsable", "timeout", "resource"), verdict.detail
     judge_next(entry["family"])
     assert not list(Path("/tmp").glob("symbol-llm-escaped-*"))
@@ -86,6 +92,97 @@ def test_no_program_escapes_on_a_kernel_with_an_older_landlock(version: int, mon
     judge_next("python")
     assert not list(Path("/tmp").glob("symbol-llm-escaped-*"))
     assert not survivors()
+
+
+class Clock:
+    """The wall clock, stopped while the judge, or what the sandbox runs for it, could run and had no core.
+
+    Other work on the machine is thus no fault of the attack. Whatever the attack does itself counts, sleep included, and
+    so does a thread that waits for a core because others of its process have them.
+    """
+
+    def __enter__(self) -> "Clock":
+        """Start it, and a thread that looks at the sandbox's processes."""
+        self._before = {pid: times(Path(f"/proc/{pid}")) for pid in _sandboxed()}
+        self._of_sandbox = 0.0
+        self._ended = threading.Event()
+        self._looking = threading.Thread(target=self._look)
+        self._own = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self._own_before = times_of_thread(self._own)
+        self._start = time.monotonic()
+        self._looking.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        wall = time.monotonic() - self._start
+        self._ended.set()
+        self._looking.join()
+        self.waited = times_of_thread(self._own).waited - self._own_before.waited + self._of_sandbox
+        self.seconds = wall - self.waited
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.02):
+            now = {pid: times(Path(f"/proc/{pid}")) for pid in _sandboxed()}
+            for pid, (ran, waited) in now.items():  # of which one runs after the other
+                before = self._before.get(pid, Times(0.0, 0.0))
+                self._of_sandbox += max(0.0, waited - before.waited - max(0.0, ran - before.ran))
+            self._before = now
+
+
+class Times(NamedTuple):
+    """Seconds for which a thread ran, and for which it could have run and had no core."""
+
+    ran: float
+    waited: float
+
+
+def times(process: Path) -> Times:
+    """Return how long all threads of a process ran together, and how long the most starved one waited; 0 once it has ended."""
+    try:
+        found = [times_of_thread(thread / "schedstat") for thread in (process / "task").iterdir()]
+    except OSError:
+        found = []
+    return Times(sum(one.ran for one in found), max((one.waited for one in found), default=0.0))
+
+
+def times_of_thread(schedstat: Path) -> Times:
+    try:
+        ran, waited, _ = map(int, schedstat.read_text().split())
+    except (OSError, ValueError):
+        return Times(0.0, 0.0)
+    return Times(ran / 1e9, waited / 1e9)
+
+
+@functools.cache
+def slowness() -> float:
+    """Return how many times slower than the reference this machine computes, at least 1."""
+    start = time.process_time()
+    total = 0
+    for n in range(1_000_000):
+        total += n % 7
+    return max(1.0, (time.process_time() - start) / REFERENCE_S)
+
+
+def test_the_clock_stops_for_want_of_a_core_and_not_for_sleep() -> None:
+    with Clock() as clock:
+        time.sleep(0.3)
+    assert 0.25 < clock.seconds < 1
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})  # inherited by what keeps the core busy
+    spin = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        with Clock() as clock:
+            end = time.thread_time() + 0.5
+            while time.thread_time() < end:
+                pass
+    finally:
+        os.sched_setaffinity(0, before)
+        for one in spin:
+            one.kill()
+            one.wait()
+    assert clock.waited > 0.5
+    assert 0.4 < clock.seconds < 1
 
 
 @functools.cache
@@ -115,16 +212,22 @@ def survivors() -> list[int]:
 
 
 def _sandboxed() -> Iterator[int]:
-    """Yield the processes forked by zygotes, and by workers, but for idle workers."""
+    """Yield the processes below zygotes, and of their sessions, but for idle workers."""
     zygotes = {zygote._process.pid for zygote in executor._zygotes.values()}
-    parents = zygotes | {worker.pid for worker in executor._idle._workers}
+    ours = zygotes | {worker.pid for worker in executor._idle._workers}
+    parents: dict[int, int] = {}
+    sessions: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             _, parent, _, session = stat.read_text().rpartition(")")[2].split()[:4]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        pid = int(stat.parent.name)
-        if pid not in parents and parents & {int(parent), int(session)}:
+        parents[int(stat.parent.name)], sessions[int(stat.parent.name)] = int(parent), int(session)
+    for pid in parents.keys() - ours:
+        above = pid
+        while above in parents and above not in ours:
+            above = parents[above]
+        if above in ours or sessions[pid] in ours:
             yield pid
 
 

@@ -2,8 +2,8 @@
 
     pip install atheris
     python -m tests.fuzz.fuzz_families FAMILY [options of libFuzzer]
-    python -m tests.fuzz.fuzz_families regex -max_total_time=30 -artifact_prefix=/tmp/
-    python -m tests.fuzz.fuzz_families regex /tmp/crash-...        # once more, what was found
+    python -m tests.fuzz.fuzz_families regex -max_total_time=30
+    python -m tests.fuzz.fuzz_families regex /tmp/symbol-llm-fuzz-found-regex-crash-...        # once more, what was found
 
 Whatever the text, `canonical` must raise Unparsable (LimitExceeded where the text is too large), or return a text that is
 its own canonical form, but for the families in `NAMELESS`. Anything else is a crash, and so is what takes longer than `-timeout=` seconds. Inputs begin as the
@@ -101,7 +101,8 @@ def main(arguments: list[str]) -> None:
         (inputs / f"example-{n}").write_text(example.program)
     replays = any(not option.startswith("-") for option in arguments[2:])
     executor.run = run_here  # type: ignore[assignment]
-    atheris.Setup([*arguments[:1], *USUAL, *arguments[2:], *([] if replays else [str(inputs)])], test_one_input)
+    found = f"-artifact_prefix={tempfile.gettempdir()}/symbol-llm-fuzz-found-{name}-"
+    atheris.Setup([*arguments[:1], *USUAL, found, *arguments[2:], *([] if replays else [str(inputs)])], test_one_input)
     atheris.Fuzz()  # which ends the process
 
 
