@@ -4,6 +4,8 @@ Models of sixteen words and one layer stand in for a real one, so that every log
 """
 
 import math
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,18 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from symbol_llm.ground.params import Tune
 from symbol_llm.ground.records import TrainingRow
 from symbol_llm.training import losses
-from symbol_llm.training.tune import tune
+from symbol_llm.training import tune as tuning
+from symbol_llm.training.tune import Tuned
 
 WORDS = "<pad> <eos> user bot say it now one two red green blue cat dog sun sea".split()
 TEMPLATE = "{% for m in messages %}user {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}bot {% endif %}"
 ONE_STEP = Tune(epochs=1, batch=2, max_length=16)
+
+
+def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune) -> Tuned:
+    """Tune from the beginning."""
+    with tempfile.TemporaryDirectory() as state:
+        return tuning.tune(rows, base, out, params, Path(state))
 
 
 def checkpoint(model: LlamaForCausalLM, folder: Path) -> Path:
