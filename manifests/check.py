@@ -29,6 +29,7 @@ from manifests import network
 from manifests.resources import (
     KUBEFLOW_TASK,
     NAMESPACE,
+    RECORDING_TASK,
     Fault,
     Pod,
     Resource,
@@ -213,7 +214,7 @@ def _volume_targets(pod: Pod) -> Iterator[str]:
 
 def selected(resources: Sequence[Resource]) -> Iterator[Fault]:
     """Every selector of labels finds a pod, and every port of a Service is one of its containers'."""
-    made = [*pods(resources), KUBEFLOW_TASK]
+    made = [*pods(resources), KUBEFLOW_TASK, RECORDING_TASK]
     for resource in resources:
         selector = _selector(resource)
         if not selector:

@@ -65,6 +65,10 @@ KUBEFLOW_TASK = Pod(
     },
 )
 """What Kubeflow makes in our namespace, as far as its policies and its addresses go (KFP 2.17, Argo 3)."""
+RECORDING_TASK = KUBEFLOW_TASK._replace(
+    owner="a task that records a data set", labels={**KUBEFLOW_TASK.labels, "symbol-llm/data-repository": "true"}
+)
+"""What `version` is, by its placement."""
 
 
 def render(overlay: Path) -> list[Resource]:

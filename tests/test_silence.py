@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipelines.submit import Identity, submit
+from pipelines import placement
+from pipelines.settings import Job
+from pipelines.submit import Identity, Run, submit
 from serving.ask import ask, main
 from symbol_llm.engines.openai import OpenAIEngine
 from symbol_llm.ground.errors import InvalidInput, Unavailable
@@ -60,8 +62,8 @@ def test_a_question_gives_up(address: str) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_submission_gives_up(address: str) -> None:
-    place = {"namespace": "n", "experiment": "e", "run_name": "r"}
-    message = told(lambda: submit(Parameters(), address, 0, who=Identity(), **place, timeout_s=1))
+    job = Job(Parameters(), placement.load("laptop"), "self_training", "", False)
+    message = told(lambda: submit(job, Run("r", "e", "n"), address, who=Identity(), timeout_s=1))
     assert message.startswith(f"no Kubeflow Pipelines answers at {address} within 1 s (ReadTimeoutError)")
 
 

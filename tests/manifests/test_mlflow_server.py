@@ -102,14 +102,14 @@ def test_right_password_is_let_in_and_wrong_or_default_one_is_not(server: Server
 def test_our_tracking_and_registry_work_with_the_variables_of_the_secret(
     server: Server, server_client: Client, home: Path
 ) -> None:
-    where = {"MLFLOW_TRACKING_URI": server.address}
+    where = {"MLFLOW_TRACKING_URI": server.address, "MLFLOW_EXPERIMENT_NAME": "of the secret"}
     client = server_client(**where, MLFLOW_TRACKING_USERNAME=USER, MLFLOW_TRACKING_PASSWORD=PASSWORD)
     run = client.create_run(runs.experiment(client)).info.run_id
     client.log_metric(run, "accuracy", 0.5)
     assert client.get_run(run).data.metrics == {"accuracy": 0.5}
     assert client.get_run(run).info.artifact_uri.startswith("s3://symbol-llm/mlflow/")
-    promotions.append("m", promotions.EMPTY._replace(action="promote", version="1", champion="1"))
-    assert promotions.head("m").champion == "1"
+    promotions.append("of-the-secret", promotions.EMPTY._replace(action="promote", version="1", champion="1"))
+    assert promotions.head("of-the-secret").champion == "1"
     client = server_client(**where)
     with pytest.raises(MlflowException, match="401"):
         client.get_run(run)

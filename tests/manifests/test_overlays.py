@@ -15,6 +15,7 @@ import pytest
 import yaml
 from kubernetes.utils.quantity import parse_quantity
 
+from manifests.check import check
 from manifests.resources import Resource, environment, name_of, pods, render
 from symbol_llm import __version__
 from tests.manifests.conftest import OVERLAYS, needs_kubectl
@@ -82,14 +83,30 @@ def test_volumes_are_claims_of_their_own_so_that_they_can_grow(rendered: dict[st
     assert [name_of(r) for r in sets if r["spec"].get("volumeClaimTemplates")] == []
 
 
-def test_every_component_is_in_an_overlay_that_is_checked() -> None:
+OPTIONAL = ("callers", "data-repository")
+"""Components that wait for something of a cluster's own, so that no overlay has them."""
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_component_of_no_overlay_is_sound_where_it_is_added(name: str, tmp_path: Path) -> None:
+    root = shutil.copytree(OVERLAYS.parent, tmp_path / "manifests")
+    file = root / "overlays" / "laptop" / "kustomization.yaml"
+    told = yaml.safe_load(file.read_text())
+    told["components"].insert(0, f"../../components/{name}")
+    file.write_text(yaml.safe_dump(told))
+    before, after = render(OVERLAYS / "laptop"), render(file.parent)
+    assert after != before
+    assert list(check(after)) == []
+
+
+def test_every_other_component_is_in_an_overlay_that_is_checked() -> None:
     folder = OVERLAYS.parent / "components"
     named = {
         Path(one).name
         for file in OVERLAYS.glob("*/kustomization.yaml")
         for one in yaml.safe_load(file.read_text())["components"]
     }
-    assert {place.name for place in folder.iterdir()} == named
+    assert {place.name for place in folder.iterdir()} == named | set(OPTIONAL)
 
 
 def test_an_image_has_one_version_in_all_overlays_and_an_overlay_may_pin_its_digest(
