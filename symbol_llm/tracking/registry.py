@@ -7,6 +7,7 @@ moves the aliases (`promotions.py`).
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ def fetch(source: str, digest: str) -> Path:
     another digest: they are not what was registered.
     """
     path = source.removeprefix("file://").replace("minio://", "s3://", 1)
-    if "://" not in path:
+    if not _is_remote(path):
         return _unaltered(Path(path), source, digest)
     place = outputs.state_dir() / "weights" / f"registry-{digest[:16]}"
     whole = place / "checkpoint"
@@ -127,9 +128,21 @@ def register(name: str, source: str, report: Report, run: str) -> Version:
         tags |= {"isolation": ", ".join(report.summary.isolation) or "none", "asked": " ".join(sorted(asked))}
         if run:
             mlflow.log_text(run, report.model_dump_json(), "report.json")
-        version = mlflow.create_model_version(name, source, run, tags=tags)
+        version = mlflow.create_model_version(name, _in_reach(source, run), run, tags=tags)
     promotions.put(mlflow.set_registered_model_alias, name, CHALLENGER, version.version)
     return _version(version)
+
+
+def _in_reach(source: str, run: str) -> str:
+    """Return where whoever asks the registry finds the checkpoint at `source`.
+
+    A server keeps its registry for others, who do not see a folder of this machine (nor would MLflow take it): it goes among
+    the artifacts of `run`.
+    """
+    folder = Path(source.removeprefix("file://"))
+    if not (run and runs.is_served() and folder.is_dir()):
+        return source
+    return runs.keep(run, folder)
 
 
 def _versions(name: str) -> list[Any]:
@@ -148,7 +161,11 @@ def _asked(version: Any) -> set[str]:
 
 def _is_there(source: str) -> bool:
     path = source.removeprefix("file://")
-    return "://" in path or Path(path).is_dir()
+    return _is_remote(path) or Path(path).is_dir()
+
+
+def _is_remote(path: str) -> bool:
+    return re.match(r"[a-z][\w+.-]+:/", path) is not None
 
 
 class Contender(NamedTuple):

@@ -289,6 +289,18 @@ def artifact(run: str, name: str) -> Path:
     return Path(client().download_artifacts(run, name))
 
 
+def is_served() -> bool:
+    """Return whether runs and registry are kept by a server, and not in a file of this machine."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://"))
+
+
+def keep(run: str, folder: Path) -> str:
+    """Copy `folder` to the artifacts of `run`, and return its address there."""
+    mlflow = client()
+    mlflow.log_artifacts(run, str(folder), folder.name)
+    return f"{mlflow.get_run(run).info.artifact_uri}/{folder.name}"
+
+
 def download(uri: str, folder: Path) -> Path:
     """Fetch the files of the artifact `uri` into `folder`, and return it."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository

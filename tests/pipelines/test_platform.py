@@ -77,22 +77,23 @@ def test_reports_lie_in_the_store_and_no_artifact_on_this_machine(client: Any, p
     assert not list(ran.rglob("mlflow.db"))
 
 
-def test_champion_is_fetched_from_the_store_and_an_altered_one_is_refused(
-    client: Any, platform: Platform, home: Path
+def test_champion_lies_in_the_store_and_an_altered_one_is_refused(
+    client: Any, platform: Platform, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     champion = registry.by_alias("symbol-llm", "champion")
     assert champion is not None
+    assert champion.source.startswith(f"s3://{services.BUCKET}/mlflow/")
     assert registry.report(champion).summary.checkpoint == champion.digest
-    store, folder = services.client(platform.store), Path(champion.source.removeprefix("file://"))
-    for file in filter(Path.is_file, folder.rglob("*")):
-        store.upload_file(str(file), services.BUCKET, f"kfp/tuned/{file.relative_to(folder)}")
-    key, where = "kfp/tuned/config.json", f"minio://{services.BUCKET}/kfp/tuned"
-    whole = store.get_object(Bucket=services.BUCKET, Key=key)["Body"].read()
-    store.put_object(Bucket=services.BUCKET, Key=key, Body=json.dumps(json.loads(whole) | {"a": 1}).encode())
-    with pytest.raises(InvalidInput, match="it was altered"):
-        registry.fetch(where, champion.digest)
-    assert not list(home.rglob("registry-*/checkpoint"))
-    store.put_object(Bucket=services.BUCKET, Key=key, Body=whole)
-    there = registry.fetch(where, champion.digest)
+    there = registry.resolve("models:/symbol-llm@champion")
     assert files.hash_path(there) == champion.digest
     assert there.is_relative_to(home)
+    store, key = (
+        services.client(platform.store),
+        f"{champion.source.removeprefix(f's3://{services.BUCKET}/')}/config.json",
+    )
+    whole = store.get_object(Bucket=services.BUCKET, Key=key)["Body"].read()
+    store.put_object(Bucket=services.BUCKET, Key=key, Body=json.dumps(json.loads(whole) | {"a": 1}).encode())
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "another"))
+    with pytest.raises(InvalidInput, match="it was altered"):
+        registry.resolve("models:/symbol-llm@champion")
+    assert not list((tmp_path / "another").rglob("registry-*/checkpoint"))
