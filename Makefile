@@ -12,8 +12,8 @@ PORT ?= 8080
 CRDS ?= ../shared/crds
 export CRDS
 
-DECIDING := tests/judging/test_verify.py tests/judging/test_redraws.py tests/training/test_select.py tests/training/test_explore.py tests/training/test_budget.py \
-  tests/training/test_strategies.py tests/training/test_labels.py tests/engines/test_prompts.py tests/tracking/test_gate.py
+DECIDING := tests/judging/test_verify.py tests/judging/test_redraws.py tests/training/test_select.py tests/training/test_explore.py \
+  tests/training/test_budget.py tests/training/test_strategies.py tests/training/test_labels.py tests/engines/test_prompts.py tests/tracking/test_gate.py
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
