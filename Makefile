@@ -9,6 +9,8 @@ SOURCE ?=
 SET ?=
 Q ?= Mia has 14 stamps. She buys 9 more stamps. How many stamps does Mia have now?
 PORT ?= 8080
+KILLS ?=
+MINUTES ?=
 CRDS ?= ../shared/crds
 export CRDS
 
