@@ -22,6 +22,7 @@ Missed: without tests, different texts that do the same; a local name that is a 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import random
 import re
@@ -39,7 +40,7 @@ from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form, Plan, Rules
 from symbol_llm.sandbox import toolchain
 
-VERSION = 3
+VERSION = 4
 METRIC = "normal form, or execution of tests"
 
 
@@ -286,19 +287,38 @@ def read(args: dict[str, Any]) -> list[dict[str, str]]:
 
 def _read(text: str) -> dict[str, str]:
     root = grammar.parse(_LANGUAGE, text)
-    if fault := grammar.first_fault(root) or _misplaced(root) or grammar.first_stray(root, text, _STRAY):
+    if fault := _fault(root) or _misplaced(root) or grammar.first_stray(root, text, _STRAY):
         return {"fault": fault}
     if grammar.is_too_deep(root):
         return {"limit": f"the program has more than {grammar.MAX_DEPTH} levels"}
     tokens = list(_with_semicolons(grammar.renamed(root, Rules(_FUNCTIONS, _is_scope, _plan), _ATOMS)))
     normal = " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) not in _IDLE)
-    if fault := grammar.first_fault(grammar.parse(_LANGUAGE, normal)):
+    if fault := _fault(grammar.parse(_LANGUAGE, normal)):
         return {"fault": f"a line ends where a statement goes on; written on one line, {fault}"}
     return {"normal": normal, "note": _note(root)}
 
 
 _STRAY = re.compile(r"[\x0b\x0c]|//go:(?:build|embed|linkname)|//[ \t]*\+build")
 """Characters that are not white space to Go, and comments that are directives to the toolchain."""
+
+
+def _fault(root: Node) -> str:
+    """Return the first fault, also where tree-sitter reads as two tokens what Go reads as one: && before an operand."""
+    if fault := grammar.first_fault(root):
+        return fault
+    for node, after in itertools.pairwise(grammar.leaves(root, _ATOMS)):
+        one, two = grammar.text_of(node), grammar.text_of(after)
+        whole = next((o for o in _OPERATORS if o != one and o.startswith(one) and (one + two).startswith(o)), None)
+        if one and whole and node.end_byte == after.start_byte:
+            return f"{grammar.place(node)}: unexpected {whole!r}"
+    return ""
+
+
+_OPERATORS = (
+    *("<<", ">>", "&^", "&&", "||", "<-", "++", "--", "==", "!=", "<=", ">=", ":="),
+    *(f"{operator}=" for operator in ("+", "-", "*", "/", "%", "&", "|", "^")),
+)
+"""Operators of two characters. Those of three begin with one of these."""
 
 
 def _with_semicolons(tokens: list[tuple[str, Node]]) -> Iterator[str]:

@@ -107,16 +107,65 @@ def conjuncts(formula: Formula) -> Iterator[Formula]:
 # --- for Z3 --------------------------------------------------------------------------------------------------------
 
 
+FIRST_STEPS = 1_000_000
+"""Steps of Z3, under a second, before models of a few things are tried; most formulas take fewer than a tenth of that."""
+SIZES = (2, 3)
+"""Numbers of things in the models that are tried."""
+MAX_INSTANCES = 20_000
+"""Most instances of quantified formulas in such a model."""
+
+
 def satisfiable(formulas: list[Any]) -> bool:
-    """Return whether Z3 terms can hold together; Unavailable if Z3 gives up. To be called in a sandbox child."""
+    """Return whether Z3 terms can hold together; Unavailable if Z3 gives up. To be called in a sandbox child.
+
+    Z3 may search forever for a model of `all x. exists y. R(x, y)` and the negation of `exists y. all x. R(x, y)`, which
+    two things make true. So if it has not answered after a few steps, the terms are tried on few things, where
+    each quantified formula is the conjunction or disjunction of its instances.
+    """
     import z3
 
     solver = z3.Solver()
     solver.add(*formulas)
+    solver.set("rlimit", FIRST_STEPS)
     found = solver.check()
+    if found == z3.unknown:
+        if any(_holds_for(formulas, n) for n in SIZES):
+            return True
+        solver.set("rlimit", 0)
+        found = solver.check()
     if found == z3.unknown:
         raise Unavailable(f"Z3 gave up: {solver.reason_unknown()}")
     return bool(found == z3.sat)
+
+
+def _holds_for(formulas: list[Any], n: int) -> bool:
+    """Return whether Z3 finds a model of `n` things or fewer; False, too, if their instances are too many."""
+    import z3
+
+    things = [z3.Const(f"thing {i}", z3.DeclareSort("Thing")) for i in range(n)]
+    constants: dict[str, Any] = {}
+    n_left = MAX_INSTANCES
+
+    def instance(term: Any) -> Any:
+        nonlocal n_left
+        if z3.is_quantifier(term):
+            n_left -= n
+            if n_left < 0:
+                raise OverflowError
+            parts = [instance(z3.substitute_vars(term.body(), thing)) for thing in things]
+            return (z3.And if term.is_forall() else z3.Or)(*parts)
+        if z3.is_const(term) and term.sort() == things[0].sort():
+            constants[term.decl().name()] = term
+        return term.decl()(*map(instance, term.children())) if term.children() else term
+
+    solver = z3.Solver()
+    try:
+        solver.add(*map(instance, formulas))
+    except OverflowError:
+        return False
+    solver.add(*(z3.Or(*(constant == thing for thing in things)) for constant in constants.values()))
+    solver.set("rlimit", FIRST_STEPS)
+    return bool(solver.check() == z3.sat)
 
 
 def to_z3(formula: Formula) -> Any:

@@ -141,3 +141,16 @@ def test_mutants_change_names_and_none_is_accepted() -> None:
     assert any("anna)" not in mutant for mutant in found)
     assert any(re.search(r"\wStudent\(|Student\w", mutant) for mutant in found)
     assert {judged(mutant, gold) for mutant in found} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("gold", "program"),
+    [
+        ("all x. exists y. Likes(x, y)", "exists y. all x. Likes(x, y)"),
+        ("exists y. all x. (Dog(x) -> Likes(x, y))", "all x. (Dog(x) -> exists y. Likes(x, y))"),
+        ("all x. exists y. (Dog(y) & Likes(x, y)) & Dog(rex)", "exists y. all x. (Dog(y) & Likes(x, y)) & Dog(rex)"),
+    ],
+)
+def test_quantifiers_in_another_order_are_told_apart(gold: str, program: str) -> None:
+    assert judged(program, gold) == 0.0
+    assert judged(gold, gold) == 1.0

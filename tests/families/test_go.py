@@ -50,6 +50,7 @@ def function(body: str, head: str = "f(n int) int") -> str:
         (function("n, e := g()\nreturn n + e"), function("m, e := g()\nreturn m + e", "f(m int) int")),
         (function("x := 1\nx := x + 1"), function("y := 1\ny := y + 1")),
         (function("g(1)\n;\nreturn n"), function("g(1)\nreturn n")),
+        (function("return - -n &\n^n + <-(<-c)"), function("return - - n & ^n + <-( <-c )")),
     ],
 )  # fmt: skip
 def test_local_names_and_layout_do_not_count(one: str, two: str) -> None:
@@ -85,6 +86,10 @@ def test_what_tests_could_see_counts(one: str, two: str) -> None:
         ('package main\nimport "fmt"', "expected a function"),
         ("func f() {", "line 1, column 10: unexpected '{'"),
         ("func f() {}\nos.Exit(0)", r"line 2, column 1: unexpected 'os.Exit\(0\)'"),
+        (function("x := n > 0\n&& n < 9"), "line 4, column 1: unexpected '&&'"),
+        (function("return n\n\t&& g(n)"), "line 4, column 2: unexpected '&&'"),
+        (function("return --n"), "line 3, column 8: unexpected '--'"),
+        (function("return ++n"), "line 3, column 8: unexpected"),
         (function("g(n\n, n)"), "a line ends where a statement goes on"),
         ("(" * 5000, "line 1, column"),
     ],

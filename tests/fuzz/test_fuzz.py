@@ -25,18 +25,7 @@ def too_slow(*_: Any) -> NoReturn:
     raise TimeoutError(f"a text took {CPU_S} s of CPU")
 
 
-FINDINGS = {"go": "a line break before && ends the statement in Go; the form then has & and & for it"}
-"""What is known and not yet mended; the test fails as soon as it is."""
-
-
-def fuzzed(name: str) -> Any:
-    marks = (
-        [pytest.mark.xfail(strict=True, raises=NotCanonicalError, reason=FINDINGS[name])] if name in FINDINGS else []
-    )
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", map(fuzzed, families.names()))
+@pytest.mark.parametrize("name", families.names())
 @pytest.mark.usefixtures("in_this_process")
 def test_no_text_breaks_the_parser_or_has_two_canonical_forms(name: str) -> None:
     family = problems.family(name)

@@ -1,11 +1,13 @@
-"""First-order formulas: what is printed is read back, with few brackets."""
+"""First-order formulas: what is printed is read back, with few brackets; small models are found where there are any."""
+
+import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symbol_llm.ground.errors import Unparsable
-from symbol_llm.notation.logic import Names, normal, parse, predicates, printed
+from symbol_llm.notation.logic import Names, _holds_for, normal, parse, predicates, printed, satisfiable, to_z3
 
 TERMS = st.sampled_from((["constant", "ann"], ["constant", "bob"]))
 ATOMS = st.one_of(
@@ -89,3 +91,75 @@ def test_a_name_has_one_number_of_terms_over_all_lines():
     parse("P(a)", names)
     with pytest.raises(Unparsable, match="line 2: P has 2 terms here and 1 before"):
         parse("P(a, b)", names, 2)
+
+
+# --- small models -----------------------------------------------------------------------------------------------------
+
+
+def quantified(kind, variable, part):
+    """Close `part`: constants that are called like the variable become it."""
+
+    def bound(node):
+        if node == ["constant", variable]:
+            return ["variable", variable]
+        return [bound(one) if isinstance(one, list) else one for one in node]
+
+    return [kind, variable, bound(part)]
+
+
+NAMES = st.sampled_from("abxy").map(lambda name: ["constant", name])
+RELATIONS = st.one_of(
+    st.builds(lambda one, two: ["atom", "R", one, two], NAMES, NAMES),
+    st.builds(lambda one, two: ["=", one, two], NAMES, NAMES),
+)
+CLOSED = st.recursive(
+    RELATIONS,
+    lambda parts: st.one_of(
+        st.builds(lambda part: ["not", part], parts),
+        st.builds(quantified, st.sampled_from(("all", "exists")), st.sampled_from("xy"), parts),
+        st.builds(lambda name, one, two: [name, one, two], st.sampled_from(("and", "xor", "implies", "iff")), parts, parts),
+    ),
+    max_leaves=6,
+).map(lambda part: quantified("all", "x", quantified("exists", "y", part)))
+
+
+def holds(formula, things, relation, values):
+    """Return whether `formula` is true by its definition."""
+    match formula:
+        case ["atom", _, *terms]:
+            return tuple(values[name] for _, name in terms) in relation
+        case ["=", left, right]:
+            return values[left[1]] == values[right[1]]
+        case ["all" | "exists" as kind, variable, part]:
+            each = (holds(part, things, relation, {**values, variable: thing}) for thing in things)
+            return all(each) if kind == "all" else any(each)
+        case ["not", part]:
+            return not holds(part, things, relation, values)
+        case [operator, *parts]:
+            left, right = (holds(part, things, relation, values) for part in parts)
+            return {"and": left and right, "xor": left != right, "implies": right or not left, "iff": left == right}[operator]
+    raise AssertionError(formula)
+
+
+def has_model(formula, n):
+    pairs = list(itertools.product(range(n), repeat=2))
+    return any(
+        holds(formula, range(n), set(itertools.compress(pairs, row)), {"a": a, "b": b})
+        for row in itertools.product((False, True), repeat=len(pairs))
+        for a, b in pairs
+    )
+
+
+@settings(max_examples=60)
+@given(CLOSED)
+def test_a_model_of_two_things_is_found_where_there_is_one(formula):
+    pytest.importorskip("z3")
+    assert _holds_for([to_z3(formula)], 2) == (has_model(formula, 1) or has_model(formula, 2))
+
+
+def test_what_only_many_things_make_true_is_not_found_among_few():
+    three = to_z3(read("exists x exists y exists z (~(x = y) & ~(y = z) & ~(x = z))"))
+    assert [_holds_for([three], n) for n in (1, 2, 3)] == [False, False, True]
+    deep = to_z3(read("".join(f"all {name} " for name in "abcdefghijklmnopqrst") + "P(a)"))
+    assert not _holds_for([deep], 2)  # a million instances are not made
+    assert satisfiable([deep, three])
