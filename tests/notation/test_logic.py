@@ -117,7 +117,9 @@ CLOSED = st.recursive(
     lambda parts: st.one_of(
         st.builds(lambda part: ["not", part], parts),
         st.builds(quantified, st.sampled_from(("all", "exists")), st.sampled_from("xy"), parts),
-        st.builds(lambda name, one, two: [name, one, two], st.sampled_from(("and", "xor", "implies", "iff")), parts, parts),
+        st.builds(
+            lambda name, one, two: [name, one, two], st.sampled_from(("and", "xor", "implies", "iff")), parts, parts
+        ),
     ),
     max_leaves=6,
 ).map(lambda part: quantified("all", "x", quantified("exists", "y", part)))
@@ -137,7 +139,9 @@ def holds(formula, things, relation, values):
             return not holds(part, things, relation, values)
         case [operator, *parts]:
             left, right = (holds(part, things, relation, values) for part in parts)
-            return {"and": left and right, "xor": left != right, "implies": right or not left, "iff": left == right}[operator]
+            return {"and": left and right, "xor": left != right, "implies": right or not left, "iff": left == right}[
+                operator
+            ]
     raise AssertionError(formula)
 
 
