@@ -1,6 +1,6 @@
 """What survives: a small run of the real pipeline is killed at random moments, and its files are altered and cut.
 
-    python -m benchmarks.soak [--kills 20] [--flips 50] [--first-starts 20] [--seed 0]
+    python -m benchmarks.soak [--kills 20] [--flips 50] [--first-starts 20] [--pairs 20] [--seed 0]
 
 Entry, runner, cache, tracking, registry and data repository are the real ones; the stages are, too, but for tuning, in
 whose place two made-up checkpoints are written: a beginner's and an expert's. Everything lies in one temporary folder.
@@ -27,6 +27,7 @@ from kfp.dsl import Dataset, Input, Model, Output
 
 from symbol_llm import stages
 from symbol_llm.ground import files, outputs
+from symbol_llm.ground.errors import Busy
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Select
 
 WHOM = ("tree", "run", "stage")
@@ -165,9 +166,23 @@ class Run:
 
     def runs(self) -> Counter[str]:
         """Return how many runs in MLflow ended how; those that each start has anew, its own and the gate's, left out."""
+        return Counter(
+            status for name, status, _ in self._rows() if status == "RUNNING" or name not in ("soak", "promote")
+        )
+
+    def share_redone(self) -> float:
+        """Return the time of stages that ended more than once, all but the first, as a share of the firsts; no gate."""
+        ended = [
+            (name, s) for name, status, s in self._rows() if status == "FINISHED" and name not in ("soak", "promote")
+        ]
+        first = dict(reversed(ended))
+        return sum(s for _, s in ended) / sum(first.values()) - 1
+
+    def _rows(self) -> list[tuple[str, str, float]]:
         with sqlite3.connect(self.folder / "home" / "mlflow.db") as database:
-            rows = database.execute("SELECT name, status FROM runs")
-            return Counter(status for name, status in rows if status == "RUNNING" or name not in ("soak", "promote"))
+            return list(
+                database.execute("SELECT name, status, (end_time - start_time) / 1000.0 FROM runs ORDER BY start_time")
+            )
 
     def left_over(self) -> list[str]:
         """Return what lies about that nobody needs: temporary files, drafts, ledgers, locks with a name in them."""
@@ -205,6 +220,7 @@ def kills(undisturbed: Run, folder: Path, n: int, seed: int) -> Iterator[dict[st
             "finished": int(finished),
             "equal": int(finished and run.made() == undisturbed.made()),
             "redone": max(0, ended["FINISHED"] - n_finished),
+            "share redone": run.share_redone(),
             "bricked": int(not finished),
             "running": ended["RUNNING"],
             "left over": len(left := run.left_over()),
@@ -236,6 +252,29 @@ def first_starts(folder: Path, n: int, seed: int) -> Iterator[dict[str, Any]]:
             good = process.returncode == 0
             over = {"said": "" if good else said[-2000:], "left over": len(list(run.temporary.iterdir()))}
             yield {"what": f"first start, {what}", "finished": int(good), "bricked": int(not good), **over}
+
+
+ENTRY = "from symbol_llm.cli import main; main()"
+
+
+def pairs(undisturbed: Run, folder: Path, n: int) -> Iterator[dict[str, Any]]:
+    """Start two promotions of one checkpoint at once, `n` times: one is the champion, and the log says what became of both."""
+    reports = [str(undisturbed.place(f"{name}/report")) for name in ("evaluate-2", "evaluate")]
+    arguments = ("--set", "promote.name=soak", "promote", str(undisturbed.place("teach/strong")), *reports)
+    told = "from symbol_llm.tracking import promotions as p; import json; print(json.dumps([p.aliases('soak'), p.entries('soak')]))"
+    for number in range(n):
+        run = Run(folder / f"pair-{number}")
+        both = [run.start(ENTRY, *arguments, str(run.folder / f"promotion-{which}")) for which in "ab"]
+        said = [process.communicate(timeout=PATIENCE_S)[0] for process in both]
+        codes = sorted(process.returncode for process in both)
+        with run.start(told) as process:
+            (champion, previous), entries = json.loads(process.communicate(timeout=PATIENCE_S)[0].splitlines()[-1])
+        actions = sorted(entry[2] for entry in entries)
+        winner = next((entry[3] for entry in entries if entry[2] == "promote"), None)
+        right = actions in (["lost", "promote"], ["promote", "refuse"]) and (champion, previous) == (winner, "")
+        right = right and codes == ([0, Busy.exit_code] if "lost" in actions else [0, 0])
+        why = "" if right else f"{codes} {actions} {champion!r} {previous!r} {said}"
+        yield {"what": "two promotions at once", "finished": int(right), "bricked": int(not right), "said": why[-2000:]}
 
 
 ALTERED = (
@@ -341,8 +380,9 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 @click.option("--kills", "n_kills", default=2, show_default=True, help="Kills in each way: 12 ways, about 3 minutes.")
 @click.option("--flips", default=50, show_default=True, help="Alterations of each file.")
 @click.option("--first-starts", "n_first", default=5, show_default=True, help="Kills of each first start.")
+@click.option("--pairs", "n_pairs", default=2, show_default=True, help="Pairs of promotions at once.")
 @click.option("--seed", default=0, show_default=True)
-def main(n_kills: int, flips: int, n_first: int, seed: int) -> None:
+def main(n_kills: int, flips: int, n_first: int, n_pairs: int, seed: int) -> None:
     """Kill, flip and cut; print what came of it. Ends with 1 if anything was silent, bricked, RUNNING or left over."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
@@ -355,6 +395,7 @@ def main(n_kills: int, flips: int, n_first: int, seed: int) -> None:
             lambda: kills(undisturbed, folder, n_kills, seed),
             lambda: alterations(undisturbed, flips, seed) if flips else iter(()),
             lambda: first_starts(folder, n_first, seed),
+            lambda: pairs(undisturbed, folder, n_pairs),
         ]
         for part in parts:
             for row in part():
@@ -363,6 +404,8 @@ def main(n_kills: int, flips: int, n_first: int, seed: int) -> None:
         if flips:
             rows.append(ledgers(undisturbed, folder / "state", flips, seed))
     click.echo("\n".join(table(rows)))
+    if shares := [row["share redone"] for row in rows if "share redone" in row]:
+        click.echo(f"of a run's time done again, beyond the stage that was cut: {sum(shares) / len(shares):.1%}")
     bad = ("silent", "bricked", "running", "left over")
     sys.exit(any(row.get(name) for row in rows for name in bad))
 

@@ -55,3 +55,10 @@ def test_alterations_do_alter() -> None:
     made = [soak.altered(whole, draw) for _ in range(200)]
     assert whole not in made
     assert {b"", b"one\n", b"one\ntwo\n"} <= set(made)
+
+
+def test_of_two_promotions_at_once_one_is_the_champion_and_the_log_has_both(
+    undisturbed: soak.Run, tmp_path: Path
+) -> None:
+    (pair,) = soak.pairs(undisturbed, tmp_path, 1)
+    assert pair["finished"] == 1, pair["said"]
