@@ -5,6 +5,10 @@
     ~Penguin(tweety)
     query: Flies(tweety)
 
+Sections with a heading of their own line (`Predicates:`, whose declarations are skipped, `Premises:`, `Conclusion:`), and
+what Logic-LM (Pan et al. 2023) has a model write for a rule engine are read, too: `Round($x, True) && Cold($x, False) >>>
+Nice($x, True) ::: in words` for `all x. (Round(x) & ~Cold(x) -> Nice(x))`.
+
 What acceptance means. The label is "True" if the premises entail the query, "False" if they entail its negation, else
 "Unknown". Contradictory premises prove everything and are never accepted; neither is a query that needs no premise, nor
 an "Unknown" about predicates of which the program says nothing. "Uncertain" is another word for "Unknown".
@@ -25,7 +29,8 @@ sentence wrongly. The problem's environment can narrow this:
   equivalent to its query, which leaves nothing to invent; and no premise may decide the query alone unless one of
   gold's does.
 
-Missed: functions, arithmetic, sorts, theories on which Z3 gives up (these are unscored).
+Missed: functions, arithmetic, sorts; that Logic-LM's rule engine takes what does not follow forwards as unknown, where here
+a rule also says what its contraposition says; theories on which Z3 gives up (these are unscored).
 """
 
 from __future__ import annotations
@@ -58,7 +63,7 @@ from symbol_llm.notation.logic import (
 )
 from symbol_llm.sandbox import executor
 
-VERSION = 2
+VERSION = 3
 METRIC = "label by entailment"
 
 LABELS = ("True", "False", "Unknown")
@@ -69,7 +74,7 @@ MAX_NAMES = 300
 MIN_NAMES, MIN_PREMISE = 0.75, 0.5
 """Least shares of names found in the context: of all names, and of a premise's names in one sentence."""
 _QUERY = re.compile(r"\s*(?:query|goal|conclusion)\s*:\s*", re.IGNORECASE)
-_HEADING = re.compile(r"\s*(?:premises|theory|facts|rules)\s*:\s*", re.IGNORECASE)
+_HEADING = re.compile(r"\s*(predicates|premises|theory|facts|rules|query|goal|conclusion)\s*:\s*", re.IGNORECASE)
 
 
 class Theory(NamedTuple):
@@ -257,17 +262,13 @@ def _parse(program: str) -> Theory:
     premises: list[Formula] = []
     query: Formula | None = None
     names = Names({}, set())
-    for n, line in enumerate(program.splitlines(), 1):
-        text = without_comment(line)
-        if not text.strip() or _HEADING.fullmatch(text):
-            continue
+    for n, text, start, is_query in _formulas(program):
         if query is not None:
             raise Unparsable(f"line {n}: nothing may follow the query")
-        start = _QUERY.match(text, after_number(text))
-        formula = parse(text, names, n, start.end() if start else 0)
+        formula = parse(text, names, n, start)
         if len(premises) > MAX_PREMISES or len(names.arities) + len(names.constants) > MAX_NAMES:
             raise Unparsable(f"line {n}: more than {MAX_PREMISES} premises or {MAX_NAMES} names")
-        if start:
+        if is_query:
             query = formula
         else:
             premises.append(formula)
@@ -276,6 +277,33 @@ def _parse(program: str) -> Theory:
     if not premises:
         raise Unparsable("no premise before the query")
     return Theory(premises, query, names)
+
+
+def _formulas(program: str) -> Iterator[tuple[int, str, int, bool]]:
+    """Yield the number and text of each line that has a formula, where it starts, and whether it is the query."""
+    section = ""
+    for n, line in enumerate(program.splitlines(), 1):
+        text = without_comment(line)
+        if heading := _HEADING.fullmatch(text):
+            section = heading[1].lower()
+        elif text.strip() and section != "predicates":
+            start = _QUERY.match(text, after_number(text))
+            is_query = start is not None or _QUERY.match(f"{section}:") is not None
+            yield n, _plain(text), start.end() if start else 0, is_query
+
+
+_TRUTH = re.compile(r"\b([^\W\d]\w*)\(([^()]*),\s*(True|False)\s*\)")
+_VARIABLE = re.compile(r"\$([^\W\d]\w*)")
+
+
+def _plain(text: str) -> str:
+    """Return a line that Logic-LM has written for a rule engine as first-order logic; any other line as it is."""
+    if ">>>" not in text and not _TRUTH.search(text):
+        return text
+    names = dict.fromkeys(_VARIABLE.findall(text))
+    signed = _TRUTH.sub(lambda found: f"{'~' * (found[3] == 'False')}{found[1]}({found[2]})", text)
+    formula = _VARIABLE.sub(r"\1", signed).replace(">>>", "->")
+    return f"{''.join(f'all {name}. ' for name in names)}({formula})" if names else formula
 
 
 # --- in the child: no text of the program is run, only its tree is translated -----------------------------------------
@@ -356,6 +384,13 @@ EXAMPLES = (
     ),
     _example("similar-looking different", _BIRDS.replace("\n~Penguin(tweety)", "\nPenguin(tweety)"), 0.0),
     _example("open query", "Bird(tweety)\nall x. (Flies(x) -> Bird(x))\nquery: Flies(tweety)", 1.0, "Unknown"),
+    _example(
+        "as Logic-LM has it",
+        "Predicates:\nBird($x, bool) ::: Is x a bird?\nFacts:\nBird(tweety, True)\nPenguin(tweety, False)\nRules:\n"
+        "Bird($x, True) && Penguin($x, False) >>> Flies($x, True) ::: Birds that are no penguins fly.\n"
+        "Query:\nFlies(tweety, True)",
+        1.0,
+    ),
     _example("premises contradict each other", "Bird(tweety)\n~Bird(tweety)\nquery: Flies(tweety)", 0.0),
     _example("query needs no premise", "Bird(tweety)\nquery: Flies(tweety) | ~Flies(tweety)", 0.0),
     _example("name that was not declared", "Wings(tweety)\nquery: Wings(tweety)", None),

@@ -192,3 +192,71 @@ def test_numbered_lines_and_the_signs_of_textbooks_are_read() -> None:
 def test_a_mutant_takes_the_query_for_a_premise() -> None:
     found = set(mutants("Furry(bob)\nall x. (Furry(x) -> Nice(x))\nquery: Nice(bob)", random.Random(0)))
     assert "Furry(bob)\nNice(bob)\nquery: Nice(bob)" in found
+
+
+# --- as Logic-LM has programs written ---------------------------------------------------------------------------------
+
+COWS = """
+Predicates:
+Chases($x, $y, bool) ::: Does x chase y?
+Calm($x, bool) ::: Is x calm?
+
+Facts:
+Chases(Cow, Dog, True) ::: The cow chases the dog.
+Calm(Dog, False) ::: The dog is not calm.
+
+Rules:
+Chases($x, $y, True) && Calm($y, False) >>> Calm($x, True) ::: What chases something that is not calm is calm.
+Calm(Cow, True) >>> Chases(Dog, Cow, True) ::: If the cow is calm, the dog chases the cow.
+
+Query:
+QUERY ::: in words
+"""
+OURS = """
+Chases(Cow, Dog)
+~Calm(Dog)
+all x. all y. (Chases(x, y) & ~Calm(y) -> Calm(x))
+Calm(Cow) -> Chases(Dog, Cow)
+query: """
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "label"),
+    [
+        ("Chases(Dog, Cow, True)", "Chases(Dog, Cow)", "True"),
+        ("Calm(Cow, False)", "~Calm(Cow)", "False"),
+        ("Chases(Cow, Cow, True)", "Chases(Cow, Cow)", "Unknown"),
+    ],
+)
+def test_programs_for_a_rule_engine_are_read_as_first_order_logic(theirs: str, ours: str, label: str) -> None:
+    program = COWS.replace("QUERY", theirs)
+    assert canonical(program) == canonical(OURS + ours)
+    assert run(program, problem(), LIMITS).value == label
+
+
+def test_sections_with_headings_are_read() -> None:
+    program = """
+    Predicates:
+    Tall(x) ::: x is tall
+    Premises:
+    ∀x (Tall(x) → Slow(x)) ::: All tall people are slow.
+    Tall(ann) ::: Ann is tall.
+    Conclusion:
+    Slow(ann) ⊕ ¬Tall(ann) ::: Ann is either slow or not tall.
+    """
+    assert canonical(program) == canonical("all x. (Tall(x) -> Slow(x))\nTall(ann)\nquery: Slow(ann) ^ ~Tall(ann)")
+    assert run(program, problem(), LIMITS).value == "True"
+
+
+@pytest.mark.parametrize(
+    ("program", "detail"),
+    [
+        (COWS.replace("QUERY", "Calm(Cow, True)\nCalm(Dog, True)"), "nothing may follow the query"),
+        (COWS.partition("Query")[0], "no query"),
+        (COWS.replace("QUERY", "Calm($x, Maybe)"), r"line 15, column 6: unexpected"),
+        ("Predicates:\nTall(ann)\nQuery:\nTall(ann)", "no premise before the query"),
+    ],
+)
+def test_sections_that_say_nothing_of_use_are_refused(program: str, detail: str) -> None:
+    with pytest.raises(Unparsable, match=detail):
+        canonical(program)
