@@ -109,7 +109,8 @@ BUILD = $(ENGINE) build --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_OPTI
 
 images:  ## Build the images for CPUs with podman or docker  [ENGINE=podman IMAGE_OPTIONS="--build-arg BASE_IMAGE=..."]
 	@test -n "$(ENGINE)" || { echo "neither podman nor docker is installed"; exit 1; }
-	$(BUILD) --file components/images/cpu.Dockerfile --tag localhost/symbol-llm/cpu:$(VERSION) .
+	$(BUILD) --file components/images/cpu.Dockerfile --target light --tag localhost/symbol-llm/light:$(VERSION) .
+	$(BUILD) --file components/images/cpu.Dockerfile --target cpu --tag localhost/symbol-llm/cpu:$(VERSION) .
 	$(BUILD) --file serving/Dockerfile --tag localhost/symbol-llm/solver:$(VERSION) .
 
 manifests: setup  ## Render every overlay and check it, custom resources against CRDS

@@ -44,9 +44,10 @@ cluster() {
 }
 
 images() {
-  docker build --file components/images/cpu.Dockerfile --tag "localhost/symbol-llm/cpu:$VERSION" .
+  docker build --file components/images/cpu.Dockerfile --target light --tag "localhost/symbol-llm/light:$VERSION" .
+  docker build --file components/images/cpu.Dockerfile --target cpu --tag "localhost/symbol-llm/cpu:$VERSION" .
   docker build --file serving/Dockerfile --tag "localhost/symbol-llm/solver:$VERSION" .
-  kind load docker-image --name "$CLUSTER" "localhost/symbol-llm/cpu:$VERSION" "localhost/symbol-llm/solver:$VERSION"
+  kind load docker-image --name "$CLUSTER" "localhost/symbol-llm/light:$VERSION" "localhost/symbol-llm/cpu:$VERSION" "localhost/symbol-llm/solver:$VERSION"
 }
 
 platform() {

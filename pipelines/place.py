@@ -26,6 +26,8 @@ DATA_SECRET = DATA_LABEL = "data-repository"  # noqa: S105 - a name
 """Where sets are shared by git and DVC: who may write there is a Secret of its own, which only tasks that do so see."""
 AUTHORITY, TRUSTED = "mlflow-ca", "/tls"
 """Where MLflow speaks HTTPS: the certificate of who signed its own, and where tasks find it."""
+SIGNING_SECRET, SIGNING = "signing-key", "/signing"  # noqa: S105 - a name
+"""The private key that checkpoints are signed with, which only tasks that promote see."""
 LABELS = {"KFP_RUN_ID": "pipeline/runid", "KFP_RUN_NAME": "workflows.argoproj.io/workflow"}
 """What Kubeflow says of the run in the labels of its pods: all tasks of one run hang under one run in MLflow."""
 QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
@@ -102,7 +104,8 @@ class Place(NamedTuple):
 
 
 def _size(task: Any, role: Role, placement: Placement) -> None:
-    task.set_container_image(getattr(placement.images, role.image))
+    unpacks = task.component_spec.name == "fetch" and role.image == "light"
+    task.set_container_image(placement.images.cpu if unpacks else getattr(placement.images, role.image))
     task.set_cpu_request(role.requests.cpu).set_memory_request(role.requests.memory)
     task.set_cpu_limit(role.limits.cpu).set_memory_limit(role.limits.memory)
     if role.accelerator:
@@ -145,6 +148,8 @@ def _provide(task: Any, role: Role, placement: Placement) -> None:
         kubernetes.use_config_map_as_env(task, placement.config, {key: key for key in DATA_ADDRESSES}, optional=True)
         kubernetes.use_secret_as_env(task, DATA_SECRET, {key: key for key in DATA_KEYS}, optional=True)
         kubernetes.add_pod_label(task, f"symbol-llm/{DATA_LABEL}", "true")
+    if task.component_spec.name == "promote":
+        kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING, optional=True)
     for variable, label in LABELS.items():
         kubernetes.use_field_path_as_env(task, variable, f"metadata.labels['{label}']")
     task.set_env_variable("SYMBOL_LLM_HOME", STATE)

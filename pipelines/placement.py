@@ -20,7 +20,7 @@ import yaml
 from kubernetes.utils.quantity import parse_quantity
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from components import CPU_IMAGE, GPU_IMAGE
+from components import CPU_IMAGE, GPU_IMAGE, LIGHT_IMAGE
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.files import explain, read_text
 from symbol_llm.ground.params import Section
@@ -55,6 +55,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_len
 class Images(Section):
     """What containers are made of. By default the tags of this version in `SYMBOL_LLM_REGISTRY`."""
 
+    light: Image = LIGHT_IMAGE
     cpu: Image = CPU_IMAGE
     gpu: Image = GPU_IMAGE
 
@@ -114,7 +115,8 @@ class Volume(Section):
 class Role(Section):
     """Tasks of one kind."""
 
-    image: Literal["cpu", "gpu"] = "cpu"
+    image: Literal["light", "cpu", "gpu"] = "cpu"
+    """`light` has no torch; fetch, which unpacks weights, runs in `cpu` all the same."""
     requests: Resources
     limits: Resources
     accelerator: Accelerator | None = None

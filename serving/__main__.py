@@ -64,6 +64,20 @@ from symbol_llm.ground.errors import SymbolLLMError
     help="Seconds between two looks at an alias in the registry, whose new weights are taken without a restart; 0: never.",
 )
 @click.option(
+    "--canary",
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    type=click.FloatRange(0, 1),
+    help="Share of requests that new weights answer while both answer and are compared; new weights that do worse are "
+    "rolled back. 0: they are taken at once. Needs memory for two models.",
+)
+@click.option(
+    "--verify-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Public key, PEM; weights that are not signed by its owner are not served. Default: signatures are not looked at.",
+)
+@click.option(
     "--keys",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="File of those who may ask, made by `python -m serving.callers`. Default: everybody may.",
@@ -85,6 +99,7 @@ def main(
     model: str,
     port: int,
     engine: str,
+    verify_key: Path | None,
     keys: Path | None,
     n_each: int | None,
     tls_certificate: Path | None,
@@ -97,6 +112,8 @@ def main(
     """
     if (tls_certificate is None) != (tls_key is None):
         raise click.UsageError("--tls-certificate and --tls-key go together")
+    if settings["canary"] and not settings["follow_s"]:
+        raise click.UsageError("--canary needs --follow-s: without it no new weights come")
     machine.warn_if_root()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     sys.argv[
@@ -107,7 +124,7 @@ def main(
     try:
         chosen = solver.Settings.model_validate(settings)
         callers = Callers(keys, n_each)
-        served = solver.Solver(chosen, partial(engines.start, engine), source.of(model))
+        served = solver.Solver(chosen, partial(engines.start, engine), source.of(model, verify_key))
         with life.signs(lambda tags: None):
             solver.serve(served, port, callers, tls_certificate, tls_key)
     except SymbolLLMError as e:

@@ -3,7 +3,7 @@
 POST /v1/solve                      a question; JSON, or each program as it has run (Accept: text/event-stream)
 POST /v1/judge, /v1/judge/batch     replies, and what they are judged by
 GET  /v1/tasks                      what may be asked, with an example each
-POST /openai/v1/chat/completions    the model alone; GET /openai/v1/models
+POST /openai/v1/chat/completions    the model alone; also /openai/v1/completions, and GET /openai/v1/models
 GET  /health                        200 while the process is sound, with or without a model
 """
 
@@ -14,17 +14,18 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from kserve import errors as http
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serving.sampler import Job
-from serving.solver import Ask, Instance, Solver, parsed
+from serving.solver import Ask, Instance, Overloaded, Solver, parsed
 from symbol_llm import engines, tasks
 from symbol_llm.engines import Completion, Sampling
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
@@ -41,6 +42,7 @@ HEADERS = {
 }
 """The page loads nothing from elsewhere and is shown in no frame."""
 MAX_JUDGED = 256
+Line = Annotated[str, Field(min_length=1, max_length=16_000)]
 
 
 class Judged(rows.Asked):
@@ -76,23 +78,43 @@ class Turn(BaseModel):
     content: str = Field(max_length=16_000)
 
 
-class Chat(BaseModel):
-    """The body of a chat completion, as far as it is heeded; what else OpenAI's clients send is ignored."""
+class Drawn(BaseModel):
+    """What OpenAI's protocol says of how replies are drawn, as far as it is heeded; what else its clients send is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str = ""
-    messages: tuple[Turn, ...] = Field(min_length=1, max_length=64)
     n: int = Field(default=1, ge=1, le=32)
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1, le=4096)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=4096)
     seed: int = 0
     stop: str | tuple[str, ...] = ()
     stream: bool = False
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _none_is_none_given(cls, value: Any) -> Any:
+        return () if value is None else value
+
+
+class Chat(Drawn):
+    """The body of a chat completion."""
+
+    messages: tuple[Turn, ...] = Field(min_length=1, max_length=64)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=4096)
     tools: tuple[()] = ()
     """None are supported."""
+
+
+class Text(Drawn):
+    """The body of a completion of texts, each of which is put to the model as the one message of a chat."""
+
+    prompt: Line | Annotated[tuple[Line, ...], Field(min_length=1, max_length=16)]
+    max_tokens: int | None = Field(default=16, ge=1, le=4096)
+    echo: Literal[False] = False
+    logprobs: None = None
+    suffix: None = None
 
 
 def routes(solver: Solver) -> APIRouter:
@@ -112,7 +134,9 @@ def _about(api: APIRouter, solver: Solver) -> None:
     def health() -> Response:
         """Say whether the process is sound."""
         why = solver.why_not()
-        body = {"status": why or "ready", "serves": solver.serves, "trouble": solver.trouble}
+        body: dict[str, Any] = {"status": why or "ready", "serves": solver.serves, "trouble": solver.trouble}
+        if solver.trial:
+            body["canary"] = solver.trial.told()
         return JSONResponse(body, 503 if solver.sampler.is_broken else 200)
 
     @api.get("/v1/tasks")
@@ -121,8 +145,22 @@ def _about(api: APIRouter, solver: Solver) -> None:
         return [_task(task) for task in sorted(tasks.all_tasks().values(), key=tasks.published_first)]
 
 
+def _body(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return what OpenAPI says of a body that is read by `parsed`, which FastAPI does not see."""
+    schema = kind.model_json_schema()
+    defined = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            named = defined.get(str(part.get("$ref", "")).rpartition("/")[2])
+            return inlined(named) if named else {key: inlined(value) for key, value in part.items()}
+        return [inlined(one) for one in part] if isinstance(part, list) else part
+
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
+
+
 def _solving(api: APIRouter, solver: Solver) -> None:
-    @api.post("/v1/solve")
+    @api.post("/v1/solve", openapi_extra=_body(Instance))
     async def solve(request: Request) -> Response:
         """Answer one question; see `solver.Instance`."""
         try:
@@ -136,19 +174,44 @@ def _solving(api: APIRouter, solver: Solver) -> None:
 
 
 def _judging(api: APIRouter, solver: Solver) -> None:
-    @api.post("/v1/judge")
+    @api.post("/v1/judge", openapi_extra=_body(Judged))
     async def judge(request: Request) -> Response:
         """Judge one reply."""
         (verdict,) = await _judged(solver, [parsed(Judged, await request.body())])
         return JSONResponse(verdict)
 
-    @api.post("/v1/judge/batch")
+    @api.post("/v1/judge/batch", openapi_extra=_body(Batch))
     async def judge_batch(request: Request) -> Response:
         """Judge up to 256 replies."""
         return JSONResponse({"verdicts": await _judged(solver, parsed(Batch, await request.body()).rows)})
 
 
-def _chatting(api: APIRouter, solver: Solver) -> None:
+class Told(APIRoute):
+    """A route whose errors have OpenAI's form, in which its clients look for the reason."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, which answers what is wrong itself."""
+        handle = super().get_route_handler()
+
+        async def told(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except http.InvalidInput as e:
+                return _fault(400, str(e))
+            except (Overloaded, SymbolLLMError) as e:
+                return _fault(503, str(e))
+
+        return told
+
+
+def _fault(status: int, why: str) -> Response:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return JSONResponse({"error": {"message": why, "type": kind, "code": status}}, status)
+
+
+def _chatting(outer: APIRouter, solver: Solver) -> None:
+    api = APIRouter(route_class=Told)
+
     @api.get("/openai/v1/models")
     def models() -> dict[str, Any]:
         """List the one model there is."""
@@ -157,21 +220,39 @@ def _chatting(api: APIRouter, solver: Solver) -> None:
             "data": [{"id": solver.name, "object": "model", "created": 0, "owned_by": "symbol-llm"}],
         }
 
-    @api.post("/openai/v1/chat/completions")
+    @api.post("/openai/v1/chat/completions", openapi_extra=_body(Chat))
     async def chat(request: Request) -> Response:
         """Complete a chat with the model alone; nothing is run."""
         asked = parsed(Chat, await request.body())
-        whole = await _completed(solver, asked)
+        prompt: Messages = [{"role": t.role, "content": t.content} for t in asked.messages]
+        most = asked.max_completion_tokens or asked.max_tokens or solver.settings.max_tokens
+        replies = await _completed(solver, asked, [prompt], most)
+        choices = [reply | {"message": {"role": "assistant", "content": reply.pop("text")}} for reply in replies]
+        whole = _said(solver, "chat.completion", choices)
         if not asked.stream:
             return JSONResponse(whole)
         return StreamingResponse(_chunks(whole), media_type="text/event-stream")
 
+    @api.post("/openai/v1/completions", openapi_extra=_body(Text))
+    async def complete(request: Request) -> Response:
+        """Complete texts with the model alone; nothing is run."""
+        asked = parsed(Text, await request.body())
+        texts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
+        prompts: list[Messages] = [[{"role": "user", "content": text}] for text in texts]
+        most = asked.max_tokens or solver.settings.max_tokens
+        choices = [reply | {"logprobs": None} for reply in await _completed(solver, asked, prompts, most)]
+        whole = _said(solver, "text_completion", choices)
+        if not asked.stream:
+            return JSONResponse(whole)
+        return StreamingResponse(_texts(whole), media_type="text/event-stream")
+
     @api.post("/openai/v1/{other:path}")
     def refused(other: str) -> Response:
         """Say what there is instead of embeddings and the like."""
-        return JSONResponse(
-            {"error": {"message": f"{other} is not served; /openai/v1/chat/completions is", "code": 404}}, 404
-        )
+        served = "/openai/v1/chat/completions and /openai/v1/completions are"
+        return _fault(404, f"{other} is not served; {served}")
+
+    outer.include_router(api)
 
 
 def _task(task: tasks.Task) -> dict[str, str]:
@@ -183,7 +264,8 @@ async def _solved(solver: Solver, ask: Ask) -> AsyncGenerator[tuple[str, dict[st
     """Yield each program as it has run, then the answer, which holds all of them."""
     began = time.monotonic()
     ran: list[tuple[int, Execution]] = []
-    async with contextlib.aclosing(solver.run([ask])) as runs:
+    turn = solver.turn()
+    async with contextlib.aclosing(solver.run([ask], turn)) as runs:
         async for _, index, execution in runs:
             if index < ask.k:
                 ran.append((index, execution))
@@ -191,7 +273,7 @@ async def _solved(solver: Solver, ask: Ask) -> AsyncGenerator[tuple[str, dict[st
     ran.sort(key=lambda run: run[0])
     answer = solver.answer([execution for _, execution in ran]).model_dump(mode="json")
     programs = [{"index": index, **execution._asdict()} for index, execution in ran]
-    yield "answer", {**answer, "programs": programs, "seconds": time.monotonic() - began, "model": solver.serves}
+    yield "answer", {**answer, "programs": programs, "seconds": time.monotonic() - began, "model": turn.weights}
 
 
 async def _events(solver: Solver, ask: Ask) -> AsyncIterator[str]:
@@ -223,12 +305,11 @@ async def _judged(solver: Solver, asked: list[Judged] | tuple[Judged, ...]) -> l
     return [v.model_dump(mode="json", exclude={"candidate", "problem"}) for v in verdicts]
 
 
-async def _completed(solver: Solver, asked: Chat) -> dict[str, Any]:
-    most = asked.max_completion_tokens or asked.max_tokens or solver.settings.max_tokens
-    sampling = Sampling(asked.n, asked.temperature, asked.top_p, most)
-    prompt: Messages = [{"role": t.role, "content": t.content} for t in asked.messages]
-    found: list[Completion] = []
-    job = Job([engines.Request([prompt], sampling, asked.seed)], lambda _, __, completions: found.extend(completions))
+async def _completed(solver: Solver, asked: Drawn, prompts: list[Messages], most: int) -> list[dict[str, Any]]:
+    """Return the choices for `prompts`, in their order, without what differs between chats and texts."""
+    found: dict[int, list[Completion]] = {}
+    request = engines.Request(prompts, Sampling(asked.n, asked.temperature, asked.top_p, most), asked.seed)
+    job = Job([request], lambda _, place, completions: found.update({place: completions}))
     with solver.place():
         try:
             await solver.sampled(job)
@@ -236,21 +317,28 @@ async def _completed(solver: Solver, asked: Chat) -> dict[str, Any]:
             raise http.InvalidInput(str(e)) from e
         finally:
             job.gone.set()
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": solver.name,
-        "choices": [_choice(index, completion, asked, most) for index, completion in enumerate(found)],
-    }
+    replies = [completion for _, completions in sorted(found.items()) for completion in completions]
+    return [{"index": index, **_cut(reply, asked, most)} for index, reply in enumerate(replies)]
 
 
-def _choice(index: int, completion: Completion, asked: Chat, most: int) -> dict[str, Any]:
+def _said(solver: Solver, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    made = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": solver.name}
+    return made | {"choices": choices}
+
+
+def _cut(completion: Completion, asked: Drawn, most: int) -> dict[str, Any]:
     text, reason = completion.text, "length" if completion.n_tokens >= most else "stop"
     for stop in [asked.stop] if isinstance(asked.stop, str) else asked.stop:
         if stop and stop in text:
             text, reason = text[: text.index(stop)], "stop"
-    return {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
+    return {"text": text, "finish_reason": reason}
+
+
+async def _texts(whole: dict[str, Any]) -> AsyncIterator[str]:
+    """Yield whole completions of texts in OpenAI's form of a stream, a chunk a choice."""
+    for choice in whole["choices"]:
+        yield f"data: {json.dumps(whole | {'choices': [choice]})}\n\n"
+    yield "data: [DONE]\n\n"
 
 
 async def _chunks(whole: dict[str, Any]) -> AsyncIterator[str]:

@@ -30,7 +30,7 @@ REPOSITORY = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load/?")
 """Anybody who reaches the port could take the model down with these; it is loaded at start and by nothing else."""
 
 
-ASKING = (":predict", "/infer", "/solve", "/chat/completions")
+ASKING = (":predict", "/infer", "/solve", "/completions")
 """How the paths end that need the model."""
 
 

@@ -64,6 +64,12 @@ class Sampler:
         self._work.put(run)
         return done
 
+    def take(self, engine: Engine | None) -> Engine | None:
+        """Go on with `engine`, and return the one of before; runs in the thread, so between two batches."""
+        self.engine, before = engine, self.engine
+        self.is_broken = False
+        return before
+
     def probe(self) -> None:
         """Generate one token, in the calling thread; whatever the engine raises passes through."""
         if self.engine is None:

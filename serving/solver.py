@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving import tensors
 from serving.callers import Callers
+from serving.canary import End, Trial, Turn, both
 from serving.guard import Guard
 from serving.lanes import Lane, Lanes
 from serving.sampler import Job, Sampler
@@ -88,6 +89,7 @@ class Settings(BaseModel):
     `n_waiting`: requests held at once, those whose programs are running included, before more are refused with 503.
     `deadline_s`: seconds after which a request is given up and answered with 504.
     `follow_s`: seconds between two looks at where the weights come from; 0 looks at the start alone.
+    `canary`: share of requests that new weights answer while they are on trial; 0: they are taken at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,6 +102,7 @@ class Settings(BaseModel):
     n_waiting: int = Field(default=16, ge=1)
     deadline_s: float = Field(default=120.0, gt=0)
     follow_s: float = Field(default=15.0, ge=0)
+    canary: float = Field(default=0.0, ge=0, le=1)
     seed: int = 0
     limits: Limits = Limits()
 
@@ -134,7 +137,11 @@ class Solver(kserve.Model):  # type: ignore[misc]
         """Why other weights are not served, where there are some."""
         self._place: Path | None = None
         self._refused: str | None = None
+        self.trial: Trial | None = None
+        """The trial of new weights that began last."""
         self.sampler = Sampler()
+        self._second = Sampler() if settings.canary else None
+        """Holds the engine of weights on trial."""
         self._start = start
         self._source = source
         self._running = Lanes(verify.workers())
@@ -143,17 +150,32 @@ class Solver(kserve.Model):  # type: ignore[misc]
     def look(self) -> None:
         """Take the weights that `source` has now, if they are others: between two batches, so that no request fails.
 
-        Weights that do not load or give no token are tried once, and what was served before is put back.
+        Weights that do not load or give no token are tried once, and what was served before is put back. With a canary, other
+        weights than those served are put on trial first, and a trial that was decided is ended.
         """
         found = self._source.now()
+        if self.trial and self.trial.state == "running":
+            if found == self.trial.name and not self.trial.says:
+                return
+            self._end(self.trial, found)
+        if found == self.serves:
+            self._refused, self.trouble = None, ""
         if found is None or found in (self.serves, self._refused):
             return
-        place, before = self._source.fetch(), self._place
+        place = self._source.fetch()
         try:
-            self.sampler.call(partial(self._take, place, before)).result()
+            if self._second and self.serves:
+                self._second.call(partial(self._load, self._second, place)).result()
+                self.trial = Trial(found, self.serves, self.settings.canary, place)
+                log.info("model %s: %s is on trial", self.name, found)
+                return
+            self.sampler.call(partial(self._take, place, self._place)).result()
         except Exception:
-            self._refused = found if before else None
+            self._refused = found if self._place else None
             raise
+        self._took(found, place)
+
+    def _took(self, found: str, place: Path) -> None:
         self.serves, self._place, self._refused, self.trouble = found, place, None, ""
         self.ready = True
         log.info("model %s is ready: %s", self.name, found)
@@ -162,10 +184,7 @@ class Solver(kserve.Model):  # type: ignore[misc]
         """Load `place`; runs in the generating thread."""
         engine = self.sampler.engine
         if engine is None:
-            engine = self._start(place)
-            engine.together = True
-            self.sampler.engine = engine
-            self.sampler.probe()
+            self._load(self.sampler, place)
             return
         try:
             engine.load(place)
@@ -174,6 +193,41 @@ class Solver(kserve.Model):  # type: ignore[misc]
             if before is not None:
                 engine.load(before)
             raise
+
+    def _load(self, sampler: Sampler, place: Path) -> None:
+        """Give `sampler` an engine of its own on `place`; runs in its thread."""
+        engine = self._start(place)
+        engine.together = True
+        sampler.take(engine)
+        try:
+            sampler.probe()
+        except Exception:
+            sampler.take(None)
+            raise
+
+    def _end(self, trial: Trial, found: str | None) -> None:
+        """End `trial` as it was decided, or because the source has others by now; its engine goes on or goes."""
+        state: End = "overtaken"
+        if found == trial.name:
+            state = "kept" if trial.says == "kept" else self._put_back(trial)
+        if self._second:
+            engine = self._second.call(partial(self._second.take, None)).result()
+            if state == "kept":
+                self.sampler.call(partial(self.sampler.take, engine)).result()
+                self._took(trial.name, trial.place)
+        trial.end(state)
+        log.info("model %s: %s %s: %s", self.name, trial.name, state, trial.words())
+
+    def _put_back(self, trial: Trial) -> End:
+        """Have the source name the old weights again; where it cannot, they are served all the same."""
+        self._refused = trial.name
+        try:
+            self._source.put_back(trial.against, trial.name, trial.words())
+        except Exception as e:  # a registry that is away, or may not be written
+            self.trouble = f"still serving {self.serves}: {trial.name} did worse, {trial.words()}; not rolled back: {e}"
+            log.warning("%s", self.trouble)
+            return "not rolled back"
+        return "rolled back"
 
     def follow(self) -> None:
         """Look for other weights every `follow_s` until the process ends; what goes wrong is logged and tried again."""
@@ -199,8 +253,9 @@ class Solver(kserve.Model):  # type: ignore[misc]
         `payload` is the body of a v1 call, or a request of v2, which is answered in its own form.
         """
         asks = self.read(tensors.instances(payload) if isinstance(payload, kserve.InferRequest) else payload)
+        turn = self.turn()
         runs: dict[str, list[tuple[int, Execution]]] = {ask.problem.id: [] for ask in asks}
-        async with contextlib.aclosing(self.run(asks)) as ran:
+        async with contextlib.aclosing(self.run(asks, turn)) as ran:
             async for problem, index, execution in ran:
                 runs[problem].append((index, execution))
         answers = [self.answer([e for _, e in sorted(runs[a.problem.id], key=_by_index)][: a.k]) for a in asks]
@@ -253,18 +308,42 @@ class Solver(kserve.Model):  # type: ignore[misc]
     @contextmanager
     def lane(self) -> Iterator[Lane]:
         """Give a lane to run programs in, for a request that holds a place; what has not begun at the end is given up."""
-        with self.place():
-            lane = self._running.lane()
-            try:
-                yield lane
-            finally:
-                lane.close()
+        with self.place(), self._own_lane() as lane:
+            yield lane
 
-    async def run(self, asks: Sequence[Ask]) -> AsyncGenerator[tuple[str, int, Execution], None]:
+    @contextmanager
+    def _own_lane(self) -> Iterator[Lane]:
+        lane = self._running.lane()
+        try:
+            yield lane
+        finally:
+            lane.close()
+
+    def turn(self) -> Turn:
+        """Return who answers the next request: the weights that are served, or in a trial sometimes those on trial."""
+        trial = self.trial
+        if trial and trial.takes_part and len(trial.shadows) < self.settings.n_waiting:
+            by_new = trial.next_is_new()
+            return Turn(trial.name if by_new else trial.against, trial, by_new)
+        return Turn(self.serves)
+
+    async def run(self, asks: Sequence[Ask], turn: Turn) -> AsyncGenerator[tuple[str, int, Execution], None]:
         """Yield problem id, index and outcome of each program as it has run: the greedy reply's is 0, k - 1 are sampled.
 
-        Nothing more is done for the asks once the generator is closed.
+        Nothing more is done for the asks once the generator is closed, but for what a trial that `turn` is of has begun.
         """
+        old, problems = partial(self._run, asks, self.sampler), [ask.problem.id for ask in asks]
+        with self.place():
+            runs = old()
+            if turn.trial and self._second:
+                new = partial(self._run, asks, self._second)
+                runs = both(turn.trial, turn, problems, old, new, self.settings.deadline_s)
+            async with contextlib.aclosing(runs):
+                async for one in runs:
+                    yield one
+
+    async def _run(self, asks: Sequence[Ask], sampler: Sampler) -> AsyncGenerator[tuple[str, int, Execution], None]:
+        """Yield as `run` what the weights of `sampler` give."""
         loop, ended = asyncio.get_running_loop(), asyncio.Queue[tuple[str, int, Execution] | None]()
         asked, running, n_ran = self._asked(asks), list[asyncio.Task[None]](), 0
 
@@ -277,7 +356,7 @@ class Solver(kserve.Model):  # type: ignore[misc]
             SECONDS.labels("run").observe(execution.seconds)
             ended.put_nowait((pending.problem.id, pending.index, execution))
 
-        with self.lane() as lane:
+        with self._own_lane() as lane:
             judging = Judging(partial(verify.execute, limits=self.settings.limits), lane)
 
             def take(number: int, place: int, completions: list[Completion]) -> None:
@@ -285,7 +364,7 @@ class Solver(kserve.Model):  # type: ignore[misc]
                     loop.call_soon_threadsafe(hear, pending)
 
             job = Job([a.request for a in asked], take)
-            sampled = asyncio.ensure_future(self.sampled(job))
+            sampled = asyncio.ensure_future(self.sampled(job, sampler))
             sampled.add_done_callback(lambda _: ended.put_nowait(None))
             try:
                 while n_ran < len(running) or not sampled.done():
@@ -300,10 +379,10 @@ class Solver(kserve.Model):  # type: ignore[misc]
                 for left in (*running, sampled):
                     left.cancel()
 
-    async def sampled(self, job: Job) -> None:
+    async def sampled(self, job: Job, sampler: Sampler | None = None) -> None:
         """Have `job` generated; raises what the engine raises. How long it waited and took is counted."""
         asked = time.monotonic()
-        await asyncio.wrap_future(self.sampler.sample(job))
+        await asyncio.wrap_future((sampler or self.sampler).sample(job))
         ended = time.monotonic()
         SECONDS.labels("queue").observe(job.began - asked)
         SECONDS.labels("generate").observe(ended - job.began)

@@ -1,4 +1,4 @@
-"""Where the served weights come from, and whether there are others by now."""
+"""Where the served weights come from, whether there are others by now, and whose signature they have to bear."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from symbol_llm.engines import weights
-from symbol_llm.tracking import registry
+from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.tracking import registry, signing
 
 
 class Source(Protocol):
@@ -18,41 +19,81 @@ class Source(Protocol):
     def fetch(self) -> Path:
         """Return the folder of those weights."""
 
+    def put_back(self, weights: str, in_place_of: str, why: str) -> None:
+        """Name `weights` again, as `now` called them, unless others than `in_place_of` are named by now; raises if it cannot."""
 
-def of(model: str) -> Source:
-    """Return what `model` names: an alias in the registry, which may move, or weights that stay."""
+
+def of(model: str, key: Path | None = None) -> Source:
+    """Return what `model` names: an alias in the registry, which may move, or weights that stay.
+
+    With a public `key`, weights that are not signed by its owner are not handed over: InvalidInput.
+    """
     name, at, alias = model.removeprefix("models:/").partition("@")
-    return Alias(name, alias) if model.startswith("models:/") and at else Fixed(model)
+    return Alias(name, alias, key) if model.startswith("models:/") and at else Fixed(model, key)
 
 
 class Fixed:
     """Weights that stay: a folder, a package, a revision, a version."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, key: Path | None = None) -> None:
         """Name them as `weights.resolve` takes it."""
         self.model = model
+        self._key = key
 
     def now(self) -> str:
         """See `Source`."""
         return self.model
 
     def fetch(self) -> Path:
+        """See `Source`. A folder has its signature in it, as `symbol-llm export` writes it."""
+        folder = weights.resolve(self.model)
+        if self._key:
+            kept = self.model.startswith("models:/")
+            signature = _kept(*registry.named(self.model)) if kept else signing.read(folder)
+            signing.verify(folder, signature, self._key)
+        return folder
+
+    def put_back(self, weights: str, in_place_of: str, why: str) -> None:
         """See `Source`."""
-        return weights.resolve(self.model)
+        raise InvalidInput(f"{self.model} names one set of weights for good")
 
 
 class Alias:
     """The version that an alias of the registry names, such as the champion."""
 
-    def __init__(self, name: str, alias: str) -> None:
+    def __init__(self, name: str, alias: str, key: Path | None = None) -> None:
         """Follow `alias` of the registered model `name`."""
         self.name, self.alias = name, alias
+        self._key = key
+        self._found: registry.Version | None = None
+        self._numbers: dict[str, str] = {}
 
     def now(self) -> str | None:
         """See `Source`."""
-        version = registry.by_alias(self.name, self.alias)
-        return version and f"version {version.number}, {version.digest}"
+        self._found = registry.by_alias(self.name, self.alias)
+        if self._found is None:
+            return None
+        called = f"version {self._found.number}, {self._found.digest}"
+        self._numbers[called] = self._found.number
+        return called
 
     def fetch(self) -> Path:
-        """See `Source`."""
-        return weights.resolve(f"models:/{self.name}@{self.alias}")
+        """Return the folder of the version that `now` found last; InvalidInput if it found none."""
+        if self._found is None:
+            raise InvalidInput(f"models:/{self.name}@{self.alias}: there is no such alias")
+        folder = weights.check(registry.fetch(self._found.source, self._found.digest))
+        if self._key:
+            signing.verify(folder, _kept(self.name, self._found), self._key)
+        return folder
+
+    def put_back(self, weights: str, in_place_of: str, why: str) -> None:
+        """See `Source`: a rollback of the champion, with its entry in the log."""
+        if self.alias != registry.CHAMPION:
+            raise InvalidInput(
+                f"the alias {self.alias!r} of {self.name!r} is moved by hand; a rollback moves the champion's"
+            )
+        registry.rollback(self.name, self._numbers[weights], of=self._numbers[in_place_of], why=why)
+
+
+def _kept(name: str, version: registry.Version) -> str:
+    return registry.signature(name, version.number)

@@ -451,16 +451,36 @@ def history(ctx: click.Context) -> None:
 
 @main.command()
 @click.argument("version")
-@click.argument("out", type=Folder)
+@click.argument("key", type=Existing)
 @click.pass_context
-def export(ctx: click.Context, version: str, out: Path) -> None:
+def sign(ctx: click.Context, version: str, key: Path) -> None:
+    """Sign VERSION, a number or an alias such as `champion`, with the private KEY, a PEM file.
+
+    For versions that were promoted without a key, and when the key changes: a version has one signature.
+    """
+    from symbol_llm.tracking import registry, signing
+
+    name = _params(ctx).promote.name
+    found = registry.by_either(name, version)
+    registry.keep_signature(name, found.number, signing.signer(key)(registry.fetch(found.source, found.digest)))
+    _show(ctx, {"signed": f"version {found.number}", "sha256": found.digest})
+
+
+@main.command()
+@click.argument("version")
+@click.argument("out", type=Folder)
+@click.option(
+    "--verify-key", type=Existing, help="Refuse a version that is not signed by the owner of this public key."
+)
+@click.pass_context
+def export(ctx: click.Context, version: str, out: Path, verify_key: Path | None) -> None:
     """Write VERSION, a number or an alias such as `champion`, to the folder OUT, with a model card.
 
     transformers, `vllm serve` and other programs that read the hub's format load the folder as it is.
     """
     from symbol_llm.tracking.export import export as write_out
 
-    _show(ctx, write_out(_params(ctx).promote.name, version, out))
+    _show(ctx, write_out(_params(ctx).promote.name, version, out, verify_key))
 
 
 @main.command()

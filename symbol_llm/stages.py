@@ -262,13 +262,15 @@ def promote(
     """Register the better of two checkpoints, put it to the gate, and write curve, page and decision to `out`.
 
     `original` is the report on the original model, the first champion's rival. `source` is where a reader of the registry
-    finds the checkpoint, by default its path. Dev accuracy chooses; of equals the later checkpoint goes.
+    finds the checkpoint, by default its path. Dev accuracy chooses; of equals the later checkpoint goes. What is promoted is
+    signed first, where `params` names a key.
     """
     from symbol_llm.evaluation import page
     from symbol_llm.evaluation.evaluate import read_report
-    from symbol_llm.tracking import runs
+    from symbol_llm.tracking import registry, runs, signing
     from symbol_llm.tracking.registry import Contender, contend
 
+    sign = signing.signer(Path(params.signing_key)) if params.signing_key else None
     inputs: dict[str, Path | None] = {"checkpoint": checkpoint, "report": report, "original": original}
     inputs |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
     with outputs.building(out, "promote", params, inputs) as draft:
@@ -292,6 +294,9 @@ def promote(
         files.write_text(
             draft.folder / "report.html", page.render(latest, f"{stage} was {word}: {decision.reason}", n_tested)
         )
+        if sign and decision.promoted:  # before the alias moves, which servers follow
+            signed = checkpoint if chosen is contenders[-1] else earlier_checkpoint or checkpoint
+            registry.keep_signature(params.name, version.number, sign(signed))
         contest.conclude()
     return draft.metrics
 

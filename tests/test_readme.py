@@ -39,7 +39,7 @@ PROGRAMS = (
     "manifests.check",
 )
 BENCHMARKS = ("benchmarks.curve", "benchmarks.import_graph", "benchmarks.verify")
-MADE_BY_RUNS = ("runs", "data", ".venv", "site")
+MADE_BY_RUNS = ("runs", "data", "exported", ".venv", "site")
 NOT_OURS = {
     "symbol-llm", "localhost", "org", "math", "sql", "logic", "command", "general", "db", "svc", "deployment", "kg", "visual", "code",
     "planning", "science", "amr", "ontology", "api", "web", "service", "DIR", ".", "group", "mine.yaml", "program.txt",
@@ -184,7 +184,7 @@ def paths(file: Path) -> set[str]:
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_path_exists(file: Path) -> None:
     inside = {file.name for folder in ("symbol_llm", "pipelines") for file in (ROOT / folder).rglob("*.py")}
-    of_data = {"card.md", "callers.txt", "train.jsonl", "dev.jsonl", "test.jsonl", "log.txt"}
+    of_data = {"card.md", "DATA_CARD.md", "callers.txt", "train.jsonl", "dev.jsonl", "test.jsonl", "log.txt"}
     places = (ROOT, ROOT / "symbol_llm", file.parent)
     missing = {p for p in paths(file) if not any((place / p).exists() for place in places)}
     assert missing - inside - of_data == set()
@@ -216,7 +216,7 @@ def test_components_table_names_every_component() -> None:
     text = (ROOT / "components" / "README.md").read_text()
     for file in (ROOT / "components").glob("*/component.py"):
         name = file.parent.name
-        role = "gpu" if "GPU_IMAGE" in file.read_text() else "cpu"
+        role = next(role for role in ("light", "cpu", "gpu") if f"{role.upper()}_IMAGE" in file.read_text())
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert row.startswith(f"| `{name}` | {role} |")
         assert row.endswith(

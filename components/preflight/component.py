@@ -2,12 +2,12 @@
 
 from kfp import dsl
 
-from components import CPU_IMAGE
+from components import LIGHT_IMAGE
 
 
 @dsl.container_component
 def preflight(placement: str) -> dsl.ContainerSpec:
     """Check the cluster for `placement`, in JSON, from inside; what failed is in the log, with what to do."""
     return dsl.ContainerSpec(
-        image=CPU_IMAGE, command=["python", "-m", "pipelines.preflight"], args=["--placement", placement]
+        image=LIGHT_IMAGE, command=["python", "-m", "pipelines.preflight"], args=["--placement", placement]
     )

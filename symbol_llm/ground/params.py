@@ -167,6 +167,9 @@ class Tune(Section):
     """Fraction of the steps in which the learning rate rises. Then it falls linearly to 0."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay of the optimizer."""
+    batching: Literal["packed", "padded"] = "packed"
+    """How the rows that a device holds share its memory: `packed` lays them end to end, and none attends to another; `padded`
+    fills them up to the longest. The loss is the same."""
     max_length: int = Field(default=2048, ge=16)
     """Tokens of prompt and completion together. Longer rows are left out and counted."""
     loss: Literal["tokens", "rows"] = "tokens"
@@ -176,10 +179,20 @@ class Tune(Section):
     max_grad_norm: float = Field(default=1.0, ge=0)
     """Gradients are clipped to this norm. 0, as published, leaves them alone."""
     shuffle: bool = True
-    """Take rows in random order, with rows of similar length together, instead of as they are given; see
+    """Take rows in random order, padded ones with others of similar length, instead of as they are given; see
     `collect.curriculum`."""
     symbolic_share: float = Field(default=1.0, ge=0, le=1)
     """Fraction of the symbolic rows to draw; 0.3 in infusion."""
+    lora_rank: int = Field(default=0, ge=0)
+    """Rank of the low-rank adapters (LoRA) that are tuned instead of all weights and merged into them at the end. 0 tunes all
+    weights."""
+    lora_alpha: float | None = Field(default=None, gt=0)
+    """What adapters add is scaled by this over the rank. Null: twice the rank."""
+    lora_targets: tuple[str, ...] = ()
+    """Names of the layers that get adapters, such as q_proj. If empty: every linear layer but the output."""
+    quantize: Literal["none", "nf4"] = "none"
+    """Floats that the weights under adapters are held in: those they are computed in, or 4-bit NormalFloat (QLoRA), which needs
+    a CUDA GPU."""
     zero: int = Field(default=2, ge=1, le=3)
     """Stage of DeepSpeed's ZeRO, where it is used: 1 shards the state of the optimizer over the processes, 2 the gradients
     too, 3 the weights too."""
@@ -191,6 +204,14 @@ class Tune(Section):
     """Seconds between two checkpoints of the whole state, from which a stage that was stopped goes on."""
     seed: int = 0
     """Seed of everything that is drawn at random."""
+
+    @model_validator(mode="after")
+    def _adapters_fit(self) -> Tune:
+        if self.lora_rank and self.zero == 3:
+            raise ValueError("adapters cannot be merged into weights that are sharded; give zero=2, or lora_rank=0")
+        if self.quantize != "none" and not self.lora_rank:
+            raise ValueError(f"weights in {self.quantize} cannot be tuned themselves; give a lora_rank, such as 16")
+        return self
 
 
 class Rounds(Section):
@@ -325,6 +346,8 @@ class Promote(Section):
     required: tuple[Literal["code", "data", "licence"], ...] = ()
     """What must be known of a checkpoint: the code that measured it, the revision of its data, the licence of that data.
     Looked for in MLflow. Name them all where checkpoints reach others."""
+    signing_key: str = ""
+    """File of a private key, PEM, that signs what is promoted; empty: nothing is signed."""
 
 
 class Parameters(Section):

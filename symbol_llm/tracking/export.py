@@ -7,17 +7,18 @@ from pathlib import Path
 
 from symbol_llm.ground import files, outputs
 from symbol_llm.ground.errors import InvalidInput
-from symbol_llm.tracking import card, lineage, registry, runs
+from symbol_llm.tracking import card, lineage, registry, runs, signing
 
 CARD = "README.md"
 
 
-def export(name: str, version: str, out: Path) -> dict[str, float]:
+def export(name: str, version: str, out: Path, key: Path | None = None) -> dict[str, float]:
     """Write the checkpoint of `version` (a number, or an alias) of the model `name` to the folder `out`, with its model card.
 
-    InvalidInput if there is no such version, or its checkpoint is gone or no longer the one that was registered.
+    Its signature, where it has one, goes along as `model.sig`. InvalidInput if there is no such version, if its checkpoint is
+    gone or no longer the one that was registered, or if what was written is not signed by the owner of the public `key`.
     """
-    found = _version(name, version)
+    found = registry.by_either(name, version)
     folder = registry.fetch(found.source, found.digest)
     if not folder.is_dir():
         raise InvalidInput(f"{found.source}: the checkpoint of version {found.number} of {name!r} is gone")
@@ -39,17 +40,11 @@ def export(name: str, version: str, out: Path) -> dict[str, float]:
         files.write_text(draft.folder / CARD, card.render(registry.report(found), about))
         if about.data_card:
             files.write_text(draft.folder / card.DATA_CARD, about.data_card)
+        signature = registry.signature(name, found.number)
+        if key:
+            signing.verify(draft.folder, signature, key)
+        if signature:
+            files.write_text(draft.folder / signing.SIGNATURE, signature)
         n_bytes = sum(p.stat().st_size for p in draft.folder.iterdir())
         draft.metrics = {"version": float(found.number), "size_mib": n_bytes / 2**20}
     return draft.metrics
-
-
-def _version(name: str, version: str) -> registry.Version:
-    if version.isdecimal():
-        return registry.by_number(name, version)
-    found = registry.by_alias(name, version)
-    if found is None:
-        raise InvalidInput(
-            f"model {name!r} has no version {version!r}; expected a number, or an alias such as 'champion'"
-        )
-    return found

@@ -26,6 +26,8 @@ CHAMPION, CHALLENGER, PREVIOUS = promotions.CHAMPION, "challenger", promotions.P
 OLD_LOG = "promotions.jsonl"
 """Where the log lay before it lay in the registry; read, never written."""
 TOLD = ("time", "model", "action", "version", "sha256", "reason")
+SIGNATURE = "signature"
+"""Tag of a version that holds its signature (`signing.py`), up to MLflow's 100,000 characters: about 300 files."""
 SKETCH = 32
 """Test problems by which a set of them is known again: those with the smallest ids, which are hashes."""
 
@@ -43,6 +45,12 @@ class Version(NamedTuple):
 
 def resolve(reference: str) -> Path:
     """Return the folder of `models:/name@alias` or `models:/name/version`."""
+    _, version = named(reference)
+    return fetch(version.source, version.digest)
+
+
+def named(reference: str) -> tuple[str, Version]:
+    """Return name and version of `models:/name@alias` or `models:/name/version`; InvalidInput if there is none."""
     name, _, alias = reference.removeprefix("models:/").partition("@")
     if alias:
         version = by_alias(name, alias)
@@ -50,12 +58,11 @@ def resolve(reference: str) -> Path:
             raise InvalidInput(
                 f"{reference}: model {name!r} has no alias {alias!r} yet; `make run` promotes a first champion"
             )
-        return fetch(version.source, version.digest)
+        return name, version
     name, _, number = name.partition("/")
     if not number:
         raise InvalidInput(f"{reference}: expected models:/name@alias or models:/name/version")
-    version = by_number(name, number)
-    return fetch(version.source, version.digest)
+    return name, by_number(name, number)
 
 
 def fetch(source: str, digest: str) -> Path:
@@ -254,14 +261,19 @@ def promote(version: Version, decision: Decision, name: str, base: Entry) -> Non
     _move(name, entry._replace(champion=version.number, previous=base.champion))
 
 
-def rollback(name: str, to: str | None = None) -> Version:
+def rollback(name: str, to: str | None = None, *, of: str = "", why: str = "") -> Version:
     """Make the previous champion, or version `to`, champion again and return it; the champion becomes previous.
 
-    A rollback that was begun and killed is finished, and that is all: called again, it is done once.
-    InvalidInput if there is none, or if `to` never was champion; Busy if another move comes first.
+    A rollback that was begun and killed is finished, and that is all: called again, it is done once. `why` goes into the log.
+    InvalidInput if there is none, or if `to` never was champion; Busy if another move comes first, or if the champion is not
+    the version `of`, where that is given.
     """
     begun = promotions.head(name)
     last = promotions.settle(name)
+    if of and last.champion != of:
+        raise Busy(
+            f"model {name!r}: version {last.champion or 'none'} is champion by now, not version {of}; nothing was moved"
+        )
     if begun == last._replace(applied=False) and begun.action == "rollback" and to in (None, begun.champion):
         return by_number(name, begun.champion)
     if not last.champion or not (to or last.previous):
@@ -274,9 +286,8 @@ def rollback(name: str, to: str | None = None) -> Version:
         held = ", ".join(sorted(once - {last.champion, ""}, key=int))
         raise InvalidInput(f"version {number} of {name!r} never was champion; these were: {held}")
     version = by_number(name, number)
-    entry = EMPTY._replace(
-        action="rollback", version=number, sha256=version.digest, reason=f"from version {last.champion}"
-    )
+    reason = f"from version {last.champion}" + (f": {why}" if why else "")
+    entry = EMPTY._replace(action="rollback", version=number, sha256=version.digest, reason=reason)
     _move(name, entry._replace(base=last.number, champion=number, previous=last.champion, applied=False))
     return version
 
@@ -307,6 +318,29 @@ def history() -> list[dict[str, Any]]:
         told = [entry._asdict() | {"model": name} for entry in promotions.entries(name)]
         rows += [{key: entry[key] for key in TOLD} for entry in told]
     return sorted(rows, key=lambda row: str(row["time"]))
+
+
+def signature(name: str, number: str) -> str:
+    """Return the signature that is kept with version `number` of the model `name`; empty if it is not signed."""
+    found = runs.client().get_model_version(name, number)
+    return str(found.tags.get(SIGNATURE, ""))
+
+
+def keep_signature(name: str, number: str, text: str) -> None:
+    """Keep the signature `text` with version `number` of the model `name`, in place of one that it had."""
+    promotions.put(runs.client().set_model_version_tag, name, number, SIGNATURE, text)
+
+
+def by_either(name: str, version: str) -> Version:
+    """Return the version of the model `name` with the number or the alias `version`; InvalidInput if there is none."""
+    if version.isdecimal():
+        return by_number(name, version)
+    found = by_alias(name, version)
+    if found is None:
+        raise InvalidInput(
+            f"model {name!r} has no version {version!r}; expected a number, or an alias such as 'champion'"
+        )
+    return found
 
 
 def by_number(name: str, number: str) -> Version:

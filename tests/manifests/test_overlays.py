@@ -83,7 +83,7 @@ def test_volumes_are_claims_of_their_own_so_that_they_can_grow(rendered: dict[st
     assert [name_of(r) for r in sets if r["spec"].get("volumeClaimTemplates")] == []
 
 
-OPTIONAL = ("callers", "data-repository")
+OPTIONAL = ("callers", "data-repository", "signing")
 """Components that wait for something of a cluster's own, so that no overlay has them."""
 
 
@@ -121,9 +121,9 @@ def test_an_image_has_one_version_in_all_overlays_and_an_overlay_may_pin_its_dig
     with (copy / "overlays" / "laptop" / "kustomization.yaml").open("a") as file:
         file.write(block)
     pinned = {c["image"] for pod in pods(render(copy / "overlays" / "laptop")) for c in pod.containers}
-    assert f"registry.example.org/symbol-llm/cpu@sha256:{'a' * 64}" in pinned
+    assert f"registry.example.org/symbol-llm/light@sha256:{'a' * 64}" in pinned
     assert f"postgres@sha256:{'a' * 64}" in pinned
-    assert not any(image.startswith("localhost/symbol-llm/cpu") for image in pinned)
+    assert not any(image.startswith("localhost/symbol-llm/light") for image in pinned)
 
 
 def test_hubs_are_out_of_reach_where_the_component_is_not(rendered: dict[str, list[Resource]]) -> None:

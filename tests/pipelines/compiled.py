@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
@@ -12,6 +14,7 @@ from pipelines import placement, settings
 from symbol_llm.ground.params import Parameters
 
 ROOT = Path(__file__).parents[2]
+T = TypeVar("T")
 
 
 class Task(NamedTuple):
@@ -53,12 +56,36 @@ def load(*overrides: str, profile: str = "", strategy: str = "") -> Parameters:
     return settings.load(ROOT / "params.yaml", profile, strategy, None, overrides)
 
 
-def compile_to(path: Path, *overrides: str, where: str = "laptop", **more: Any) -> Compiled:
-    """Compile to `path` for the placement `where`, with the parameters that are left; read what was written."""
-    chosen = {key: more.pop(key) for key in ("profile", "strategy") if key in more}
-    job = settings.Job(load(*overrides, **chosen), placement.load(where), **more)
-    settings.compile_to(job, path)
+def compile_to(path: Path, *overrides: str, **chosen: Any) -> Compiled:
+    """Compile the job that is asked for to `path`; read what was written."""
+    on_short_stack(settings.compile_to, job_of(*overrides, **chosen), path)
     return read(path)
+
+
+def compiled(*overrides: str, **chosen: Any) -> Compiled:
+    """Return the job that is asked for, compiled; a job that was compiled before is not compiled again."""
+    job = job_of(*overrides, **chosen)
+    if (key := repr(job)) not in _DONE:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "new" / "pipeline.yaml"
+            on_short_stack(settings.compile_to, job, path)
+            _DONE[key] = read(path)
+    return _DONE[key]
+
+
+_DONE: dict[str, Compiled] = {}
+
+
+def job_of(*overrides: str, where: str = "laptop", **more: Any) -> settings.Job:
+    """Return the job for the placement `where`, with the parameters and the fields of `Job` that are given."""
+    chosen = {key: more.pop(key) for key in ("profile", "strategy") if key in more}
+    return settings.Job(load(*overrides, **chosen), placement.load(where), **more)
+
+
+def on_short_stack(call: Callable[..., T], *arguments: Any, **more: Any) -> T:
+    """Return `call(...)`, made in a thread: Kubeflow's compiler reads the source of every frame, hundreds of times."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call, *arguments, **more).result()
 
 
 def walk(spec: dict[str, Any], name: str, dag: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -79,7 +106,7 @@ def function_of(container: dict[str, Any]) -> str:
 
 
 def read(path: Path) -> Compiled:
-    spec, platform = yaml.safe_load_all(path.read_text())
+    spec, platform = yaml.load_all(path.read_text(), yaml.CSafeLoader)  # noqa: S506 - safe, and fast
     executors = spec["deploymentSpec"]["executors"]
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     tasks, conditions, loops = [], [], {}

@@ -14,7 +14,7 @@ from pipelines.placement import Placement
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Parameters, Promote, Replay, Select, Tune
 from symbol_llm.training import strategies
-from tests.pipelines.compiled import ROOT, Compiled, compile_to, load
+from tests.pipelines.compiled import ROOT, Compiled, compile_to, compiled, load
 
 INPUTS = {
     "collecting": Collect,
@@ -34,19 +34,10 @@ INPUTS = {
 Compile = Callable[..., Compiled]
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+@pytest.fixture(name="compiled")
+def compiled_once() -> Compile:
     """Give a compiler that compiles each pipeline once."""
-    done: dict[str, Compiled] = {}
-
-    def compile_(*overrides: str, **chosen: Any) -> Compiled:
-        key = repr((overrides, chosen))
-        if key not in done:
-            path = tmp_path_factory.mktemp("pipelines") / "new" / "pipeline.yaml"
-            done[key] = compile_to(path, *overrides, **chosen)
-        return done[key]
-
-    return compile_
+    return compiled
 
 
 VARIANTS = pytest.mark.parametrize(

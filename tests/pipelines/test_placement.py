@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ import pytest
 import yaml
 from kubernetes.utils.quantity import parse_quantity
 
-from components import CPU_IMAGE, GPU_IMAGE
+from components import CPU_IMAGE, GPU_IMAGE, LIGHT_IMAGE
 from pipelines import placement, settings
 from pipelines.placement import Placement
 from symbol_llm import __version__
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.tracking import git, runs, versions
-from tests.pipelines.compiled import ROOT, Compiled, Task, compile_to
+from tests.pipelines.compiled import ROOT, Compiled, Task, compile_to, compiled
 
 SAMPLES = {"explore", "evaluate", "replay"}
 DAY_S = 24 * 60 * 60
@@ -26,7 +25,7 @@ TAINT = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 NOWHERE: dict[str, str] = {}
 WANTED: dict[str, dict[str, Any]] = {
     "laptop": {
-        "light": (CPU_IMAGE, "100m", "512Mi", "2", "4Gi", None, NOWHERE, None),
+        "light": (LIGHT_IMAGE, "100m", "512Mi", "2", "4Gi", None, NOWHERE, None),
         "sample": (CPU_IMAGE, "1", "2Gi", "2", "8Gi", None, NOWHERE, None),
         "tune": (CPU_IMAGE, "1", "4Gi", "2", "8Gi", None, NOWHERE, None),
         "queue": None,
@@ -34,7 +33,7 @@ WANTED: dict[str, dict[str, Any]] = {
         "functions": {"tune"},
     },
     "one-gpu": {
-        "light": (CPU_IMAGE, "250m", "1Gi", "4", "8Gi", None, ANY_GPU, None),
+        "light": (LIGHT_IMAGE, "250m", "1Gi", "4", "8Gi", None, ANY_GPU, None),
         "sample": (GPU_IMAGE, "2", "8Gi", "8", "32Gi", "1", ANY_GPU, "2Gi"),
         "tune": (GPU_IMAGE, "2", "8Gi", "8", "32Gi", "1", ANY_GPU, "2Gi"),
         "queue": None,
@@ -42,14 +41,14 @@ WANTED: dict[str, dict[str, Any]] = {
         "functions": {"tune"},
     },
     "8xa100": {
-        "light": (CPU_IMAGE, "500m", "2Gi", "4", "16Gi", None, A100, None),
+        "light": (LIGHT_IMAGE, "500m", "2Gi", "4", "16Gi", None, A100, None),
         "sample": (GPU_IMAGE, "8", "48Gi", "12", "96Gi", "1", A100, "8Gi"),
         "queue": "symbol-llm",
         "shards": 8,
         "functions": {"tune_on_nodes"},
     },
     "multi-node-13b": {
-        "light": (CPU_IMAGE, "500m", "2Gi", "4", "16Gi", None, NOWHERE, None),
+        "light": (LIGHT_IMAGE, "500m", "2Gi", "4", "16Gi", None, NOWHERE, None),
         "sample": (GPU_IMAGE, "8", "64Gi", "12", "96Gi", "1", A100, "8Gi"),
         "queue": "symbol-llm",
         "shards": 16,
@@ -67,13 +66,10 @@ FUNCTIONS = {
 
 
 @pytest.fixture(scope="module", params=[(where, name) for where in WANTED for name in FUNCTIONS], ids=" ".join)
-def placed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str, Compiled]]:
+def placed(request: pytest.FixtureRequest) -> tuple[str, str, Compiled]:
     """Give the name of a placement and of a pipeline, and the pipeline compiled for it."""
     where, name = request.param
-    path = tmp_path_factory.mktemp("placed") / "pipeline.yaml"
-    yield where, name, compile_to(path, where=where, pipeline=name)
+    return where, name, compiled(where=where, pipeline=name)
 
 
 def role(task: Task) -> str:
@@ -104,36 +100,40 @@ def test_every_shipped_placement_is_looked_at() -> None:
 
 
 def test_pipeline_has_the_tasks_it_is_made_of(placed: tuple[str, str, Compiled]) -> None:
-    where, name, compiled = placed
+    where, name, pipeline = placed
     wanted = set(FUNCTIONS[name])
     if name in ("self_training", "tuning"):
         wanted |= WANTED[where]["functions"]
     if name == "self_training" and WANTED[where]["shards"] > 1:
         wanted.add("merge")
-    assert {task.function for task in compiled.tasks} == wanted
-    assert compiled.spec["pipelineInfo"]["name"] == name.replace("_", "-")
+    assert {task.function for task in pipeline.tasks} == wanted
+    assert pipeline.spec["pipelineInfo"]["name"] == name.replace("_", "-")
 
 
 def test_tasks_have_image_sizes_and_nodes_of_their_role(placed: tuple[str, str, Compiled]) -> None:
-    where, _, compiled = placed
-    for task in compiled.tasks:
+    where, _, pipeline = placed
+    for task in pipeline.tasks:
         found, wanted = sizes(task), WANTED[where][role(task)]
-        assert found == wanted, task.title
+        image = CPU_IMAGE if task.function == "fetch" else wanted[0]  # unpacking weights takes torch
+        assert found == (image, *wanted[1:]), task.title
         assert task.pod.get("tolerations", []) == (TAINT if wanted[6] else []), task.title
         assert parse_quantity(found[1]) < parse_quantity(found[3]), "asked for less than it may take"
         assert parse_quantity(found[2]) < parse_quantity(found[4]), "asked for less than it may take"
 
 
+IMAGES = [LIGHT_IMAGE, CPU_IMAGE, GPU_IMAGE]
+
+
 def test_images_are_tagged_with_the_version_of_the_package() -> None:
     assert __version__ != "latest"
-    assert [f"localhost/symbol-llm/{kind}:{__version__}" for kind in ("cpu", "gpu")] == [CPU_IMAGE, GPU_IMAGE]
+    assert [f"localhost/symbol-llm/{kind}:{__version__}" for kind in ("light", "cpu", "gpu")] == IMAGES
 
 
 def test_tasks_wait_in_the_queue_that_the_placement_names(placed: tuple[str, str, Compiled]) -> None:
-    where, _, compiled = placed
+    where, _, pipeline = placed
     queue = WANTED[where]["queue"]
     wanted = {"kueue.x-k8s.io/queue-name": queue} if queue else {}
-    for task in compiled.tasks:
+    for task in pipeline.tasks:
         more = {"symbol-llm/data-repository": "true"} if task.function == "version" else {}
         assert task.pod.get("podMetadata", {}).get("labels", {}) == wanted | more, task.title
 
@@ -189,8 +189,8 @@ def test_tasks_take_addresses_keys_and_state_from_the_manifests(placed: tuple[st
 
 def test_only_tasks_that_record_sets_see_the_data_repository_and_its_key(placed: tuple[str, str, Compiled]) -> None:
     """Where none is set, the repository lies beside the other state, as before."""
-    _, profile, compiled = placed
-    for task in compiled.of("version"):
+    _, profile, pipeline = placed
+    for task in pipeline.of("version"):
         where, who = task.pod["configMapAsEnv"][2], task.pod["secretAsEnv"][1]
         assert (where["configMapName"], where["optional"]) == ("storage", True)
         assert {k["configMapKey"]: k["envVar"] for k in where["keyToEnv"]} == {
@@ -202,28 +202,28 @@ def test_only_tasks_that_record_sets_see_the_data_repository_and_its_key(placed:
         }
     policy = yaml.safe_load((ROOT / "manifests/components/data-repository/network.yaml").read_text())
     (label,) = policy["spec"]["podSelector"]["matchLabels"].items()
-    others = [task for task in compiled.tasks if task.function != "version"]
+    others = [task for task in pipeline.tasks if task.function != "version"]
     assert not any(label in task.pod.get("podMetadata", {}).get("labels", {}).items() for task in others)
-    assert all(label in task.pod["podMetadata"]["labels"].items() for task in compiled.of("version"))
+    assert all(label in task.pod["podMetadata"]["labels"].items() for task in pipeline.of("version"))
 
 
-def test_an_exploration_is_a_loop_over_its_shards_which_are_merged(tmp_path: Path) -> None:
+def test_an_exploration_is_a_loop_over_its_shards_which_are_merged() -> None:
     for where, wanted in WANTED.items():
-        compiled, n = compile_to(tmp_path / f"{where}.yaml", where=where), wanted["shards"]
-        explored = compiled.of("explore")
+        found, n = compiled(where=where), wanted["shards"]
+        explored = found.of("explore")
         assert len(explored) == 2
         if n == 1:
-            assert (compiled.loops, compiled.of("merge")) == ({}, [])
+            assert (found.loops, found.of("merge")) == ({}, [])
             continue
-        assert list(compiled.loops.values()) == [[f"{i}/{n}" for i in range(1, n + 1)]] * 2
-        assert {task.group for task in explored} == set(compiled.loops)
+        assert list(found.loops.values()) == [[f"{i}/{n}" for i in range(1, n + 1)]] * 2
+        assert {task.group for task in explored} == set(found.loops)
         for task in explored:
             assert "loop-item" in task.parameters["shard"]["componentInputParameter"]
-        assert compiled.titles("merge") == ["merge explore round 1", "merge explore round 2"]
-        for task in compiled.of("merge"):
+        assert found.titles("merge") == ["merge explore round 1", "merge explore round 2"]
+        for task in found.of("merge"):
             source = task.artifacts["shards"]["taskOutputArtifact"]["producerTask"]
             assert source.startswith("for-loop-")
-        for task in compiled.of("select"):
+        for task in found.of("select"):
             assert task.artifacts["explored"]["taskOutputArtifact"]["producerTask"].startswith("merge")
 
 
@@ -235,13 +235,13 @@ def test_published_sizes_at_the_place_that_is_made_for_them(
 ) -> None:
     """Ten rounds, K = 5, batch 128, learning rate 2e-5 (arXiv 2406.11736)."""
     path = tmp_path / "pipeline.yaml"
-    compiled = compile_to(path, "rounds.stop_early=true", where=where, profile=profile, strategy="envisions")
+    found = compile_to(path, "rounds.stop_early=true", where=where, profile=profile, strategy="envisions")
     model = {"published-7b": "Llama-2-7b", "published-13b": "Llama-2-13b"}[profile]
-    assert model in compiled.inputs["model"]["defaultValue"]
-    tuning, exploring = (compiled.inputs[name]["defaultValue"] for name in ("tuning", "exploring"))
+    assert model in found.inputs["model"]["defaultValue"]
+    tuning, exploring = (found.inputs[name]["defaultValue"] for name in ("tuning", "exploring"))
     assert (tuning["batch"], tuning["learning_rate"], exploring["k"]) == (128, 2e-5, 5)
-    jobs = compiled.of("tune_on_nodes")
-    assert len(jobs) == len(compiled.of("merge")) == 10
+    jobs = found.of("tune_on_nodes")
+    assert len(jobs) == len(found.of("merge")) == 10
     for task in jobs:
         given = {name: value["runtimeValue"]["constant"] for name, value in task.parameters.items() if name != "params"}
         assert (given["nodes"], given["processes_per_node"]) == (nodes, 8)
@@ -301,11 +301,11 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "own.yaml"
 
 
-def test_a_placement_of_ones_own_is_followed_to_the_letter(own: Path, tmp_path: Path) -> None:
-    compiled = compile_to(tmp_path / "p.yaml", where=str(own))
-    assert compiled.spec["defaultPipelineRoot"] == "s3://team/runs"
-    (tune, *_), (explore, *_), (fetch,) = (compiled.of(name) for name in ("tune", "explore", "fetch"))
-    for task in compiled.tasks:
+def test_a_placement_of_ones_own_is_followed_to_the_letter(own: Path) -> None:
+    found = compiled(where=str(own))
+    assert found.spec["defaultPipelineRoot"] == "s3://team/runs"
+    (tune, *_), (explore, *_), (fetch,) = (found.of(name) for name in ("tune", "explore", "fetch"))
+    for task in found.tasks:
         assert [s["secretName"] for s in task.pod["imagePullSecret"]] == ["registry-key"]
         assert {taken["configMapName"] for taken in task.pod["configMapAsEnv"]} == {"addresses"}
         assert task.pod["secretAsEnv"][0]["secretName"] == "passwords"
@@ -326,9 +326,9 @@ def test_a_placement_of_ones_own_is_followed_to_the_letter(own: Path, tmp_path: 
     assert again == [5, "10s", 3.0]
 
 
-def test_state_is_a_claim_a_volume_of_the_tasks_own_or_a_folder_on_its_node(own: Path, tmp_path: Path) -> None:
-    compiled = compile_to(tmp_path / "p.yaml", where=str(own))
-    (tune, *_), (explore, *_), (fetch,) = (compiled.of(name) for name in ("tune", "explore", "fetch"))
+def test_state_is_a_claim_a_volume_of_the_tasks_own_or_a_folder_on_its_node(own: Path) -> None:
+    found = compiled(where=str(own))
+    (tune, *_), (explore, *_), (fetch,) = (found.of(name) for name in ("tune", "explore", "fetch"))
     kinds = ("pvcMount", "genericEphemeralVolume", "emptyDirMounts")
     for task, kind in ((fetch, kinds[0]), (tune, kinds[1]), (explore, kinds[2])):
         (mount,) = task.pod[kind]
@@ -398,3 +398,9 @@ def test_a_placement_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         placement.load("laptop").queue = "other"  # type: ignore[misc]
     assert isinstance(placement.load("laptop"), Placement)
+
+
+def test_only_tasks_that_promote_see_the_key_that_signs(placed: tuple[str, str, Compiled]) -> None:
+    for task in placed[2].tasks:
+        seen = [(v["secretName"], v["mountPath"], v["optional"]) for v in task.pod.get("secretAsVolume", [])]
+        assert seen == ([("signing-key", "/signing", True)] if task.function == "promote" else []), task.title

@@ -14,8 +14,11 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from pipelines.submit import main
 from symbol_llm.ground import locks, outputs
+from tests.pipelines.compiled import on_short_stack
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +27,14 @@ def run(module: str, *arguments: str, home: Path) -> subprocess.CompletedProcess
     environment = os.environ | {"HOME": str(home / "user"), "SYMBOL_LLM_HOME": str(home), "COLUMNS": "200"}
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def submit(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Do what `run("pipelines.submit", ...)` does, in this process, which has Kubeflow's libraries loaded."""
+    environment = {"HOME": str(home / "user"), "SYMBOL_LLM_HOME": str(home), "COLUMNS": "200"}
+    done = on_short_stack(CliRunner().invoke, main, arguments, env=environment, prog_name="pipelines.submit")
+    assert isinstance(done.exception, SystemExit | None), done.exception
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
 def test_no_kubeflow_at_the_address_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
@@ -71,7 +82,7 @@ def test_a_kubeflow_that_asks_who_it_is_is_told_and_its_refusal_is_one_line(
     with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         host = f"http://127.0.0.1:{server.server_port}"
-        done = run("pipelines.submit", "--host", host, *options, home=tmp_path)
+        done = submit("--host", host, "--pipeline", "evaluation", *options, home=tmp_path)
         server.shutdown()
     assert done.returncode == 2, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("pipelines.submit: ")]
@@ -112,12 +123,12 @@ class Open(BaseHTTPRequestHandler):
         pass
 
 
-def submitted(tmp_path: Path, *options: str) -> tuple[str, dict[str, Any]]:
+def submitted(*options: str, home: Path) -> tuple[str, dict[str, Any]]:
     """Submit to an open API; return what was printed, and what was asked for last."""
     Open.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Open) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = run("pipelines.submit", "--host", f"http://127.0.0.1:{server.server_port}", *options, home=tmp_path)
+        done = submit("--host", f"http://127.0.0.1:{server.server_port}", *options, home=home)
         server.shutdown()
     assert done.returncode == 0, done.stderr
     path, body = Open.asked[-1]
@@ -125,7 +136,7 @@ def submitted(tmp_path: Path, *options: str) -> tuple[str, dict[str, Any]]:
 
 
 def test_a_run_is_asked_for_with_pipeline_and_account_of_the_placement(tmp_path: Path) -> None:
-    said, asked = submitted(tmp_path, "--pipeline", "tuning", "--placement", "8xa100", "--run-name", "first")
+    said, asked = submitted("--pipeline", "tuning", "--placement", "8xa100", "--run-name", "first", home=tmp_path)
     assert (said, asked["path"]) == ("run-1", "/apis/v2beta1/runs")
     assert (asked["display_name"], asked["experiment_id"], asked["service_account"]) == ("first", "e1", "trainer")
     spec = asked["pipeline_spec"]["pipeline_spec"]
@@ -138,7 +149,7 @@ def test_a_run_is_asked_for_with_pipeline_and_account_of_the_placement(tmp_path:
     [("0 3 * * 1", "0 0 3 * * 1"), ("30 0 3 ? * MON-FRI", "30 0 3 ? * MON-FRI"), ("*/5 1,2 * * *", "0 */5 1,2 * * *")],
 )
 def test_a_recurring_run_is_asked_for_at_its_times(tmp_path: Path, cron: str, times: str) -> None:
-    said, asked = submitted(tmp_path, "--cron", cron, "--set", "rounds.n=1")
+    said, asked = submitted("--cron", cron, "--set", "rounds.n=1", home=tmp_path)
     assert (said, asked["path"]) == ("recurring-1", "/apis/v2beta1/recurringruns")
     assert asked["trigger"]["cron_schedule"]["cron"] == times
     assert (asked["display_name"], asked["experiment_id"]) == ("self-training", "e1")
@@ -151,13 +162,13 @@ def test_a_recurring_run_is_asked_for_at_its_times(tmp_path: Path, cron: str, ti
 
 @pytest.mark.parametrize("cron", ["daily", "0 3 * *", "0 3 * * 1 2 3", "0 3 * * ;"])
 def test_times_that_are_none_are_refused_before_anybody_is_asked(tmp_path: Path, cron: str) -> None:
-    done = run("pipelines.submit", "--host", "http://127.0.0.1:1", "--cron", cron, home=tmp_path)
+    done = submit("--host", "http://127.0.0.1:1", "--cron", cron, home=tmp_path)
     assert done.returncode == 2
     assert f"times {cron!r}: expected minute, hour, day, month and weekday" in done.stderr
 
 
 def test_an_unknown_placement_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    done = run("pipelines.submit", "--output", str(tmp_path / "x.yaml"), "--placement", "moon", home=tmp_path)
+    done = submit("--output", str(tmp_path / "x.yaml"), "--placement", "moon", home=tmp_path)
     assert done.returncode == 2
     assert "pipelines.submit: unknown placement 'moon'; have 8xa100, laptop, multi-node-13b, one-gpu" in done.stderr
 
@@ -168,11 +179,16 @@ def test_neither_host_nor_output_is_a_usage_error(tmp_path: Path) -> None:
     assert "give --output FILE to compile, or --host ADDRESS to submit" in done.stderr
 
 
+def first(file: Path) -> Any:
+    """Return the first document of a compiled pipeline."""
+    return next(yaml.load_all(file.read_text(), yaml.CSafeLoader))  # noqa: S506 - safe, and fast
+
+
 def test_output_writes_the_compiled_pipeline(tmp_path: Path) -> None:
     file = tmp_path / "new" / "pipeline.yaml"
     done = run("pipelines.submit", "--output", str(file), "--set", "rounds.n=1", home=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"compiled to {file}\n")
-    spec = next(yaml.safe_load_all(file.read_text()))
+    spec = first(file)
     assert spec["pipelineInfo"]["name"] == "self-training"
     assert {"exec-promote", "exec-finish"} <= spec["deploymentSpec"]["executors"].keys()
 
@@ -180,14 +196,14 @@ def test_output_writes_the_compiled_pipeline(tmp_path: Path) -> None:
 def test_all_pipelines_are_compiled_for_all_places(tmp_path: Path) -> None:
     done = run("pipelines.submit", "--output-all", str(tmp_path / "new"), "--set", "rounds.n=1", home=tmp_path / "home")
     assert (done.returncode, done.stdout) == (0, f"compiled 4 pipelines for 4 places to {tmp_path / 'new'}\n")
-    made = {path.stem: next(yaml.safe_load_all(path.read_text())) for path in (tmp_path / "new").iterdir()}
+    made = {path.stem: first(path) for path in (tmp_path / "new").iterdir()}
     assert len(made) == 16
     assert made["tuning-one-gpu"]["pipelineInfo"]["name"] == "tuning"
     assert "exec-tune-on-nodes" in made["tuning-8xa100"]["deploymentSpec"]["executors"]
 
 
 def test_bad_parameter_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    done = run("pipelines.submit", "--output", str(tmp_path / "x.yaml"), "--set", "explore.k=0", home=tmp_path)
+    done = submit("--output", str(tmp_path / "x.yaml"), "--set", "explore.k=0", home=tmp_path)
     assert done.returncode == 2
     assert "pipelines.submit: params.yaml: explore.k: input should be greater than or equal to 1" in done.stderr
     assert not (tmp_path / "x.yaml").exists()
@@ -230,7 +246,7 @@ def test_local_run_leaves_a_users_folder_of_its_name_alone(tmp_path: Path) -> No
 
 def test_output_never_takes_the_place_of_another_file(tmp_path: Path) -> None:
     (tmp_path / "notes.yaml").write_text("mine: true\n")
-    done = run("pipelines.submit", "--output", str(tmp_path / "notes.yaml"), home=tmp_path / "home")
+    done = submit("--output", str(tmp_path / "notes.yaml"), home=tmp_path / "home")
     assert done.returncode == 2
     assert "holds something that symbol-llm did not write" in done.stderr
     assert (tmp_path / "notes.yaml").read_text() == "mine: true\n"

@@ -261,6 +261,7 @@ def test_terminal_has_its_cursor_again(finished: Terminal) -> None:
     assert shown_last(finished.sent, "\x1b[?25h", "\x1b[?25l")
 
 
+@pytest.mark.parametrize("finished", [(80, 24)], ids=["80x24"], indirect=True)
 def test_second_run_shows_what_came_from_the_cache(finished: Terminal) -> None:
     again = start(finished.folder, finished.columns, 24)
     assert again.end() == 0, again.sent

@@ -100,9 +100,25 @@ def test_openais_own_client_lists_the_model_and_chats(server: Server) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == "answer = 5"
 
 
+def test_openais_own_client_completes_texts(server: Server) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{server.url}/openai/v1", api_key="none", max_retries=0)
+    asked: Any = {"model": "symbol-llm", "prompt": ["What is 0?", APPLES], "temperature": 0}
+    done = client.completions.create(**asked)
+    assert [(c.index, c.text) for c in done.choices] == [(0, "answer = 0"), (1, "answer = 5")]
+    streamed = client.completions.create(**{**asked, "prompt": APPLES}, stop=[" ="], stream=True)
+    assert [chunk.choices[0].text for chunk in streamed] == ["answer"]
+    for more in ({"echo": True}, {"logprobs": 1}, {"suffix": "x"}, {"prompt": []}, {"prompt": [1, 2]}):
+        with pytest.raises(openai.BadRequestError, match=f"400 - {next(iter(more))}"):
+            client.completions.create(**{**asked, **more})
+
+
 def test_what_openai_has_and_this_has_not_is_refused_in_words(server: Server) -> None:
     status, answer = post(server, "/openai/v1/embeddings", {"input": "x"})
-    assert (status, answer["error"]["message"]) == (404, "embeddings is not served; /openai/v1/chat/completions is")
+    assert (status, answer["error"]["message"]) == (
+        404,
+        "embeddings is not served; /openai/v1/chat/completions and /openai/v1/completions are",
+    )
     status, answer = post(server, "/openai/v1/chat/completions", {"messages": [{"role": "tool", "content": "x"}]})
     assert status == 400
     status, answer = post(server, "/openai/v1/chat/completions", {"messages": [], "model": "x"})

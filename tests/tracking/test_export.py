@@ -10,10 +10,11 @@ from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Parameters, Promote
 from symbol_llm.ground.records import General, Report, Scores, Summary
 from symbol_llm.ground.stats import wilson
-from symbol_llm.tracking import registry, runs
+from symbol_llm.tracking import registry, runs, signing
 from symbol_llm.tracking.export import export
 from symbol_llm.tracking.registry import Contender
 from tests.checkpoints import whole_checkpoint
+from tests.keys import key_pair
 
 CARD = "---\nlicense: other\nlicense_name: per source\nlanguage: [en]\n---\n\n# Data card\n"
 
@@ -106,6 +107,20 @@ def test_altered_checkpoint_is_not_exported(tracked_home: Path, tmp_path: Path) 
     with pytest.raises(InvalidInput, match="it was altered"):
         export("m", "1", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_signature_goes_along_and_what_the_key_did_not_sign_is_not_exported(tracked_home: Path, tmp_path: Path) -> None:
+    weights, (private, public) = whole_checkpoint(tmp_path / "tuned"), key_pair(tmp_path)
+    champion(tracked_home, weights)
+    with pytest.raises(InvalidInput, match="is not signed"):
+        export("m", "champion", tmp_path / "out", public)
+    registry.keep_signature("m", "1", signing.signer(key_pair(tmp_path, "other")[0])(weights))
+    with pytest.raises(InvalidInput, match="made with another key"):
+        export("m", "champion", tmp_path / "out", public)
+    assert not (tmp_path / "out").exists()
+    registry.keep_signature("m", "1", signing.signer(private)(weights))
+    export("m", "champion", tmp_path / "out", public)
+    signing.verify(tmp_path / "out", (tmp_path / "out" / "model.sig").read_text(), public)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,17 @@ def test_writer_that_was_overtaken_leaves_the_aliases_as_the_log_says(two: Path)
     assert state() == ("2", "3")
 
 
+def test_rollback_of_another_champion_than_was_meant_moves_nothing(two: Path) -> None:
+    """Two servers that find the same version wanting: the second must not undo what the first has done."""
+    registry.rollback(NAME, "1", of="2", why="canary: 7 worse")
+    with pytest.raises(Busy, match="version 1 is champion by now, not version 2"):
+        registry.rollback(NAME, "1", of="2", why="canary: 8 worse")
+    assert state() == ("1", "2")
+    assert [(row["action"], row["reason"]) for row in registry.history()][2:] == [
+        ("rollback", "from version 2: canary: 7 worse")
+    ]
+
+
 # --- at once ---------------------------------------------------------------------------------------------------------
 
 
