@@ -27,6 +27,19 @@ os.environ["SYMBOL_LLM_SAID_ROOT"] = "1"
 os.environ["DVC_SITE_CACHE_DIR"] = tempfile.mkdtemp(prefix="symbol-llm-dvc-")
 
 
+LONG = (
+    "tests/training/test_tune.py",
+    "tests/cluster/test_trainjob.py",
+    "tests/test_soak.py",
+    "tests/pipelines/test_killed.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first, lest a worker begin one when the others are done."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def only_scratch_is_deleted() -> Iterator[None]:
     """Fail, rather than delete, where a test or the code under it is about to remove a folder that is not a temporary one."""

@@ -36,7 +36,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder into which copies of the packages among the examples were installed."""
     made, site = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("site")
     copies = [str(shutil.copytree(EXAMPLES / name, made / name)) for name in ("own_task", "own_notation")]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), *copies]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+        *copies,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return site
 

@@ -26,7 +26,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made, site = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("site")
     scaffold.create("family", "colour_words", made)
     scaffold.create("task", "frogs", made)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+    ]
     subprocess.run([*command, str(made / "colour_words"), str(made / "frogs")], check=True, capture_output=True)
     return site
 
@@ -91,7 +101,17 @@ def test_skeletons_bring_tests_that_pass(site: Path, tmp_path_factory: pytest.Te
     scaffold.create("family", "shade_words", tmp_path)
     tests = tmp_path / "shade_words" / "tests"
     (site / "again").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site / "again")]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site / "again"),
+    ]
     subprocess.run([*command, str(tmp_path / "shade_words")], check=True, capture_output=True)
     done = call(site / "again", tmp_path / "home", "-m", "pytest", str(tests), "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout

@@ -258,8 +258,9 @@ def _both(
             declared = ", ".join(f"{_quoted(column.name)} {column.kind}" for column in columns)
             connection.execute(f"CREATE TABLE {_quoted(name)} ({declared})")
             if rows := rng.sample(filling[name], len(filling[name])):
-                marks = ", ".join("?" * len(columns))
-                connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", rows)  # noqa: S608
+                marks = ", ".join([f"({', '.join('?' * len(columns))})"] * len(rows))
+                cells = list(itertools.chain.from_iterable(rows))
+                connection.execute(f"INSERT INTO {_quoted(name)} VALUES {marks}", cells)  # noqa: S608
         wanted = _rows(connection.execute(gold).fetchall())
         try:
             return wanted, _rows(connection.execute(program).fetchall())

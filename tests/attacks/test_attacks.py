@@ -34,7 +34,11 @@ CORPUS = Path(__file__).parent / "corpus"
 KINDS = ("escape", "forge", "exhaust", "cheat")
 FAMILIES = {module.name for module in pkgutil.iter_modules(families.__path__)}
 """Of this package; other packages may add theirs."""
-ENTRIES = [(kind, entry) for kind in KINDS for entry in yaml.safe_load((CORPUS / f"{kind}.yaml").read_text())]
+ENTRIES = [
+    (kind, entry)
+    for kind in KINDS
+    for entry in yaml.load((CORPUS / f"{kind}.yaml").read_text(), yaml.CSafeLoader)  # noqa: S506 - safe, and fast
+]
 TIMEOUT_S = {"exhaust": 1.0}
 PATIENCE = Limits(timeout_s=20)
 SLACK_S = 6
@@ -66,7 +70,7 @@ def program_of(entry: dict[str, Any]) -> str:
 @pytest.mark.parametrize(("kind", "entry"), [attack(*one) for one in ENTRIES])
 def test_attack_is_contained_and_the_next_sample_is_judged_right(kind: str, entry: dict[str, Any]) -> None:
     limits = Limits(timeout_s=TIMEOUT_S.get(kind, 2.0))
-    judge_next(entry["family"])  # so that starting the sandbox does not count as the attack's time
+    warm_up(entry["family"])
     if "test" in entry.get("environment", {}):
         skip_or_warm_up(entry["family"], entry["environment"]["test"])
     with Clock() as clock:
@@ -195,6 +199,12 @@ def skip_or_warm_up(name: str, test: str) -> None:
     assert verdict.status == "rejected"
 
 
+@functools.cache
+def warm_up(name: str) -> None:
+    """Start the sandbox for the family `name`, once, so that it does not count as an attack's time."""
+    judge_next(name)
+
+
 def judge_next(name: str) -> None:
     """Assert that a right and a wrong program of the family `name` get their verdicts."""
     examples = family(name).EXAMPLES
@@ -217,12 +227,13 @@ def _sandboxed() -> Iterator[int]:
     ours = zygotes | {worker.pid for worker in executor._idle._workers}
     parents: dict[int, int] = {}
     sessions: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for name in filter(str.isdigit, os.listdir("/proc")):  # fifty times a second: no paths, which cost thrice as much
         try:
-            _, parent, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            with open(f"/proc/{name}/stat", "rb", buffering=0) as stat:
+                _, parent, _, session = stat.read().rpartition(b")")[2].split(maxsplit=4)[:4]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        parents[int(stat.parent.name)], sessions[int(stat.parent.name)] = int(parent), int(session)
+        parents[int(name)], sessions[int(name)] = int(parent), int(session)
     for pid in parents.keys() - ours:
         above = pid
         while above in parents and above not in ours:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -337,7 +338,6 @@ def test_process_killed_in_the_swap_loses_neither_old_nor_new(tmp_path: Path, at
 
 CALLS = ("rename", "replace", "unlink", "rmdir", "mkdir", "fsync", "open", "chmod")
 DYING = f"""
-n_left = int(sys.argv[2])
 def dying(real):
     def call(*arguments, **more):
         global n_left
@@ -359,24 +359,35 @@ import os, signal, sys
 from pathlib import Path
 from symbol_llm.ground import outputs
 from symbol_llm.ground.params import Select
+for line in sys.stdin:  # each is done by a process of its own, which need not import anything anew
+    if not (pid := os.fork()):
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+else:
+    sys.exit()
+n_left = int(line.split()[0])
 {DYING}
 with outputs.building(Path(sys.argv[1]) / "out", "select", Select(), {{}}) as draft:
     (draft.folder / "deep").mkdir()
     (draft.folder / "deep" / "a").write_text("new")
     (draft.folder / "pool.jsonl").write_text("new")
-    if "fail" in sys.argv:
+    if "fail" in line:
         sys.exit(3)
 """
-    for more in ([], ["fail"]):
-        for n in range(1, 200):
-            done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(n), *more], cwd=ROOT, check=False)
-            assert {(p.name, tree(p).get("pool.jsonl")) for p in [tmp_path / "out"] if p.is_dir()} <= {
-                ("out", "old"),
-                ("out", "new"),
-            }
-            if done.returncode != -9:
-                break
-        assert (n > 5, done.returncode) == (True, 3 if more else 0)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, **pipes) as maker:
+        for more in ("", "fail"):
+            for n in range(1, 200):
+                print(n, more, file=maker.stdin)
+                status = int(maker.stdout.readline())
+                assert {(p.name, tree(p).get("pool.jsonl")) for p in [tmp_path / "out"] if p.is_dir()} <= {
+                    ("out", "old"),
+                    ("out", "new"),
+                }
+                if status != -9:
+                    break
+            assert (n > 5, status) == (True, 3 if more else 0)
+        maker.stdin.close()
     build(tmp_path / "out", text="newest")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert sorted(tree(tmp_path / "out")) == ["manifest.json", "pool.jsonl"]
@@ -654,6 +665,7 @@ def test_new_folder_is_whole_or_absent_whenever_its_maker_is_killed(tmp_path: Pa
 import os, signal, sys
 from pathlib import Path
 from symbol_llm.ground import outputs
+n_left = int(sys.argv[2])
 {DYING}
 with outputs.placing_new(Path(sys.argv[1]) / "repo") as folder:
     folder.mkdir()
@@ -748,6 +760,7 @@ DELETING = {
 }  # fmt: skip
 MAY = {
     "benchmarks/collection.py": {"main": {"TemporaryDirectory"}},
+    "benchmarks/engine.py": {"in_turn": {"TemporaryDirectory"}, "main": {"TemporaryDirectory"}},
     "benchmarks/overhead.py": {"local_step": {"TemporaryDirectory"}, "main": {"TemporaryDirectory"}},
     "benchmarks/soak.py": {"main": {"TemporaryDirectory"}},
     "manifests/resources.py": {"render": {"TemporaryDirectory"}},

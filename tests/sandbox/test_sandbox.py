@@ -76,7 +76,7 @@ def test_waiting_for_a_core_is_not_charged() -> None:
 def test_sleeping_is_charged_and_keeps_no_core_from_others() -> None:
     with ThreadPoolExecutor(confinement.N_CORES + 1) as pool:
         run("answer = 1")
-        asleep = [pool.submit(run, "import time\ntime.sleep(8)", PATIENT) for _ in range(confinement.N_CORES)]
+        asleep = [pool.submit(run, "import time\ntime.sleep(4)", PATIENT) for _ in range(confinement.N_CORES)]
         assert run("answer = 1").value == ["int", "1"]
         assert not any(sleeper.done() for sleeper in asleep)
     assert run("import time\ntime.sleep(600)", QUICK).status == "timeout"
