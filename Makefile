@@ -19,7 +19,7 @@ DECIDING := tests/judging/test_verify.py tests/judging/test_redraws.py tests/tra
 
 RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(SOURCE),--source $(SOURCE)) $(foreach s,$(SET),--set $(s))
 
-.PHONY: help setup setup-vllm run serve ask test test-attacks fuzz test-vllm test-platform mutants lint type cover check docs bench bench-verify bench-second bench-collect bench-serve bench-load soak pipelines images manifests clean
+.PHONY: help setup setup-vllm run serve ask test test-attacks fuzz test-vllm test-platform mutants lint type cover check docs bench bench-verify bench-second bench-collect bench-serve bench-load bench-engine soak pipelines images manifests clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -133,6 +133,9 @@ bench-serve: setup  ## Measure the server beside its bare engine
 
 bench-load: setup  ## Load a server with good and bad callers, kill its parts, and print what came of it  [MINUTES=5]
 	$(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES))
+
+bench-engine: setup  ## Measure tuning beside TRL's trainer, and a round beside its published structure
+	$(BIN)/python -m benchmarks.engine
 
 soak: setup  ## Kill a small run at random moments, alter its files, and print what came of it  [KILLS=20]
 	$(BIN)/python -m benchmarks.soak $(if $(KILLS),--kills $(KILLS))

@@ -22,6 +22,7 @@ PACKAGES = {
     "torch": "model",
     "transformers": "model",
     "deepspeed": "deepspeed",
+    "peft": "lora",
     "vllm": "",
     "mlflow": "tracking",
     "dvc": "versions",

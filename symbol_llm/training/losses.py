@@ -52,25 +52,59 @@ class Collator:
         """Return tensors of shape (sequences, longest)."""
         import torch
 
-        pairs = [i for i, row in enumerate(rows) if "rejected" in row]
-        sequences = [*rows, *(rows[i]["rejected"] for i in pairs)]
+        sequences, more = _with_rejected(rows)
         width = max(len(s["input_ids"]) for s in sequences)
         keep = 1 + max(sum(label != IGNORED for label in s["labels"]) for s in sequences)
         fill = [width - len(s["input_ids"]) for s in sequences]
         mask = torch.tensor([[0] * n + [1] * (width - n) for n in fill])
         ids = [[self.pad] * n + s["input_ids"] for n, s in zip(fill, sequences, strict=True)]
         labels = [([IGNORED] * n + s["labels"])[-keep:] for n, s in zip(fill, sequences, strict=True)]
-        batch = {
+        return {
             "input_ids": torch.tensor(ids),
             "attention_mask": mask,
             "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
             "labels": torch.tensor(labels),
             "logits_to_keep": keep,
+            **more,
         }
-        if pairs:
-            batch["pairs"] = torch.tensor(pairs)
-            batch["reference"] = torch.tensor([rows[i].get("reference", (0.0, 0.0)) for i in pairs])
-        return batch
+
+
+class Packer:
+    """Lays the sequences of a batch end to end, so that nothing is padded and logits are needed of completions alone.
+
+    `logits_to_keep` are the N places before a token of a completion, `labels` those tokens. `packing.attention` keeps
+    the sequences apart by `row_lengths`.
+    """
+
+    def __call__(self, rows: Sequence[Example]) -> dict[str, Any]:
+        """Return tensors of shape (1, tokens of all sequences), and (1, N) for `labels`."""
+        import torch
+
+        sequences, more = _with_rejected(rows)
+        lengths = [len(s["input_ids"]) for s in sequences]
+        labels = [label for s in sequences for label in (IGNORED, *s["labels"][1:])]
+        targets = torch.tensor([[label for label in labels if label != IGNORED]])
+        return {
+            "input_ids": torch.tensor([[token for s in sequences for token in s["input_ids"]]]),
+            "position_ids": torch.tensor([[place for n in lengths for place in range(n)]]),
+            "labels": targets,
+            "shift_labels": targets,  # which tells transformers that they are where their logits are
+            "logits_to_keep": torch.tensor([i - 1 for i, label in enumerate(labels) if label != IGNORED]),
+            "row_lengths": lengths,
+            **more,
+        }
+
+
+def _with_rejected(rows: Sequence[Example]) -> tuple[list[Example], dict[str, Any]]:
+    """Return the sequences of `rows`, rejected ones last, and what a batch says of those, if there are any."""
+    import torch
+
+    pairs = [i for i, row in enumerate(rows) if "rejected" in row]
+    if not pairs:
+        return list(rows), {}
+    reference = [rows[i].get("reference", (0.0, 0.0)) for i in pairs]
+    more = {"pairs": torch.tensor(pairs), "reference": torch.tensor(reference)}
+    return [*rows, *(rows[i]["rejected"] for i in pairs)], more
 
 
 def trainer_class(params: Tune, *, has_pairs: bool) -> Any:
@@ -95,7 +129,7 @@ def trainer_class(params: Tune, *, has_pairs: bool) -> Any:
 
 
 def batch_loss(model: Any, batch: Mapping[str, Any], params: Tune) -> Any:
-    """Return the loss of a batch of `Collator`, a scalar tensor."""
+    """Return the loss of a batch of `Collator` or `Packer`, a scalar tensor."""
     from torch.nn.functional import logsigmoid
 
     total, n_tokens = logprobs(model, batch)
@@ -110,12 +144,25 @@ def batch_loss(model: Any, batch: Mapping[str, Any], params: Tune) -> Any:
 
 def logprobs(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the summed log-probability of the completion of each sequence, and the number of its tokens."""
+    if "row_lengths" in batch:
+        return _packed_logprobs(model, batch)
     asked = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids", "logits_to_keep")}
     logits = model(**asked).logits[:, :-1].float()
     labels = batch["labels"][:, 1:]
     counted = labels != IGNORED
     picked = logits.log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return (picked * counted).sum(-1), counted.sum(-1)
+
+
+def _packed_logprobs(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+    import torch
+
+    asked = {k: batch[k] for k in ("input_ids", "position_ids", "row_lengths", "logits_to_keep")}
+    logits = model(**asked).logits[0].float()
+    picked = logits.log_softmax(-1).gather(-1, batch["labels"][0].unsqueeze(-1)).squeeze(-1)
+    ends = torch.tensor(batch["row_lengths"], device=picked.device).cumsum(0)
+    counts = torch.bincount(torch.bucketize(batch["logits_to_keep"], ends, right=True), minlength=len(ends))
+    return torch.stack([one.sum() for one in picked.split(counts.tolist())]), counts
 
 
 def note_reference(trainer: Any, examples: Sequence[Example]) -> None:

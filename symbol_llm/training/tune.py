@@ -27,7 +27,8 @@ from symbol_llm.ground.errors import InvalidInput, MissingDependency
 from symbol_llm.ground.params import Tune
 from symbol_llm.ground.progress import event
 from symbol_llm.ground.records import TrainingRow, content_id
-from symbol_llm.training import losses
+from symbol_llm.training import adapters, losses
+from symbol_llm.training.order import ordered, strategy
 
 CURVE = ("step", "loss", "learning_rate", "grad_norm")
 WHOLE = "whole.json"
@@ -102,6 +103,7 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
     import torch
     from transformers import PrinterCallback, set_seed
 
+    adapters.check(params)
     set_seed(params.seed)
     tok = tokenizer(base)
     encoded = [losses.example(tok, row) for row in rows]
@@ -115,11 +117,11 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
         if step and out is not None:
             logger.warning("%s: goes on after step %d", state, step)
         order = torch.Generator()
-        trainer = _in_order(losses.trainer_class(params, has_pairs=has_pairs), order)(
-            model=_model(base, arguments),
+        trainer = ordered(losses.trainer_class(params, has_pairs=has_pairs), order)(
+            model=_model(base, arguments, params),
             args=arguments,
             train_dataset=_Examples(kept),
-            data_collator=losses.Collator(tok.pad_token_id),
+            data_collator=losses.Packer() if params.batching == "packed" else losses.Collator(tok.pad_token_id),
             callbacks=[_watch(), _keep(params, order)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -127,22 +129,36 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
             with _whole_weights(trainer):
                 losses.note_reference(trainer, kept)
         result = trainer.train(resume_from_checkpoint=str(_checkpoint(state, step)) if step else None)
-    _save(trainer, tok, out)
+    _save(trainer, tok, out, base, params)
     return _tuned(trainer, result, kept, len(rows), params, step)
 
 
-def _model(base: Path, arguments: Any) -> Any:
+def _model(base: Path, arguments: Any, params: Tune) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
+
+    from symbol_llm.training import packing
 
     if arguments.deepspeed:
         import deepspeed
 
         deepspeed.init_distributed()  # lest ZeRO-3, which shards the model while it is read, takes itself for alone
     dtype = torch.bfloat16 if arguments.deepspeed else torch.float32  # DeepSpeed makes itself a copy in fp32
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    if params.lora_rank and not arguments.deepspeed:
+        dtype = precision.dtype()  # frozen weights need no more; adapters are in float32 all the same
+    is_packed = params.batching == "packed"
+    model = AutoModelForCausalLM.from_pretrained(
+        base,
+        dtype=dtype,
+        attn_implementation=packing.ATTENTION if is_packed else None,
+        use_safetensors=True,
+        trust_remote_code=False,
+        **adapters.quantized(params, arguments.device),
+    )
+    if is_packed:
+        packing.check(model)
     model.config.use_cache = False
-    return model
+    return adapters.attach(model, params) if params.lora_rank else model
 
 
 def _tuned(
@@ -174,7 +190,7 @@ def deepspeed_config(params: Tune) -> dict[str, Any] | None:
     import torch
 
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if n_processes == 1 and not torch.cuda.is_available():
+    if (n_processes == 1 and not torch.cuda.is_available()) or params.quantize != "none":
         return None
     if importlib.util.find_spec("deepspeed") is None:
         if params.zero == 3 or params.offload:
@@ -233,7 +249,7 @@ def _arguments(params: Tune, state: Path) -> Any:
         max_grad_norm=params.max_grad_norm,
         per_device_train_batch_size=held,
         gradient_accumulation_steps=n_turns,
-        train_sampling_strategy="group_by_length" if params.shuffle else "sequential",
+        train_sampling_strategy=strategy(params),
         bf16=sharded is not None or precision.has_bf16(),
         use_cpu=not torch.cuda.is_available(),
         deepspeed=sharded,
@@ -262,23 +278,6 @@ class _Examples:
 
     def __getitem__(self, i: int) -> losses.Example:
         return self.rows[i]
-
-
-def _in_order(kind: Any, order: Any) -> Any:
-    """Return the Trainer class `kind`, whose order of rows comes from the generator `order` alone.
-
-    Its own comes from the global generator, which at a restart within an epoch is not where it was when that epoch began.
-    """
-    from transformers.trainer_pt_utils import LengthGroupedSampler
-
-    class Ordered(kind):  # type: ignore[misc]
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            made = super()._get_train_sampler(train_dataset)
-            if isinstance(made, LengthGroupedSampler):
-                made.generator = order
-            return made
-
-    return Ordered
 
 
 def _watch() -> Any:
@@ -381,10 +380,12 @@ def _whole_weights(trainer: Any) -> contextlib.AbstractContextManager[Any]:
     return deepspeed.zero.GatheredParameters(list(trainer.model.parameters()))  # type: ignore[no-any-return]
 
 
-def _save(trainer: Any, tok: Any, out: Path | None) -> None:
+def _save(trainer: Any, tok: Any, out: Path | None, base: Path, params: Tune) -> None:
     import torch
 
     model = trainer.accelerator.unwrap_model(trainer.model)
+    if params.lora_rank:
+        model = adapters.merged(model, base, params)
     if _is_zero3(trainer):
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # all processes take part
     else:

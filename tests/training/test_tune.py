@@ -150,7 +150,7 @@ from symbol_llm import stages
 from symbol_llm.ground.params import Tune
 from symbol_llm.training import tune
 
-def work(folder, base, die, step, **more):
+def work(folder, base, die, step, more=None):
     event, save, n_saves = tune.event, torch.save, 0
 
     def dying(**fields):
@@ -167,7 +167,7 @@ def work(folder, base, die, step, **more):
         save(what, file, *more, **options)
 
     tune.event, torch.save = dying, torn
-    how = Tune(epochs=3, learning_rate=1e-2, batch=4, device_batch=2, max_length=64, checkpoint_s=1e-9, **more)
+    how = Tune(epochs=3, learning_rate=1e-2, batch=4, device_batch=2, max_length=64, checkpoint_s=1e-9, **more or {})
     return stages.tune(folder / "set", base, folder / "out", how)["n_resumed"]
 """
 
@@ -201,13 +201,18 @@ for folder, *tries in cases:
     print(json.dumps([folder, [apart(Path(folder), *how) for how in tries]]), flush=True)
 """
 )
+PACKED: dict[str, Any] = {}
+PADDED = {"batching": "padded"}
+ADAPTED = {"lora_rank": 4}
+UNTOUCHED = {"never": PACKED, "never-padded": PADDED, "never-adapted": ADAPTED}
 KILLS = {
-    "between-3": ("between", 3, 2),  # within the first of three epochs, of five steps each
-    "between-8": ("between", 8, 7),  # within the second
-    "between-11": ("between", 11, 10),  # where two epochs meet
-    "saving-18": ("saving", 18, 4),  # four files a save: in the middle of the fifth
+    "between-3": ("between", 3, 2, "never"),  # within the first of three epochs, of five steps each
+    "between-8": ("between", 8, 7, "never-padded"),  # within the second
+    "between-11": ("between", 11, 10, "never"),  # where two epochs meet
+    "saving-18": ("saving", 18, 4, "never"),  # four files a save: in the middle of the fifth
+    "adapted-8": ("between", 8, 7, "never-adapted"),
 }
-"""How it dies, when, and after which step the next start goes on."""
+"""How it dies, when, after which step the next start goes on, and which untouched stage it must end as."""
 
 
 def of_many_lengths(n: int) -> list[TrainingRow]:
@@ -218,10 +223,11 @@ def of_many_lengths(n: int) -> list[TrainingRow]:
 def endings(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[Any]]]:
     """Give the folder of each case, and how its starts ended: one never killed, and one killed and started again each."""
     folder, cases = tmp_path_factory.mktemp("endings"), []
-    for name in ("never", *KILLS):
+    for name in (*UNTOUCHED, *KILLS):
         rows_file(folder / name / "set", of_many_lengths(18))
-        die = [] if name == "never" else [KILLS[name][:2]]
-        cases.append([str(folder / name), *die, ("never", 0)])
+        how = UNTOUCHED[KILLS[name][3] if name in KILLS else name]
+        die = [(*KILLS[name][:2], how)] if name in KILLS else []
+        cases.append([str(folder / name), *die, ("never", 0, how)])
     command = [sys.executable, "-c", ONE_BY_ONE, str(tiny), json.dumps(cases)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
@@ -235,7 +241,7 @@ def endings(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t
 def test_killed_stage_goes_on_and_ends_as_one_that_was_never_killed(
     endings: dict[str, tuple[Path, list[Any]]], kill: str
 ) -> None:
-    (never, first), (folder, tries) = endings["never"], endings[kill]
+    (never, first), (folder, tries) = endings[KILLS[kill][3]], endings[kill]
     assert (first, tries) == ([[0, "0.0"]], [[-9, None], [0, f"{KILLS[kill][2]}.0"]])
     whole, mended = (load_file(place / "out" / "model.safetensors") for place in (never, folder))
     assert whole.keys() == mended.keys()
@@ -291,10 +297,11 @@ def test_two_processes_tune_under_zero_2_and_3_alike_and_go_on_when_one_is_kille
     (tmp_path / "work.py").write_text(STOPPED + BY_TORCHRUN)
     for zero in (2, 3):
         rows_file(tmp_path / str(zero) / "set", rows)
-    assert in_two_processes(tmp_path, tiny, 2, "never", 0) == 0
-    assert in_two_processes(tmp_path, tiny, 3, "between", 4) != 0
+    saving = {"gradient_checkpointing": True, "offload": True, "zero": 3}
+    assert in_two_processes(tmp_path / "2", tiny, "never", 0, {"zero": 2}) == 0
+    assert in_two_processes(tmp_path / "3", tiny, "between", 4, saving) != 0
     assert not (tmp_path / "3" / "out").exists()
-    assert in_two_processes(tmp_path, tiny, 3, "never", 0) == 0
+    assert in_two_processes(tmp_path / "3", tiny, "never", 0, saving) == 0
     found = {zero: files.read_json(tmp_path / str(zero) / "out" / files.MANIFEST)["metrics"] for zero in (2, 3)}
     assert {zero: (m["zero_stage"], m["n_rows"], m["n_steps"]) for zero, m in found.items()} == {
         2: (2, 8, 6),
@@ -308,25 +315,48 @@ def test_two_processes_tune_under_zero_2_and_3_alike_and_go_on_when_one_is_kille
     assert list((tmp_path / "home" / "tuning").iterdir()) == []
 
 
+@pytest.mark.model
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles a kernel and needs g++")
+def test_two_processes_tune_adapters_under_zero_2_as_one_process_does(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(STOPPED + BY_TORCHRUN)
+    rows_file(tmp_path / "two" / "set", of_many_lengths(8))
+    assert in_two_processes(tmp_path / "two", tiny, "between", 4, ADAPTED) != 0
+    assert in_two_processes(tmp_path / "two", tiny, "never", 0, ADAPTED) == 0
+    assert "goes on after step 3" in files.read_text(tmp_path / "log")
+    how = Tune(epochs=3, learning_rate=1e-2, batch=4, device_batch=2, max_length=64, lora_rank=4)
+    one = tune.tune(of_many_lengths(8), tiny, tmp_path / "one", how, tmp_path / "state")
+    two = files.read_json(tmp_path / "two" / "out" / files.MANIFEST)["metrics"]
+    assert (two["zero_stage"], two["n_steps"], one.n_steps) == (2, 6, 6)
+    assert two["loss"] == pytest.approx(one.loss, rel=0.02)
+    before, alone, shared = (
+        load_file(place / "model.safetensors") for place in (tiny, tmp_path / "one", tmp_path / "two" / "out")
+    )
+    moved = {name for name in before if not bool((before[name] == shared[name]).all())}
+    assert moved == {name for name in before if not bool((before[name] == alone[name]).all())}
+    assert max(float((alone[name] - shared[name]).abs().max()) for name in alone) < 0.01
+
+
 BY_TORCHRUN = """
-folder, base, die, step, zero = sys.argv[1:]
-more = {"gradient_checkpointing": True, "offload": True} if zero == "3" else {}
-work(Path(folder), Path(base), die, int(step), zero=int(zero), **more)
+import json
+folder, base, die, step, more = sys.argv[1:]
+work(Path(folder), Path(base), die, int(step), json.loads(more))
 """
 
 
-def in_two_processes(folder: Path, base: Path, zero: int, *how: object) -> int:
+def in_two_processes(folder: Path, base: Path, die: str, step: int, more: dict[str, Any]) -> int:
+    root = folder.parent
     environment = os.environ | {
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": "1",
-        "SYMBOL_LLM_HOME": str(folder / "home"),
+        "SYMBOL_LLM_HOME": str(root / "home"),
         "TORCH_EXTENSIONS_DIR": str(ROOT / "runs" / "torch_extensions"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29519"]
-    arguments = map(str, (folder / "work.py", folder / str(zero), base, *how, zero))
-    with (folder / "log").open("a") as log:
+    arguments = [str(root / "work.py"), str(folder), str(base), die, str(step), json.dumps(more)]
+    with (root / "log").open("a") as log:
         done = subprocess.run(
             [*command, *arguments], check=False, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=400
         )
