@@ -14,6 +14,7 @@ import pytest
 
 from symbol_llm import stages
 from symbol_llm.ground.params import Collect, Tune
+from tests import pip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Done = subprocess.CompletedProcess[str]
@@ -35,20 +36,7 @@ def symbol_llm(home: Path, *arguments: str | Path, site: Path | None = None, giv
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder into which copies of the packages among the examples were installed."""
     made, site = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("site")
-    copies = [str(shutil.copytree(EXAMPLES / name, made / name)) for name in ("own_task", "own_notation")]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        str(site),
-        *copies,
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    pip.install(site, *(shutil.copytree(EXAMPLES / name, made / name) for name in ("own_task", "own_notation")))
     return site
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from symbol_llm import scaffold
 from symbol_llm.ground.errors import InvalidInput
+from tests import pip
 from tests.checkpoints import whole_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -26,18 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made, site = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("site")
     scaffold.create("family", "colour_words", made)
     scaffold.create("task", "frogs", made)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        str(site),
-    ]
-    subprocess.run([*command, str(made / "colour_words"), str(made / "frogs")], check=True, capture_output=True)
+    pip.install(site, made / "colour_words", made / "frogs")
     return site
 
 
@@ -101,18 +91,7 @@ def test_skeletons_bring_tests_that_pass(site: Path, tmp_path_factory: pytest.Te
     scaffold.create("family", "shade_words", tmp_path)
     tests = tmp_path / "shade_words" / "tests"
     (site / "again").mkdir(exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        str(site / "again"),
-    ]
-    subprocess.run([*command, str(tmp_path / "shade_words")], check=True, capture_output=True)
+    pip.install(site / "again", tmp_path / "shade_words")
     done = call(site / "again", tmp_path / "home", "-m", "pytest", str(tests), "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import pip
+
 ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
 
@@ -31,20 +33,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, copy / name)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(out),
-    ]
-    subprocess.run([*command, str(copy)], check=True, capture_output=True)
-    (made,) = out.glob("*.whl")
-    return made
+    return pip.wheel(copy, out)
 
 
 @pytest.fixture(scope="module")
