@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from symbol_llm.ground.records import Problem
@@ -23,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if n_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # which share the cores, lest their threads spin
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // n_workers))
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)  # a machine may be slow
+hypothesis.settings.load_profile("untimed")
 os.environ["SYMBOL_LLM_SAID_ROOT"] = "1"
 os.environ["DVC_SITE_CACHE_DIR"] = tempfile.mkdtemp(prefix="symbol-llm-dvc-")
 
