@@ -31,8 +31,11 @@ JDK = "a JDK: apt-get install default-jdk-headless"
 GO = "Go with its packages built: apt-get install golang-go; from Go 1.20 on, also GODEBUG=installgoroot=all go install std"
 
 _EXHAUSTED = re.compile(
-    r"OutOfMemoryError|out of memory|cannot allocate memory|unable to create native thread", re.IGNORECASE
+    "OutOfMemoryError|out of memory|insufficient memory|cannot allocate memory"
+    "|unable to create native thread|failed to create new OS thread",
+    re.IGNORECASE,
 )
+"""What the JVM and Go's runtime say when they are out of memory or threads, wherever in them that is first noticed."""
 _CANNOT_EXECUTE = 127
 
 

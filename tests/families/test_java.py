@@ -178,10 +178,10 @@ def test_what_is_not_built_or_gives_something_else_is_rejected(program: str, val
     assert value in (result.value or "")
 
 
-def claiming(line: str) -> str:
-    """Give a program that says `line` for itself and ends before its function is called."""
+def claiming(line: str, status: int = 0) -> str:
+    """Give a program that says `line` for itself and ends with `status` before its function is called."""
     says = f'new java.io.FileOutputStream(java.io.FileDescriptor.out).write("{line}\\n".getBytes());'
-    return RIGHT.replace("int k;", f"static {{ try {{ {says} }} catch (Exception e) {{ }} System.exit(0); }}")
+    return RIGHT.replace("int k;", f"static {{ try {{ {says} }} catch (Exception e) {{ }} System.exit({status}); }}")
 
 
 @with_jdk
@@ -221,6 +221,19 @@ def test_a_hostile_program_is_contained_and_the_next_is_judged_right(body: str, 
     assert judge(SQUARES, hostile, limits).status in status.split(" or ")
     assert not Path("/tmp/symbol-llm-escaped-java").exists()
     assert judge(SQUARES, RIGHT, LIMITS).status == "accepted"
+
+
+@with_jdk
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "# There is insufficient memory for the Java Runtime Environment to continue.",
+        "java.lang.OutOfMemoryError: unable to create native thread",
+    ],
+)
+def test_a_machine_that_says_it_is_out_of_memory_was_stopped_by_a_limit(complaint: str) -> None:
+    """The JVM words it by where the memory gave out first, which a test cannot choose: so the program says it."""
+    assert judge(SQUARES, claiming(complaint, status=1), LIMITS).status == "resource"
 
 
 VALUES = [  # type, what the program gives, what equals it, what does not
