@@ -151,7 +151,7 @@ def main(as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as home:
         tracked_nothing(home)  # makes the database
         for _ in range(TRIES):
-            found["help_s"].append(process("-m", "symbol_llm.cli", "--help"))
+            found["help_s"].append(process("-m", "symbol_llm", "--help"))
             found["python_s"].append(process("-c", "pass"))
             found["local_step_s"].append(local_step())
             found["tracked_s"].append(tracked_nothing(home))

@@ -134,7 +134,7 @@ def _is_whole(folder: Path) -> bool:
 def _body(name: str, inputs: Mapping[str, Path], out: Path, params: Tune, label: str, shape: Shape) -> Object:
     """Return the TrainJob; Trainer gives torchrun its addresses and numbers in PET_* variables."""
     section = json.dumps(params.model_dump(mode="json"))
-    command = ["torchrun", "-m", "symbol_llm.cli", "--set", f"tune={section}", "tune", "tune", "--label", label]
+    command = ["torchrun", "-m", "symbol_llm", "--set", f"tune={section}", "tune", "tune", "--label", label]
     if general := inputs.get("general"):
         command += ["--general", str(general)]
     command += [str(inputs["training_set"]), str(inputs["checkpoint"]), str(out)]

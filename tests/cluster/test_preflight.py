@@ -459,7 +459,7 @@ def test_doctor_asks_the_cluster_too(ready: Server, tmp_path: Path) -> None:
     (tmp_path / "pipelines").mkdir()
     for name in ("__init__", "preflight"):
         (tmp_path / "pipelines" / f"{name}.py").write_text("raise SystemExit('that of the working folder')")
-    done = preflown(ready, tmp_path, "-m", "symbol_llm.cli", "doctor", "--cluster", "--placement", "laptop")
+    done = preflown(ready, tmp_path, "-m", "symbol_llm", "doctor", "--cluster", "--placement", "laptop")
     assert "✔ cluster: Kubernetes v1.33.0" in done.stdout.splitlines(), done.stderr
     assert done.returncode == 1  # the account pipeline-runner has no role here
     assert "✘ rights: pipeline-runner may not create workflowtaskresults.argoproj.io" in done.stdout

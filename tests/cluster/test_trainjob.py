@@ -152,7 +152,7 @@ def test_job_says_what_is_to_be_done_and_by_how_many(
         {"name": "KFP_RUN_ID", "value": "1234"},
     ]
     command = spec["trainer"]["command"]
-    assert command[:4] == ["torchrun", "-m", "symbol_llm.cli", "--set"]
+    assert command[:4] == ["torchrun", "-m", "symbol_llm", "--set"]
     assert command[5:] == [
         "tune", "tune", "--label", "tune round 2",
         str(folder / "training_set"), str(folder / "checkpoint"), str(folder / "tuned"),
