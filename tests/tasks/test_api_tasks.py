@@ -11,7 +11,7 @@ from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Limits
 from symbol_llm.judging.verify import judge
 from symbol_llm.tasks import get, in_domain
-from symbol_llm.tasks.api import KINDS
+from symbol_llm.tasks.api.maps import KINDS
 from tests.problems import family
 
 LEVELS = (1, 2, 3)
