@@ -384,7 +384,7 @@ def test_page_has_every_figure_the_decision_and_ten_problems_at_most(chain: Chai
         "Accuracy on test problems by family",
     ]
     assert "went from <b>0.0 %</b> (original)\n to <b>100.0 %</b> (round 1) on 8 problems" in text
-    assert "round 1 was promoted: better than the &#39;original&#39; checkpoint" in text
+    assert "Round 1 was promoted: better than the &#39;original&#39; checkpoint" in text
     assert text.count('<span class="status"') == 8
 
 

@@ -170,8 +170,10 @@ TEMPLATE = """<!doctype html>
 <h1>Self-training report</h1>
 <p class="lead">Accuracy on the test problems went from <b>{{ "%.1f"|format(100 * first.overall.mean) }} %</b> ({{ first.stage }})
  to <b>{{ "%.1f"|format(100 * last.overall.mean) }} %</b> ({{ last.stage }}) on {{ last.overall.n }} problems.</p>
-{% if decision %}<p>{{ decision }}.</p>{% endif %}
-{% if alarms %}<ul class="alarms">{% for alarm in alarms %}<li>{{ alarm }}</li>{% endfor %}</ul>{% endif %}
+{% if decision %}<p>{{ decision[0]|upper }}{{ decision[1:] }}.</p>{% endif %}
+{% if alarms %}<ul class="alarms">{% for alarm in alarms %}<li>
+{%- for part in alarm.split("`") %}{% if loop.index is odd %}{{ part }}{% else %}<code>{{ part }}</code>{% endif %}{% endfor -%}
+</li>{% endfor %}</ul>{% endif %}
 {% if n_tested %}<p class="muted">Rounds end and checkpoints are chosen by the dev problems; the test problems were read for the gate
  {{ n_tested }} time{{ "" if n_tested == 1 else "s" }} so far, each for another checkpoint.</p>{% endif %}
 <div class="figures">{% for title, svg in figures %}<section><h2>{{ title }}</h2>{{ svg|safe }}</section>{% endfor %}</div>
