@@ -83,7 +83,13 @@ def test_what_too_little_speaks_for_is_not_said(now: dict[str, float]) -> None:
 
 
 def test_page_shows_them_as_text() -> None:
-    rounds = SOUND | {"n_positives": 1.0, "n_negatives": 1.0, "n_forgotten": 0.0, "n_newly_solved": 0.0, "n_timeout": 200.0}
+    rounds = SOUND | {
+        "n_positives": 1.0,
+        "n_negatives": 1.0,
+        "n_forgotten": 0.0,
+        "n_newly_solved": 0.0,
+        "n_timeout": 200.0,
+    }
     curve = [point("original", 0.2), point("round <b>1</b>", 0.6, **rounds)]
     shown = page.render(Report(summary=curve[1], history=(curve[0],), outcomes={}))
     assert "<li>round &lt;b&gt;1&lt;/b&gt;: no training problem was solved for the first time" in shown
