@@ -27,7 +27,8 @@ if n_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # which 
 hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)  # a machine may be slow
 hypothesis.settings.load_profile("untimed")
 os.environ["SYMBOL_LLM_SAID_ROOT"] = "1"
-os.environ["DVC_SITE_CACHE_DIR"] = tempfile.mkdtemp(prefix="symbol-llm-dvc-")
+_dvc = tempfile.TemporaryDirectory(prefix="symbol-llm-dvc-")
+os.environ["DVC_SITE_CACHE_DIR"] = _dvc.name
 
 
 LONG = (

@@ -30,9 +30,7 @@ import atexit
 import json
 import logging
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +39,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unavailable
 from symbol_llm.ground.params import Limits
-from symbol_llm.sandbox import confinement
+from symbol_llm.sandbox import confinement, folders
 from symbol_llm.sandbox.child import MAX_DETAIL
 from symbol_llm.sandbox.confinement import N_CORES
 from symbol_llm.sandbox.processes import COMMANDS, BrokenError, Idle, Worker, Zygote
@@ -133,7 +131,7 @@ def run_commands(
 
     def call(zygote: Zygote) -> list[Outcome]:
         outcomes = []
-        folder = tempfile.mkdtemp(prefix=_PREFIX)
+        folder = folders.make()
         try:
             for name, text in files.items():
                 Path(folder, name).write_bytes(text.encode(errors="replace"))
@@ -148,7 +146,7 @@ def run_commands(
                 if outcomes[-1].status != "ok":
                     break
         finally:
-            _remove(folder)
+            folders.remove(folder)
         return outcomes
 
     return _attempt(COMMANDS, commands[0].argv[0], call)
@@ -167,7 +165,6 @@ def close() -> None:
 
 # --- zygotes and workers ----------------------------------------------------------------------------------------------
 
-_PREFIX = "symbol-llm-"
 _zygotes: dict[tuple[str, ...], Zygote] = {}
 _starting = threading.Lock()
 _running = threading.BoundedSemaphore(PLACES)
@@ -218,25 +215,18 @@ def _settings(limits: Limits, readable: Sequence[Path], **more: Any) -> str:
 
 def _hire(zygote: Zygote, settings: str) -> Worker:
     """Return a new worker with an empty folder, whose times tell whether it is used."""
-    folder = tempfile.mkdtemp(prefix=_PREFIX)
+    folder = folders.make()
     try:
         os.utime(folder, (0, 0))
         return Worker(zygote, settings, folder)
     except BaseException:
-        _remove(folder)
+        folders.remove(folder)
         raise
 
 
 def _dismiss(worker: Worker) -> None:
     worker.close()
-    _remove(worker.folder)
-
-
-def _remove(folder: str) -> None:
-    try:
-        shutil.rmtree(folder)
-    except (OSError, RecursionError) as e:
-        logger.warning("sandbox folder not removed path=%s reason=%s", folder, e)
+    folders.remove(worker.folder)
 
 
 def _forget() -> None:
