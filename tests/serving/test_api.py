@@ -40,7 +40,9 @@ def test_solve_tells_of_each_program_as_it_has_run(server: Server) -> None:
     import httpx
 
     body = {"question": APPLES, "k": 3}
-    with httpx.stream("POST", f"{server.url}/v1/solve", json=body, headers={"Accept": "text/event-stream"}) as reply:
+    with httpx.stream(
+        "POST", f"{server.url}/v1/solve", json=body, headers={"Accept": "text/event-stream"}, timeout=60
+    ) as reply:
         events = [block.split("\ndata: ") for block in "".join(reply.iter_text()).strip().split("\n\n")]
     assert [name for name, _ in events] == ["event: program"] * 3 + ["event: answer"]
     assert sorted(json.loads(data)["index"] for _, data in events[:3]) == [0, 1, 2]
@@ -128,11 +130,11 @@ def test_what_openai_has_and_this_has_not_is_refused_in_words(server: Server) ->
 def test_page_loads_nothing_from_elsewhere(server: Server) -> None:
     import httpx
 
-    reply = httpx.get(f"{server.url}/")
+    reply = httpx.get(f"{server.url}/", timeout=60)
     assert reply.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     assert "//" not in reply.text.replace("<!doctype", "")
-    known = httpx.get(f"{server.url}/v1/tasks").json()
+    known = httpx.get(f"{server.url}/v1/tasks", timeout=60).json()
     assert {"task", "family", "context", "question", "program"} == set(known[0])
     assert len(known) > 80
 
@@ -232,13 +234,30 @@ def test_new_weights_are_taken_under_load_without_a_failed_request_and_broken_on
         server.stop()
 
 
+def test_what_is_wrong_with_new_weights_is_logged_once_until_it_changes(
+    weights: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights.write_text("first")
+    server, tries = Server(weights), weights.with_name("tries")
+    try:
+        for n in (4, 8):
+            weights.write_text("altered")
+            until(lambda n=n: tries.is_file() and len(tries.read_text()) >= n)
+            weights.write_text("first")
+            until(lambda: '"trouble":""' in server.get("/health")[1])
+    finally:
+        server.stop()
+    told = capfd.readouterr()
+    assert (told.out + told.err).count("still serving first: altered: it was altered") == 2
+
+
 def test_programs_of_a_client_that_left_a_stream_are_given_up() -> None:
     import httpx
 
     server = Server()
     try:
         body, accept = {"question": SLEEP, "k": 32}, {"Accept": "text/event-stream"}
-        with httpx.stream("POST", f"{server.url}/v1/solve", json=body, headers=accept):
+        with httpx.stream("POST", f"{server.url}/v1/solve", json=body, headers=accept, timeout=60):
             until(lambda: "symbol_llm_waiting 1.0" in server.get("/metrics")[1])
         until(lambda: "symbol_llm_waiting 0.0" in server.get("/metrics")[1])
     finally:
