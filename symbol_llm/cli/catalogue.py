@@ -31,7 +31,10 @@ def families(ctx: click.Context) -> None:
 @main.command()
 @click.pass_context
 def tasks(ctx: click.Context) -> None:
-    """List the tasks with their number among Symbol-LLM's 34, notation, domain, source and licence."""
+    """List the tasks, with notation, source and licence.
+
+    Those of Symbol-LLM's 34 come first, with their numbers.
+    """
     from symbol_llm import tasks as known
 
     domain = known.domain_of()
@@ -58,7 +61,7 @@ def tasks(ctx: click.Context) -> None:
 @main.command()
 @click.pass_context
 def strategies(ctx: click.Context) -> None:
-    """List the methods of self-training that --strategy takes, and what each is."""
+    """List the methods of self-training that --strategy takes."""
     from symbol_llm.training.strategies import STRATEGIES
 
     show(ctx, [{"strategy": k, "source": s.source or None, "about": s.about} for k, s in STRATEGIES.items()])
@@ -70,9 +73,9 @@ def strategies(ctx: click.Context) -> None:
 @click.option("--folder", type=Folder, default=Path(), help="Where to create the folder of the package. Default: here.")
 @click.pass_context
 def new(ctx: click.Context, kind: Any, name: str, folder: Path) -> None:
-    """Create a package that adds the notation (family) or task NAME.
+    """Create a package that adds a notation or a task.
 
-    The package works as it is and has tests. Change it and install it with `pip install ./NAME`; nothing in symbol-llm
+    KIND says which of the two (`family` is a notation), NAME what it is called. The package works as it is and has tests. Change it and install it with `pip install ./NAME`; nothing in symbol-llm
     needs to be edited.
     """
     from symbol_llm import scaffold

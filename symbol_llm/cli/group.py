@@ -15,6 +15,16 @@ import click
 from symbol_llm import __version__
 from symbol_llm.ground.errors import MissingDependency, SymbolLLMError
 
+SUBJECTS = {
+    "stages": "Stages of the pipeline",
+    "results": "What came of a run",
+    "registry": "Registry",
+    "judging": "Judging",
+    "catalogue": "What there is to choose from",
+    "upkeep": "This machine",
+}
+"""The modules with commands, in the order of `--help`."""
+
 
 class Utf8Path(click.Path):
     """A path whose name is UTF-8, since it is written into reports and manifests."""
@@ -111,6 +121,18 @@ class Commands(click.Group):
         cmd.params += _shared()
         super().add_command(cmd, name)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by subject, in the order in which they are defined, which is that of use."""
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for module, subject in SUBJECTS.items():
+            ours = {
+                k: c
+                for k, c in self.commands.items()
+                if getattr(c.callback, "__module__", "") == f"{__package__}.{module}"
+            }
+            with formatter.section(subject):
+                formatter.write_dl([(name, command.get_short_help_str(width)) for name, command in ours.items()])
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         from symbol_llm import machine
@@ -167,9 +189,9 @@ def main() -> None:
     """Turn a weak language model into a strong writer of symbols.
 
     \b
-    Run the whole pipeline:      make run
-    Run it stage by stage:       symbol-llm fetch base; symbol-llm collect data/collection; ...
-    Judge a program:             symbol-llm judge --task word_problems --answer 4 program.txt
+    Run the whole pipeline:   make run
+    Run it stage by stage:    symbol-llm fetch base, symbol-llm collect data, ...
+    Judge a program:          symbol-llm judge --task gsm8k --answer 4 FILE
     """  # noqa: D301 - click wants the character that \b stands for
 
 

@@ -39,12 +39,17 @@ def judge(
     environment: str,
     **asked: Any,
 ) -> None:
-    """Judge PROGRAM, a file or standard input, with the verifier that training uses; or all rows of a file.
+    """Judge a program, or every row of a file.
+
+    The verifier is the one that training uses. PROGRAM is a file; without one, standard input is read.
 
     \b
     symbol-llm judge --task gsm8k --answer 4 program.txt
     symbol-llm judge --rows replies.jsonl --out verdicts.jsonl
-    {"task": "gsm8k", "question": "...", "answer": 4, "reply": "answer = 2 + 2"}     a line of replies.jsonl
+
+    \b
+    A line of replies.jsonl:
+    {"task": "gsm8k", "question": "...", "answer": 4, "reply": "answer = 2 + 2"}
 
     In a `reply`, the program is looked for between prose and fences; `"program": ...` in its place is judged as it is.
 
@@ -111,9 +116,9 @@ def _json(text: str, *, bare: bool = False) -> Any:
 @click.option("--refused", is_flag=True, help="List the gold programs that were refused, with reasons.")
 @click.pass_context
 def selftest(ctx: click.Context, family: str | None, source: Path | None, per_task: int, refused: bool) -> None:
-    """Judge gold programs, which must be accepted, and near misses of them, which must not.
+    """Judge the verifiers, on gold programs and near misses.
 
-    The exit code is 0 if every data set has at least 99 % of its gold accepted and every notation refuses at least 97 % of
+    Gold must be accepted, and near misses of it must not. The exit code is 0 if every data set has at least 99 % of its gold accepted and every notation refuses at least 97 % of
     the near misses and accepts at least 98 % of its listed equivalents; otherwise it is 1.
     """
     import logging

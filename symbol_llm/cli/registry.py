@@ -22,9 +22,9 @@ def rollback(ctx: click.Context, to: str | None) -> None:
 @main.command()
 @click.pass_context
 def history(ctx: click.Context) -> None:
-    """List promotions, refusals and rollbacks of all models in the registry, oldest first.
+    """List promotions, refusals and rollbacks, oldest first.
 
-    What a killed promotion or rollback left half done is finished.
+    Those of all models in the registry. What a killed promotion or rollback left half done is finished.
     """
     from symbol_llm.tracking import registry
 
@@ -36,9 +36,9 @@ def history(ctx: click.Context) -> None:
 @click.argument("key", type=Existing)
 @click.pass_context
 def sign(ctx: click.Context, version: str, key: Path) -> None:
-    """Sign VERSION, a number or an alias such as `champion`, with the private KEY, a PEM file.
+    """Sign a registered version with the private KEY.
 
-    For versions that were promoted without a key, and when the key changes: a version has one signature.
+    VERSION is a number or an alias such as `champion`, KEY a PEM file. For versions that were promoted without a key, and when the key changes: a version has one signature.
     """
     from symbol_llm.tracking import registry, signing
 
@@ -56,9 +56,9 @@ def sign(ctx: click.Context, version: str, key: Path) -> None:
 )
 @click.pass_context
 def export(ctx: click.Context, version: str, out: Path, verify_key: Path | None) -> None:
-    """Write VERSION, a number or an alias such as `champion`, to the folder OUT, with a model card.
+    """Write a registered version and its model card to OUT.
 
-    transformers, `vllm serve` and other programs that read the hub's format load the folder as it is.
+    VERSION is a number or an alias such as `champion`. transformers, `vllm serve` and other programs that read the hub's format load the folder as it is.
     """
     from symbol_llm.tracking.export import export as write_out
 

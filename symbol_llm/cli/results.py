@@ -14,9 +14,9 @@ from symbol_llm.cli.group import Existing, main, say, show
 @click.argument("folders", nargs=-1, type=Existing)
 @click.pass_context
 def why(ctx: click.Context, name: str, folders: tuple[Path, ...]) -> None:
-    """Tell what became of a problem: each try and its verdict, the rows it became, the checkpoints that learnt from them.
+    """Tell what became of a problem, try by try.
 
-    ID is of a problem, a candidate or a training row; its first 6 characters are enough. FOLDERS are where stages wrote:
+    Each try comes with its verdict, the rows that it became, and the checkpoints that learnt from them. ID is of a problem, a candidate or a training row; its first 6 characters are enough. FOLDERS are where stages wrote:
     by default the state of runs, and `data`.
     """
     from symbol_llm.evaluation import why as history
@@ -31,9 +31,9 @@ def why(ctx: click.Context, name: str, folders: tuple[Path, ...]) -> None:
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("folders", nargs=-1, type=Existing)
 def explorer(out: Path, folders: tuple[Path, ...]) -> None:
-    """Write OUT, a page on which all explored problems of a run can be searched: each try, its verdict, what it gave.
+    """Write a page to search all explored problems of a run.
 
-    FOLDERS are where stages wrote: by default the state of runs, and `data`.
+    OUT has each try, its verdict, and what it gave. FOLDERS are where stages wrote: by default the state of runs, and `data`.
     """
     from symbol_llm.evaluation import explorer as pages
     from symbol_llm.evaluation.why import outputs_in
@@ -52,9 +52,9 @@ def explorer(out: Path, folders: tuple[Path, ...]) -> None:
 )
 @click.pass_context
 def compare(ctx: click.Context, runs: tuple[str, ...], out: Path | None) -> None:
-    """Compare RUNS with the first of them on the test problems that they share.
+    """Compare runs on the test problems that they share.
 
-    A run is a report.json, a folder that has one, the folder of a finished run (runs/default), or the id of a pipeline's run
+    The first of RUNS is what the others are compared with. A run is a report.json, a folder that has one, the folder of a finished run (runs/default), or the id of a pipeline's run
     in MLflow; NAME=RUN gives it a name. Differences are paired, with 95 % intervals.
     """
     from symbol_llm.evaluation import compare as comparing

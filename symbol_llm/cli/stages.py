@@ -67,9 +67,9 @@ def collect(  # noqa: PLR0913 - one a click option
 @click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1), help="Longest reply in tokens.")
 @click.pass_context
 def write(ctx: click.Context, /, collection: Path, out: Path, **asked: Any) -> None:
-    """Have a stronger model write programs for training problems that have none.
+    """Have a stronger model write programs for problems without.
 
-    Programs that the verifier accepts are written to OUT. The model is the one behind OPENAI_BASE_URL. To use the
+    What it writes for training problems, and the verifier accepts, goes to OUT. The model is the one behind OPENAI_BASE_URL. To use the
     programs, build the collection again with --set collect.written=OUT.
     """
     from symbol_llm.collection.write import write as ask
@@ -84,7 +84,10 @@ def write(ctx: click.Context, /, collection: Path, out: Path, **asked: Any) -> N
 @click.argument("out", type=Folder)
 @click.pass_context
 def replay(ctx: click.Context, collection: Path, checkpoint: Path, out: Path) -> None:
-    """Have CHECKPOINT answer everyday prompts, which infusion mixes in."""
+    """Have CHECKPOINT answer everyday prompts.
+
+    Infusion mixes the answers in, so that general ability is not lost.
+    """
     from symbol_llm import stages
 
     track(
@@ -109,7 +112,10 @@ def replay(ctx: click.Context, collection: Path, checkpoint: Path, out: Path) ->
 def tune(
     ctx: click.Context, section: str, training_set: Path, checkpoint: Path, out: Path, general: Path | None, label: str
 ) -> None:
-    """Tune CHECKPOINT on TRAINING_SET with the parameters of SECTION."""
+    """Tune CHECKPOINT on TRAINING_SET.
+
+    SECTION names the parameters: those of one of Symbol-LLM's two stages, or of a round (`tune`).
+    """
     from symbol_llm import stages
 
     paths = {"training_set": training_set, "checkpoint": checkpoint, "out": out, "general": general}
@@ -126,7 +132,10 @@ def tune(
 )
 @click.pass_context
 def explore(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, number: int, shard: str) -> None:
-    """Sample programs for the training problems, run them, and let the model repair each once."""
+    """Sample programs for training problems and run them.
+
+    The model is shown what became of each, and may repair it once.
+    """
     from symbol_llm import stages
     from symbol_llm.ground.shards import Shard
 
@@ -140,7 +149,10 @@ def explore(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, n
 @click.argument("out", type=Folder)
 @click.pass_context
 def merge(ctx: click.Context, shards: tuple[Path, ...], out: Path) -> None:
-    """Put the SHARDS of one exploration together in the folder OUT, as if it had been one."""
+    """Put the SHARDS of an exploration together.
+
+    The folder OUT is then what it would be without shards.
+    """
     from symbol_llm import stages
 
     track(ctx, stages.merge, "merge", shards=shards, out=out)
@@ -199,9 +211,9 @@ def evaluate(
 @click.option("--source", type=Existing, help="Folder of public data sets with general/mmlu and general/bbh.")
 @click.pass_context
 def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, source: Path | None) -> None:
-    """Evaluate CHECKPOINT on the suites symbolic-34 and delegation, and on general if --source is given.
+    """Measure CHECKPOINT on the suites of the papers.
 
-    Each suite becomes a table in OUT. It has the tasks for which COLLECTION has test problems, in the order of the paper
+    These are symbolic-34 and delegation, and general if --source is given. Each suite becomes a table in OUT. It has the tasks for which COLLECTION has test problems, in the order of the paper
     and beside the figures that the paper printed.
     """
     from symbol_llm.evaluation.suites import evaluate_on_suites
@@ -220,7 +232,10 @@ def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, sou
 @click.argument("out", type=Folder)
 @click.pass_context
 def promote(ctx: click.Context, checkpoint: Path, report: Path, original: Path, out: Path) -> None:
-    """Put CHECKPOINT and its REPORT to the promotion gate. ORIGINAL is the report on the original model."""
+    """Put CHECKPOINT and its REPORT to the promotion gate.
+
+    ORIGINAL is the report on the original model.
+    """
     from symbol_llm import stages
 
     paths = {"checkpoint": checkpoint, "report": report, "original": original, "out": out}

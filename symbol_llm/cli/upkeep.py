@@ -43,7 +43,10 @@ def clean(ctx: click.Context, folders: tuple[Path, ...], yes: bool) -> None:
 @click.option("--placement", default="laptop", show_default=True, help="What the cluster has to have room for.")
 @click.pass_context
 def doctor(ctx: click.Context, cluster: bool, placement: str) -> None:
-    """Report what this machine has and lacks: engine, cores, memory, GPU, versions, sandbox; or what a cluster does."""
+    """Report what this machine, or a cluster, has and lacks.
+
+    Of this machine: engine, cores, memory, GPU, versions, sandbox.
+    """
     from symbol_llm import machine
 
     if cluster:
