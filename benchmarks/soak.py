@@ -77,7 +77,9 @@ def build(*_: Any) -> Any:
         taught = teach(collection=collection).outputs
         shared = {"collection": collection, "params": dump(EVALUATE)}
         original = evaluate(checkpoint=taught["weak"], stage="original", **shared).outputs["report"]
-        found = explore(collection=collection, checkpoint=taught["weak"], params=dump(EXPLORE), label="explore")
+        found = explore(
+            collection=collection, checkpoint=taught["weak"], params=dump(EXPLORE), number=1, label="explore"
+        )
         explored = found.outputs["explored"]
         chosen = select(collection=collection, explored=explored, params=dump(Select()), number=1, label="select")
         selected = chosen.outputs["selected"]

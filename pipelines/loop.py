@@ -93,9 +93,11 @@ class Loop(NamedTuple):
         infused = self.tuned("infusion", injected, self.collection, infusing, general=general)
         return self.evaluated(infused, "infusion", previous=after.report)
 
-    def explored(self, checkpoint: Any, params: Any, label: str) -> Any:
-        """Return what `checkpoint` finds; in shards, which are merged, where the place has several."""
-        arguments = {"collection": self.collection, "checkpoint": checkpoint, "params": params, "label": label}
+    def explored(self, checkpoint: Any, params: Any, number: int) -> Any:
+        """Return what `checkpoint` finds in round `number`; in shards, which are merged, where the place has several."""
+        label = f"explore round {number}"
+        arguments = {"collection": self.collection, "checkpoint": checkpoint, "params": params}
+        arguments |= {"number": number, "label": label}
         n = self.place.n_shards
         if n == 1:
             return self.place.task(explore(**arguments), label, "sample").outputs["explored"]
@@ -138,10 +140,10 @@ class Rounds(NamedTuple):
 
     def selected(self, number: int, before: Point, pool: Any) -> Any:
         """Return the training set that the checkpoint `before` finds in round `number`; it is put under version."""
-        place, collection, name = self.loop.place, self.loop.collection, f"round {number}"
+        place, collection = self.loop.place, self.loop.collection
         how = self.bootstrapping if number == 1 else self.exploring
-        explored = self.loop.explored(before.checkpoint, how, f"explore {name}")
-        label, earlier = f"select {name}", {} if pool is None else {"pool": pool}
+        explored = self.loop.explored(before.checkpoint, how, number)
+        label, earlier = f"select round {number}", {} if pool is None else {"pool": pool}
         made = select(
             collection=collection, explored=explored, params=self.selecting, number=number, label=label, **earlier
         )

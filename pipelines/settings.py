@@ -46,8 +46,8 @@ profile_options = [
     ),
     click.option(
         "--source",
-        type=Source(path_type=Path, exists=True, file_okay=False),
-        help="Folder of public data sets, or hf://datasets/org/name@revision.",
+        type=Source(path_type=Path, exists=True),
+        help="Folder of public data sets, file of rows, or hf://datasets/org/name@revision.",
     ),
     click.option(
         "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Set one parameter. Repeatable."

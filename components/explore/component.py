@@ -11,12 +11,13 @@ def explore(
     collection: Input[Dataset],
     checkpoint: Input[Model],
     params: dict,
+    number: int,
     label: str,
     explored: Output[Dataset],
     metrics: Output[Metrics],
     shard: str = "1/1",
 ) -> None:
-    """Sample K programs a problem of the shard, run them, refine each once, run those."""
+    """Sample K programs a problem of the shard in round `number`, run them, refine each once, run those."""
     from pathlib import Path
 
     from symbol_llm import stages
@@ -24,7 +25,7 @@ def explore(
     from symbol_llm.ground.shards import Shard
     from symbol_llm.tracking import runs
 
-    part = Shard.parse(shard)
+    part, how = Shard.parse(shard), Explore(**params).in_round(number)
     paths = {"collection": Path(collection.path), "checkpoint": Path(checkpoint.path), "out": Path(explored.path)}
     named = part.label(label)
-    runs.tracked(stages.explore, label=named, metrics=metrics, params=Explore(**params), shard=part, **paths)
+    runs.tracked(stages.explore, label=named, metrics=metrics, params=how, shard=part, **paths)

@@ -15,6 +15,9 @@ COPY symbol_llm symbol_llm
 RUN python -m venv /opt/symbol-llm && cp constraints.txt /opt/symbol-llm \
  && /opt/symbol-llm/bin/python -m pip install --constraint constraints.txt ".[families,tracking,versions,pipelines,signing]" "boto3>=1.40" "psycopg2-binary>=2.9" \
  && /opt/symbol-llm/bin/python -c "from symbol_llm import families; [families.get(name) for name in families.names()]"
+# MLflow asks for these and nothing here imports them, nor the tests of libraries, 450 MB in all (tests/manifests/test_images.py).
+RUN /opt/symbol-llm/bin/python -m pip uninstall --yes joblib narwhals pyarrow scikit-learn scipy skops threadpoolctl \
+ && cd /opt/symbol-llm/lib/python3*/site-packages && find networkx numpy pandas sympy -type d -name tests -prune -exec rm -r {} +
 # /opt/symbol-llm/sbom.json lists what is in the image, as CycloneDX; the tool that writes it stays behind.
 RUN python -m venv /opt/tool && /opt/tool/bin/python -m pip install cyclonedx-bom==7.5.0 \
  && /opt/tool/bin/cyclonedx-py environment --output-file /opt/symbol-llm/sbom.json /opt/symbol-llm/bin/python

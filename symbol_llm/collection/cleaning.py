@@ -65,7 +65,13 @@ class Cleaner:
         self._test_programs: set[str] = set()
         self._seconds, self._n_new = 0.0, 0
         self.dropped: list[Dropped] = []
-        noticed = ["numbers_only", "same_program", "malformed", *(f"gold_{s}" for s in STATUSES if s != "accepted")]
+        noticed = [
+            "numbers_only",
+            "same_program",
+            "malformed",
+            "unrouted",
+            *(f"gold_{s}" for s in STATUSES if s != "accepted"),
+        ]
         self.numbers: Counter[str] = Counter({f"n_{name}": 0 for name in noticed})
 
     def hold_against(self, split: Literal["test", "dev"], rows: Iterable[Problem | GeneralItem]) -> None:
@@ -78,6 +84,13 @@ class Cleaner:
         self.numbers["n_malformed"] += 1
         self.dropped.append(
             Dropped(id=content_id(place), task=task, split="train", source=place, reason="malformed", detail=detail)
+        )
+
+    def unrouted(self, source: str, why: str) -> None:
+        """Note a row that is of no task."""
+        self.numbers["n_unrouted"] += 1
+        self.dropped.append(
+            Dropped(id=content_id(source), task="none", split="train", source=source, reason="unrouted", detail=why)
         )
 
     def kept(self, rows: Iterable[Problem], cap: int | None) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from symbol_llm import families
-from symbol_llm.collection import sources
+from symbol_llm.collection import sources, symbolic_collection
 from symbol_llm.collection.card import write_card
 from symbol_llm.collection.cleaning import Cleaner
 from symbol_llm.collection.near_duplicates import Copies, Words, text_of
@@ -94,9 +94,10 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
     InvalidInput for an unknown task, a missing folder, too many malformed rows, or a task with an empty split.
     """
     source = sources.find(params.source) if params.source else None
-    folder = source.folder if source else None
+    folder = source.place if source else None
     params = params.model_copy(update={"source": source.reference}) if source else params
-    chosen = _chosen(params, folder)
+    mixed = symbolic_collection.sort(folder) if folder and folder.is_file() else None
+    chosen = _chosen(params, folder, mixed)
     made_from = params.model_dump(mode="json"), provenance.identity()
     path = state_dir() / LEDGERS / f"collect-{content_id(*made_from)}.jsonl"
     read = {"source": folder, "written": params.written}
@@ -107,6 +108,7 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
     ):
         draft.ledger = path.name
         cleaner = Cleaner(params, ledger, [one.task.name for one in chosen])
+        _note_unrouted(mixed, cleaner)
         rows = _read(chosen, Shelf(file), cleaner, params)
         general_items = _general(params, folder)
         cleaner.hold_against("test", [*(row for one in rows.test.values() for row in one), *general_items["test"]])
@@ -115,9 +117,20 @@ def collect(out: Path, params: Collect) -> dict[str, float]:
         chosen = _whole(chosen, rows, kept, cleaner, params)
         numbers = _write(draft.folder, kept, rows.shelf, params) | _write_rest(draft.folder, general_items, cleaner)
         draft.metrics = numbers | write_card(draft.folder, chosen, numbers, params)
-        draft.inputs = {one.task.name: one.folder for one in chosen}
+        draft.inputs = {symbolic_collection.NAME if mixed else one.task.name: one.folder for one in chosen}
         draft.inputs |= {**_general_folders(params, folder), "written": params.written}
     return draft.metrics
+
+
+def _note_unrouted(mixed: symbolic_collection.Sorted | None, cleaner: Cleaner) -> None:
+    if mixed is None or not mixed.left:
+        return
+    n, (line, why) = len(mixed.left) + sum(map(len, mixed.tasks.values())), mixed.left[0]
+    logger.warning(
+        "%d of %d rows are of no task, such as line %d (%s); see dropped.jsonl", len(mixed.left), n, line, why
+    )
+    for line, why in mixed.left:
+        cleaner.unrouted(f"{symbolic_collection.NAME} line {line}", why)
 
 
 # --- reading and generating ----------------------------------------------------------------------------------------
@@ -129,11 +142,16 @@ def choose(params: Collect) -> list[Chosen]:
     MissingDependency if the library of a task's notation is missing and the task was asked for by name; else it is
     left out.
     """
-    return _chosen(params, sources.find(params.source).folder if params.source else None)
+    place = sources.find(params.source).place if params.source else None
+    return _chosen(params, place, symbolic_collection.sort(place) if place and place.is_file() else None)
 
 
-def _chosen(params: Collect, source: Path | None) -> list[Chosen]:
-    if params.tasks:
+def _chosen(params: Collect, source: Path | None, mixed: symbolic_collection.Sorted | None) -> list[Chosen]:
+    if source and mixed:
+        for name in params.tasks:
+            families.get(get(name).family)
+        found = [one for one in symbolic_collection.chosen(source, mixed, params.tasks) if _can_be_judged(one.task)]
+    elif params.tasks:
         found = [_named(get(name), source) for name in sorted(set(params.tasks))]
         for one in found:
             families.get(one.task.family)

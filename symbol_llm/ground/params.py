@@ -172,8 +172,14 @@ class Tune(Section):
     fills them up to the longest. The loss is the same."""
     max_length: int = Field(default=2048, ge=16)
     """Tokens of prompt and completion together. Longer rows are left out and counted."""
-    loss: Literal["tokens", "rows"] = "tokens"
-    """What is averaged over a step: `tokens` weighs each token of a completion alike, `rows`, as published, each row."""
+    loss: Literal["tokens", "rows", "clipped"] = "tokens"
+    """What is averaged over a step: `tokens` weighs each token of a completion alike, `rows`, as published, each row. `clipped`
+    weighs each row alike, and of each token its advantage by how much likelier it has become, within bounds (GRPO); it needs
+    `select.pairs=advantages`."""
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    """Of the clipped loss: a token that has become this fraction likelier, or less likely, gains nothing by going further."""
+    kl: float = Field(default=0.04, ge=0)
+    """Of the clipped loss: weight of the divergence from the weights that tuning started from."""
     beta: float = Field(default=0.1, gt=0)
     """Of the preference loss (DPO) on rows that have a rejected program: how far the model may move from where it started."""
     max_grad_norm: float = Field(default=1.0, ge=0)
@@ -233,6 +239,10 @@ class Rounds(Section):
         return self
 
 
+SEEDS_APART = 1_000_003
+"""Between the seeds of two rounds: more than anybody's own seeds are."""
+
+
 class Explore(Sampling):
     """Sampling, execution, one refinement each, execution again (ENVISIONS, steps 1-7)."""
 
@@ -275,6 +285,13 @@ class Explore(Sampling):
     limits: Limits = Limits()
     """What each program may use."""
 
+    def in_round(self, number: int) -> Explore:
+        """Return the exploration of round `number` (from 1), which draws otherwise than those of other rounds.
+
+        With the same draws, a checkpoint that has changed little would sample the same again.
+        """
+        return self.model_copy(update={"seed": self.seed + SEEDS_APART * (number - 1)})
+
 
 class Select(Section):
     """The trajectory filter, the pools and the two training sets (ENVISIONS, steps 8-9)."""
@@ -285,9 +302,10 @@ class Select(Section):
     max_pairs: int = Field(default=2, ge=0)
     """Per problem with P right programs, n1 of them L1 rows, and N wrong ones, max(0, min(max_pairs, P - n1, N)) pairs become
     rows."""
-    pairs: Literal["repair", "preference"] = "repair"
+    pairs: Literal["repair", "preference", "advantages"] = "repair"
     """What a pair of a wrong and a right program teaches: `repair` shows the wrong one and asks for the right one (L2);
-    `preference` prefers the right one (DPO), which may be one that is an L1 row too."""
+    `preference` prefers the right one (DPO), which may be one that is an L1 row too. `advantages` makes no L1 rows and no pairs:
+    each sample of this round is a row, weighed by its reward against those of the problem's other samples (GRPO)."""
     scope: Literal["all", "latest"] = "all"
     """Programs to choose from: those of all rounds so far, or those of this round."""
     order: Literal["likeliest", "random"] = "likeliest"
@@ -370,11 +388,30 @@ class Parameters(Section):
     evaluate: Evaluate = Evaluate()
     promote: Promote = Promote()
 
+    @model_validator(mode="after")
+    def _advantages_fit(self) -> Parameters:
+        if (self.select.pairs == "advantages") != (self.tune.loss == "clipped"):
+            raise ValueError("select.pairs=advantages and tune.loss=clipped need each other; give both, or neither")
+        if self.select.pairs != "advantages":
+            return self
+        if self.explore.copies:
+            raise ValueError("copies are no samples and have no advantage; give explore.copies=0 or other select.pairs")
+        if self.explore.k < 2:
+            raise ValueError("a sample alone has no advantage; give explore.k of 2 or more")
+        if self.rounds.tunes == "start" and self.rounds.n > 1:
+            raise ValueError("advantages are those of the weights that sampled; give rounds.tunes=latest")
+        if self.explore.shots or (self.rounds.start == "original" and self.bootstrap_shots):
+            raise ValueError(
+                "advantages are those of samples without worked examples; give explore.shots=0, and bootstrap_shots=0 or "
+                "rounds.start=infused"
+            )
+        return self
+
     def explore_in(self, round_: int) -> Explore:
         """Return the exploration of round `round_` (from 1): the original model is shown examples and refines nothing."""
         if round_ == 1 and self.rounds.start == "original":
             return self.explore.model_copy(update={"shots": self.bootstrap_shots, "refine": False})
-        return self.explore
+        return self.explore.in_round(round_)
 
     def evaluate_original(self) -> Evaluate:
         """Return the evaluation of the original model, which is shown examples."""
@@ -407,7 +444,7 @@ def load(
     try:
         return Parameters.model_validate(values)
     except ValidationError as e:
-        raise InvalidInput(f"{path}: {explain(e)}") from e
+        raise InvalidInput(f"{path}: {explain(e, 'parameters')}") from e
 
 
 def profiles() -> list[str]:

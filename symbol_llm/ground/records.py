@@ -19,7 +19,7 @@ Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 """Training learns from `train`; `dev` decides whatever is chosen on the way; `test` is read by the gate and the report alone."""
 Origin = Literal["explore", "refine", "hint"]
-Kind = Literal["injection", "general", "L1", "L2", "pair"]
+Kind = Literal["injection", "general", "L1", "L2", "pair", "sample"]
 
 
 class Message(TypedDict):
@@ -167,12 +167,16 @@ class TrainingRow(Record):
     completion: str
     rejected: str | None = None
     """A wrong completion; where there is one, the loss prefers `completion` to it."""
+    advantage: float | None = None
+    """Of a sample: how much better its reward is than those of the other samples of its problem, in standard deviations."""
+    is_cut: bool = False
+    """Whether sampling stopped before the completion ended, so that no end of turn is learned after it."""
 
     @classmethod
     def of(cls, **fields: Any) -> TrainingRow:
-        """Return the row with its id: a hash of messages and completions."""
-        rejected = (fields["rejected"],) if fields.get("rejected") is not None else ()
-        return cls(id=content_id(fields["messages"], fields["completion"], *rejected), **fields)
+        """Return the row with its id: a hash of messages and completions, and of the advantage if there is one."""
+        more = [fields[key] for key in ("rejected", "advantage") if fields.get(key) is not None]
+        return cls(id=content_id(fields["messages"], fields["completion"], *more), **fields)
 
 
 class Interval(Record):

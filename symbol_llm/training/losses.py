@@ -1,9 +1,14 @@
-"""Batches and losses of a tuning stage: on completions alone, by tokens or by rows, and of preference where there are pairs.
+"""Batches and losses of a tuning stage: on completions alone, by tokens or by rows, of preference, and by advantage.
 
 With log-probability log p(y|x) summed over the tokens of a completion and log p0 that of the model before tuning, a row
 costs -log p(y|x) / |y|, and one with a rejected completion r costs, in addition,
 -log sigmoid(beta [(log p(y|x) - log p0(y|x)) - (log p(r|x) - log p0(r|x))]): direct preference optimization (Rafailov et
 al. 2023) with the likelihood of what is preferred kept up (Pang et al. 2024, iterative reasoning preference optimization).
+
+A sample with the advantage A costs the mean over its tokens of
+-min(q A, clip(q, 1 - clip, 1 + clip) A) + kl (1 / q - 1 + log q), where q = p(token) / p0(token): group relative policy
+optimization (Shao et al. 2024, DeepSeekMath, equations 3 and 4). A round samples once, so that the weights it starts from
+are both the old ones and the reference of those equations, and samples are on-policy at the first step only.
 """
 
 from __future__ import annotations
@@ -12,18 +17,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symbol_llm.engines import chat
+from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Tune
 from symbol_llm.ground.records import TrainingRow
 
 IGNORED = -100
 Example = dict[str, Any]
 """`input_ids` and `labels` of a row; of one with a rejected completion also `rejected`, the same of that, and in time
-`reference`, the two log-probabilities before tuning."""
+`reference`, the two log-probabilities before tuning; of a sample also its `advantage`, and in time `reference`, the
+log-probability of each token of its completion before tuning."""
 
 
 def example(tok: Any, row: TrainingRow) -> Example:
     """Return `row` as token ids."""
     made = _sequence(chat.encode(tok, row.messages, row.completion))
+    if row.is_cut:
+        made = {name: ids[:-1] for name, ids in made.items()}
+    if row.advantage is not None:
+        made["advantage"] = row.advantage
     if row.rejected is not None:
         made["rejected"] = _sequence(chat.encode(tok, row.messages, row.rejected))
     return made
@@ -52,7 +63,7 @@ class Collator:
         """Return tensors of shape (sequences, longest)."""
         import torch
 
-        sequences, more = _with_rejected(rows)
+        sequences, more = _sequences(rows)
         width = max(len(s["input_ids"]) for s in sequences)
         keep = 1 + max(sum(label != IGNORED for label in s["labels"]) for s in sequences)
         fill = [width - len(s["input_ids"]) for s in sequences]
@@ -80,7 +91,7 @@ class Packer:
         """Return tensors of shape (1, tokens of all sequences), and (1, N) for `labels`."""
         import torch
 
-        sequences, more = _with_rejected(rows)
+        sequences, more = _sequences(rows)
         lengths = [len(s["input_ids"]) for s in sequences]
         labels = [label for s in sequences for label in (IGNORED, *s["labels"][1:])]
         targets = torch.tensor([[label for label in labels if label != IGNORED]])
@@ -95,16 +106,39 @@ class Packer:
         }
 
 
-def _with_rejected(rows: Sequence[Example]) -> tuple[list[Example], dict[str, Any]]:
-    """Return the sequences of `rows`, rejected ones last, and what a batch says of those, if there are any."""
+def _sequences(rows: Sequence[Example]) -> tuple[list[Example], dict[str, Any]]:
+    """Return the sequences of `rows`, rejected ones last, and what a batch says of those, or of samples, if there are any."""
     import torch
 
+    if any("advantage" in row for row in rows):
+        before = [logprob for row in rows for logprob in row.get("reference", ())]
+        return list(rows), {
+            "advantages": torch.tensor([row["advantage"] for row in rows]),
+            "reference": torch.tensor(before),
+        }
     pairs = [i for i, row in enumerate(rows) if "rejected" in row]
     if not pairs:
         return list(rows), {}
     reference = [rows[i].get("reference", (0.0, 0.0)) for i in pairs]
     more = {"pairs": torch.tensor(pairs), "reference": torch.tensor(reference)}
     return [*rows, *(rows[i]["rejected"] for i in pairs)], more
+
+
+def check(rows: Sequence[TrainingRow], params: Tune) -> None:
+    """Raise InvalidInput for a row that the loss of `params` cannot weigh."""
+    is_clipped = params.loss == "clipped"
+    wrong = [row for row in rows if (row.advantage is not None) != is_clipped]
+    if wrong and is_clipped:
+        raise InvalidInput(
+            f"loss=clipped weighs rows by their advantage, and {len(wrong)} of {len(rows)} rows have none, such as "
+            f"{wrong[0].kind} row {wrong[0].id!r}; tune on a set made with `select.pairs=advantages` alone"
+        )
+    if wrong:
+        raise InvalidInput(
+            f"{len(wrong)} of {len(rows)} rows have an advantage, which loss={params.loss} does not know; give loss=clipped"
+        )
+    if both := [row for row in rows if row.advantage is not None and row.rejected is not None]:
+        raise InvalidInput(f"row {both[0].id!r} has an advantage and a rejected completion; expected one of them")
 
 
 def trainer_class(params: Tune, *, has_pairs: bool) -> Any:
@@ -132,6 +166,8 @@ def batch_loss(model: Any, batch: Mapping[str, Any], params: Tune) -> Any:
     """Return the loss of a batch of `Collator` or `Packer`, a scalar tensor."""
     from torch.nn.functional import logsigmoid
 
+    if params.loss == "clipped":
+        return _clipped_loss(model, batch, params)
     total, n_tokens = logprobs(model, batch)
     n_rows = len(total) - len(batch.get("pairs", ()))
     chosen, n_chosen = total[:n_rows], n_tokens[:n_rows]
@@ -142,8 +178,29 @@ def batch_loss(model: Any, batch: Mapping[str, Any], params: Tune) -> Any:
     return loss
 
 
+def _clipped_loss(model: Any, batch: Mapping[str, Any], params: Tune) -> Any:
+    import torch
+
+    each, n_tokens = token_logprobs(model, batch)
+    advantages = batch["advantages"].repeat_interleave(n_tokens)
+    moved = each - batch["reference"]
+    ratio = moved.exp()
+    gain = torch.min(ratio * advantages, ratio.clamp(1 - params.clip, 1 + params.clip) * advantages)
+    divergence = (-moved).exp() - 1 + moved
+    cost = params.kl * divergence - gain
+    return torch.stack([one.mean() for one in cost.split(n_tokens.tolist())]).mean()
+
+
 def logprobs(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the summed log-probability of the completion of each sequence, and the number of its tokens."""
+    import torch
+
+    each, n_tokens = token_logprobs(model, batch)
+    return torch.stack([one.sum() for one in each.split(n_tokens.tolist())]), n_tokens
+
+
+def token_logprobs(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the log-probability of each token of the completions, one after the other, and how many each of them has."""
     if "row_lengths" in batch:
         return _packed_logprobs(model, batch)
     asked = {k: batch[k] for k in ("input_ids", "attention_mask", "position_ids", "logits_to_keep")}
@@ -151,7 +208,7 @@ def logprobs(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
     labels = batch["labels"][:, 1:]
     counted = labels != IGNORED
     picked = logits.log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    return (picked * counted).sum(-1), counted.sum(-1)
+    return picked[counted], counted.sum(-1)
 
 
 def _packed_logprobs(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -161,20 +218,20 @@ def _packed_logprobs(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
     logits = model(**asked).logits[0].float()
     picked = logits.log_softmax(-1).gather(-1, batch["labels"][0].unsqueeze(-1)).squeeze(-1)
     ends = torch.tensor(batch["row_lengths"], device=picked.device).cumsum(0)
-    counts = torch.bincount(torch.bucketize(batch["logits_to_keep"], ends, right=True), minlength=len(ends))
-    return torch.stack([one.sum() for one in picked.split(counts.tolist())]), counts
+    return picked, torch.bincount(torch.bucketize(batch["logits_to_keep"], ends, right=True), minlength=len(ends))
 
 
 def note_reference(trainer: Any, examples: Sequence[Example]) -> None:
-    """Write into each example with a rejected completion what the model of `trainer`, not yet tuned, gives both."""
+    """Write into each sample, and each example with a rejected completion, what the model of `trainer`, not yet tuned, gives."""
     import torch
 
     model, size = trainer.model.to(trainer.args.device).eval(), trainer.args.per_device_train_batch_size
-    pairs = [e for e in examples if "rejected" in e]
+    due = [e for e in examples if "rejected" in e or "advantage" in e]
     with torch.no_grad(), trainer.compute_loss_context_manager():
-        for at in range(0, len(pairs), size):
-            group = pairs[at : at + size]
-            total, _ = logprobs(model, trainer._prepare_inputs(trainer.data_collator(group)))  # noqa: SLF001 - its own
+        for at in range(0, len(due), size):
+            group = due[at : at + size]
+            each, n_tokens = token_logprobs(model, trainer._prepare_inputs(trainer.data_collator(group)))  # noqa: SLF001 - its own
+            told = [one.tolist() for one in each.split(n_tokens.tolist())]
             for i, made in enumerate(group):
-                made["reference"] = (float(total[i]), float(total[len(group) + i]))
+                made["reference"] = told[i] if "advantage" in made else (sum(told[i]), sum(told[len(group) + i]))
     model.train()

@@ -2,7 +2,8 @@
 
 Of each original and its repair one is kept. Kept programs join the pool of their problem, right ones as positives, wrong
 ones as negatives. L1 rows teach the best positives; pairs of a confident negative and a positive become L2 rows, which
-show the one and ask for the other, or rows of preference. `strategies.py` says which published method is which choice.
+show the one and ask for the other, or rows of preference. Or each sample of the round becomes a row with its advantage.
+`strategies.py` says which published method is which choice.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from symbol_llm.engines import prompts
@@ -29,6 +30,11 @@ class Judged(NamedTuple):
     def accepted(self) -> bool:
         """Whether the verifier accepted it."""
         return self.verdict.status == "accepted"
+
+    @property
+    def reward(self) -> float:
+        """What the verifier gave it, in [0, 1]."""
+        return self.verdict.score or 0.0
 
 
 class Trajectory(NamedTuple):
@@ -88,24 +94,28 @@ def grow(
 ) -> list[PoolEntry]:
     """Return `pool` with the programs kept in this round that it lacks, by problem, positives first, likeliest first.
 
-    Of equal programs in one round the shortest text wins, then the one sampled first.
+    Of equal programs in one round the shortest text wins, then the one sampled first. Of equal ones in two rounds that of the
+    earlier one stays; if only the latest round is taught, that of the later one.
     """
-    seen = {_key(e.problem, e.canonical, e.program, params) for e in pool}
-    grown = list(pool)
-    for problem in sorted(found):
-        entries = [e for t in found[problem] for e in _entries(t, problems[problem], round_, params)]
-        if params.duplicates == "canonical":
-            entries.sort(key=lambda e: len(e.program))
-        for entry in entries:
-            key = _key(problem, entry.canonical, entry.program, params)
-            if key not in seen or params.duplicates == "kept":
-                seen.add(key)
-                grown.append(entry)
+    entries = [e for p in sorted(found) for t in found[p] for e in _entries(t, problems[p], round_, params)]
+    grown = [*pool, *entries] if params.duplicates == "kept" else _distinct(pool, entries, params)
     return sorted(grown, key=lambda e: (e.problem, not e.accepted, -e.logprob, e.canonical))
 
 
-def _key(problem: str, canonical: str, program: str, params: Select) -> tuple[str, ...]:
-    return (problem, canonical) if params.duplicates == "canonical" else (program,)
+def _distinct(pool: Sequence[PoolEntry], entries: Sequence[PoolEntry], params: Select) -> list[PoolEntry]:
+    """Return `pool` and those of `entries`, which are by problem, that count as other programs."""
+    if params.duplicates == "canonical":
+        entries = sorted(entries, key=lambda e: (e.problem, len(e.program)))
+    held = {_key(e, params) for e in pool}
+    new: dict[tuple[str, ...], PoolEntry] = {}
+    for entry in entries:
+        if params.scope == "latest" or _key(entry, params) not in held:
+            new.setdefault(_key(entry, params), entry)
+    return [*(e for e in pool if _key(e, params) not in new), *new.values()]
+
+
+def _key(entry: PoolEntry, params: Select) -> tuple[str, ...]:
+    return (entry.problem, entry.canonical) if params.duplicates == "canonical" else (entry.program,)
 
 
 def _entries(trajectory: Trajectory, problem: Problem, round_: int, params: Select) -> Iterator[PoolEntry]:
@@ -158,6 +168,40 @@ def training_set(
     return rows
 
 
+def weighed(found: Trajectories, problems: Mapping[str, Problem], max_tokens: int) -> list[TrainingRow]:
+    """Return a row for each sample of this round, by problem, with its advantage: its reply as sampled, right or wrong.
+
+    The advantage is the reward, a verdict's score, less the mean of the rewards of the problem's samples, over their
+    standard deviation (Shao et al. 2024, DeepSeekMath, section 4.1.2); of n samples that with n - 1, as in TRL. Problems
+    whose samples all have the same reward are left out. Repairs and what was found with the answer in sight are no samples:
+    they answer other prompts. One of `max_tokens` tokens, the most that could be sampled, was cut off.
+    """
+    rows: list[TrainingRow] = []
+    for name, group in _groups(found):
+        rewards = [j.reward for j in group]
+        if len(set(rewards)) < 2:
+            continue
+        mean, spread = fmean(rewards), stdev(rewards)
+        how: dict[str, Any] = {"kind": "sample", "problem": name, "messages": prompts.messages(problems[name])}
+        rows += [
+            TrainingRow.of(
+                completion=j.candidate.reply,
+                advantage=(reward - mean) / spread,
+                is_cut=bool(j.candidate.reply) and j.candidate.n_tokens >= max_tokens,
+                **how,
+            )
+            for j, reward in zip(group, rewards, strict=True)
+        ]
+    return rows
+
+
+def _groups(found: Trajectories) -> Iterator[tuple[str, list[Judged]]]:
+    """Yield each problem with its samples, without those that were right by chance."""
+    for name, ts in sorted(found.items()):
+        originals = [t.original for t in ts if t.original]
+        yield name, [j for j in originals if j.verdict.agrees is not False]
+
+
 def taught(copies: Iterable[Problem]) -> list[TrainingRow]:
     """Return an L1 row for each problem that has its program."""
     return [
@@ -193,7 +237,10 @@ def counts(n_positive: int, n_negative: int, params: Select) -> tuple[int, int]:
 def metrics(
     before: Sequence[PoolEntry], pool: Sequence[PoolEntry], found: Trajectories, rows: Sequence[TrainingRow]
 ) -> dict[str, float]:
-    """Return the figures of a round: what was solved, what refinement changed, how the pool grew."""
+    """Return the figures of a round: what was solved, what refinement changed, how the pool grew.
+
+    `n_even` are the problems whose samples all have the same reward, of which `weighed` makes no row.
+    """
     solved_before = {e.problem for e in before if e.accepted}
     solved_now = {p for p, ts in found.items() if any(j and j.accepted for t in ts for j in t[:2])}
     originals = [t.original for ts in found.values() for t in ts if t.original]
@@ -229,6 +276,8 @@ def metrics(
         "n_L1": kinds["L1"],
         "n_L2": kinds["L2"],
         "n_pairs": kinds["pair"],
+        "n_samples": kinds["sample"],
+        "n_even": sum(len({j.reward for j in group}) == 1 for _, group in _groups(found)),
     }
     numbers["logprob_margin"] = numbers["logprob_positives"] - numbers["logprob_negatives"]
     return {k: float(v) for k, v in numbers.items()} | {

@@ -113,6 +113,18 @@ STRATEGIES: Mapping[str, Strategy] = {
             "tune": {"loss": "rows", "beta": 0.1},
         },
     ),
+    "grpo": Strategy(
+        "Samples, right and wrong ones, weighed by their reward against those of the same problem (group relative policy "
+        "optimization); one pass a round over its samples; each round tunes the model of the round before, from the "
+        "infused one.",
+        "Shao et al. 2024, arXiv 2402.03300",
+        {
+            "rounds": {"start": "infused", "tunes": "latest", "stop_early": False},
+            "explore": SAMPLE_ALONE | {"temperature": 1.0, "top_p": 1.0, "shots": 0},
+            "select": {"pairs": "advantages"},
+            "tune": {"epochs": 1, "loss": "clipped", "clip": 0.2, "kl": 0.04},
+        },
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 Injection, infusion and each self-training round are this function with other rows (Symbol-LLM, two-stage tuning;
 ENVISIONS, L1 + L2). The transformers Trainer does the work; DeepSpeed ZeRO shards it where there is a GPU or more than
-one process (`torchrun -m symbol_llm.cli tune ...`), on one node or several that see the same state folder. Now and then
+one process (`torchrun -m symbol_llm tune ...`), on one node or several that see the same state folder. Now and then
 the Trainer's whole state is kept there, and a stage that was stopped goes on from it: same rows in the same order, same
 curve, same weights. It does not choose rows (`select.py`) and does not judge.
 """
@@ -104,6 +104,7 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
     from transformers import PrinterCallback, set_seed
 
     adapters.check(params)
+    losses.check(rows, params)
     set_seed(params.seed)
     tok = tokenizer(base)
     encoded = [losses.example(tok, row) for row in rows]
@@ -125,7 +126,7 @@ def tune(rows: Sequence[TrainingRow], base: Path, out: Path | None, params: Tune
             callbacks=[_watch(), _keep(params, order)],
         )
         trainer.remove_callback(PrinterCallback)
-        if has_pairs:
+        if has_pairs or params.loss == "clipped":
             with _whole_weights(trainer):
                 losses.note_reference(trainer, kept)
         result = trainer.train(resume_from_checkpoint=str(_checkpoint(state, step)) if step else None)

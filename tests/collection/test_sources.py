@@ -36,14 +36,14 @@ def hub(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def test_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert find(tmp_path) == Source(tmp_path, tmp_path)
-    assert find(str(tmp_path)).folder == tmp_path
+    assert find(str(tmp_path)).place == tmp_path
 
 
 def test_repository_is_downloaded_without_what_is_no_data_and_named_by_its_commit(hub: Hub, home: Path) -> None:
     found = find(NAME)
     assert found.reference == f"{NAME}@{COMMIT}"
-    assert found.folder.is_relative_to(home / "sources")
-    names = {file.relative_to(found.folder).as_posix() for file in found.folder.rglob("*") if file.is_file()}
+    assert found.place.is_relative_to(home / "sources")
+    names = {file.relative_to(found.place).as_posix() for file in found.place.rglob("*") if file.is_file()}
     assert names == {"math/addsub/train.jsonl", "math/addsub/test.jsonl"}
     assert find(f"{NAME}@main") == found
 
@@ -75,11 +75,49 @@ def test_repository_of_another_layout_is_refused(hub: Hub) -> None:
         find(NAME)
 
 
+def test_repository_of_flat_files_is_refused_with_how_to_name_one(hub: Hub) -> None:
+    (hub.folder / "math").rename(hub.folder / "all")
+    (hub.folder / "rows.jsonl").write_text("{}\n")
+    for split in ("train", "test"):
+        (hub.folder / "all" / "addsub" / f"{split}.jsonl").unlink()
+    with pytest.raises(InvalidInput, match=f"or name one of its files, such as {NAME}@{COMMIT}/rows.jsonl"):
+        find(NAME)
+
+
+def test_one_file_of_a_repository_is_downloaded_alone_and_named_by_the_commit(hub: Hub) -> None:
+    for name in ("few.jsonl", "all.jsonl"):
+        (hub.folder / name).write_text(f'"{name}"')
+    few, every = (find(f"{NAME}@{revision}/{name}.jsonl") for revision, name in (("main", "few"), (COMMIT, "all")))
+    assert few.reference == f"{NAME}@{COMMIT}/few.jsonl"
+    assert (few.place.read_text(), every.place.read_text()) == ('"few.jsonl"', '"all.jsonl"')
+    assert not [path for path in hub.asked if path.endswith(("addsub/train.jsonl", "picture.png"))]
+    with pytest.raises(InvalidInput, match="the repository has no such file"):
+        find(f"{NAME}@{COMMIT}/none.jsonl")
+
+
+def test_file_of_this_machine_is_taken_if_it_holds_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").touch()
+    (tmp_path / "rows.csv").touch()
+    assert find(tmp_path / "rows.jsonl") == Source(tmp_path / "rows.jsonl", tmp_path / "rows.jsonl")
+    with pytest.raises(InvalidInput, match=r"rows.csv: no such folder; .*, or a file named \*.jsonl"):
+        find(tmp_path / "rows.csv")
+
+
 @pytest.mark.parametrize(
-    "reference", ["hf://org/name", "hf://datasets/org", "hf://datasets//x", "hf:datasets", "hf://"]
+    "reference",
+    [
+        "hf://org/name",
+        "hf://datasets/org",
+        "hf://datasets//x",
+        "hf:datasets",
+        "hf://",
+        "hf://datasets/org/name/rows.jsonl",
+    ],
 )
 def test_malformed_reference_is_refused_before_anything_is_asked(reference: str) -> None:
-    with pytest.raises(InvalidInput, match="expected hf://datasets/org/name@revision, or a folder"):
+    with pytest.raises(
+        InvalidInput, match="expected hf://datasets/org/name@revision, with /file.jsonl for one of its files"
+    ):
         find(reference)
 
 

@@ -783,7 +783,7 @@ MAY = {
         "remove": {"rmtree"},
         "clean": {"unlink", "rmdir"},
     },
-    "symbol_llm/sandbox/executor.py": {"_remove": {"rmtree"}},
+    "symbol_llm/sandbox/folders.py": {"remove": {"rmtree"}},
     "symbol_llm/tracking/database.py": {"ready": {"os.replace", "unlink"}},
     "symbol_llm/tracking/git.py": {"_credentials": {"TemporaryDirectory"}},
     "symbol_llm/tracking/versions.py": {"_take_over_locks": {"unlink"}},

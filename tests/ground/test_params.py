@@ -97,6 +97,13 @@ def test_original_model_is_shown_examples_and_refines_nothing_in_round_one() -> 
     assert Parameters().explore_in(1) == Explore()
 
 
+def test_rounds_draw_apart_and_shards_of_a_round_alike() -> None:
+    p = Parameters.model_validate({"explore": {"seed": 7}})
+    assert [p.explore_in(n).seed - 7 for n in (1, 2, 3)] == [0, params.SEEDS_APART, 2 * params.SEEDS_APART]
+    assert p.explore_in(2) == p.explore.in_round(2)
+    assert p.explore_in(2).model_copy(update={"seed": 7}) == p.explore
+
+
 def test_missing_or_broken_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no such parameter file"):
         params.load(tmp_path / "none.yaml")

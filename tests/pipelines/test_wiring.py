@@ -236,6 +236,19 @@ def test_a_component_names_the_run_of_a_shard_by_its_shard(tmp_path: Path, calls
     assert (calls[0].label, str(calls[0].arguments["shard"])) == ("a label 2/3", "2/3")
 
 
+def test_pipeline_and_command_draw_alike_in_a_round_and_apart_in_two(tmp_path: Path, calls: list[Recorded]) -> None:
+    given = dict(artifacts(component("explore").python_func, tmp_path)) | {"params": Parameters().explore.model_dump()}
+    (tmp_path / "a").mkdir()
+    seeds = []
+    for number in ("1", "2"):
+        component("explore").python_func(**given | {"number": int(number)})
+        line = ["explore", *[str(tmp_path / name) for name in ("a", "a", "out")], "--round", number]
+        CliRunner().invoke(cli.main, line, catch_exceptions=False)
+        seeds.append({call.arguments["params"].seed for call in calls[-2:]})
+    assert [len(drawn) for drawn in seeds] == [1, 1]
+    assert seeds[0] != seeds[1]
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 

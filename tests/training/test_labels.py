@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Tune
 from symbol_llm.ground.records import TrainingRow
 from symbol_llm.training import losses
@@ -156,3 +158,148 @@ def test_preference_moves_the_model_away_from_what_is_rejected(tmp_path: Path) -
     before = margins(base)
     tune(rows, base, tmp_path / "tuned", Tune(epochs=8, batch=2, learning_rate=1e-2, max_length=16))
     assert all(now > then + 1 for now, then in zip(margins(tmp_path / "tuned"), before, strict=True))
+
+
+# --- by advantage -----------------------------------------------------------------------------------------------------
+
+CLIPPED = Tune(epochs=1, batch=2, max_length=16, loss="clipped", kl=0)
+ASKED, GOOD, BAD = "user say bot", "one two <eos>", "sea <eos>"
+
+
+def sample(prompt: str, completion: str, advantage: float, **more: bool) -> TrainingRow:
+    messages = [{"role": "user", "content": prompt}]
+    how = {"kind": "sample", "problem": prompt, "messages": messages, "completion": completion}
+    return TrainingRow.of(**how, advantage=advantage, **more)
+
+
+def ids_of(text: str) -> list[int]:
+    return [WORDS.index(word) for word in text.split()]
+
+
+def one_by_one(model: LlamaForCausalLM, reply: str) -> torch.Tensor:
+    """Return the log-probability of each word of `reply`."""
+    ids_T = torch.tensor(ids_of(f"{ASKED} {reply}"))
+    each_T = -cross_entropy(model(ids_T[None]).logits[0, :-1], ids_T[1:], reduction="none")
+    return each_T[-len(reply.split()) :]
+
+
+def moved(model: LlamaForCausalLM, reply: str, advantage: float, ratios: Sequence[float]) -> losses.Example:
+    """Return a sample whose words are `ratios` times as likely as they were before."""
+    ids = ids_of(f"{ASKED} {reply}")
+    before = (one_by_one(model, reply) - torch.tensor(ratios).log()).tolist()
+    return {"input_ids": ids, "labels": [losses.IGNORED] * 3 + ids[3:], "advantage": advantage, "reference": before}
+
+
+def moved_batch(model: LlamaForCausalLM) -> list[losses.Example]:
+    return [moved(model, GOOD, 1.5, (1.5, 1.1, 1.0)), moved(model, BAD, -0.5, (1.5, 0.5))]
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.1])
+def test_clipped_loss_of_a_batch_by_hand(kl: float) -> None:
+    """Clipped at 0.2, the words of the good sample gain 1.5 A (1.2 A counts), 1.1 A and A, of A = 1.5: 1.65 on average.
+
+    Those of the bad one gain 1.5 A, which no bound holds back, and 0.5 A (0.8 A counts), of A = -0.5: -0.575 on average.
+    They diverge by 1/q - 1 + ln q, which is 0.0721, 0.0044 and 0 of the good one, and 0.0721 and 0.3069 of the bad one.
+    """
+    model = tiny(initializer_range=1.0)
+    loss = losses.batch_loss(model, losses.Collator(0)(moved_batch(model)), CLIPPED.model_copy(update={"kl": kl}))
+    divergence = ((0.0721 + 0.0044 + 0) / 3 + (0.0721 + 0.3069) / 2) / 2
+    assert loss.item() == pytest.approx(-(1.65 - 0.575) / 2 + kl * divergence, abs=1e-4)
+
+
+def test_token_past_its_bound_has_no_gradient_and_others_have_that_of_their_advantage() -> None:
+    """A good sample of one word at twice its likelihood, then at half of it, where only the advantage holds it back."""
+    model = tiny(initializer_range=1.0)
+
+    def slope(ratio: float, advantage: float) -> float:
+        before = (one_by_one(model, BAD) - torch.tensor([ratio, ratio]).log()).tolist()
+        made = moved(model, BAD, advantage, (1, 1)) | {"reference": before}
+        each, n_tokens = losses.token_logprobs(model, batch := losses.Collator(0)([made]))
+        loss = losses.batch_loss(model, batch, CLIPPED)
+        of_loss = torch.autograd.grad(loss, model.lm_head.weight)[0]
+        of_logprob = torch.autograd.grad(each.sum() / n_tokens[0], model.lm_head.weight)[0]
+        return float((of_loss * of_logprob).sum() / (of_logprob * of_logprob).sum())
+
+    assert slope(2.0, 1.0) == slope(0.5, -1.0) == 0
+    assert slope(0.5, 1.0) == pytest.approx(-0.5, abs=1e-4)
+    assert slope(2.0, -1.0) == pytest.approx(2.0, abs=1e-3)
+    assert slope(1.0, 1.5) == pytest.approx(-1.5, abs=1e-4)
+
+
+def test_first_step_costs_the_mean_advantage_and_tuning_tells_good_from_bad(tmp_path: Path) -> None:
+    """At first no token has moved, so that each row costs its negative advantage: of 1.5, -0.5 twice, -0.5."""
+    base = checkpoint(tiny(initializer_range=1.0), tmp_path / "base")
+    rows = [sample("say it", "one two", 1.5), *(sample("say it", word, -0.5) for word in ("sea", "cat dog", "sun"))]
+
+    def likelihoods(folder: Path) -> list[float]:
+        model, tok = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32), losses.chat.tokenizer(folder)
+        with torch.no_grad():
+            return losses.logprobs(model, losses.Collator(0)([losses.example(tok, r) for r in rows]))[0].tolist()
+
+    how = CLIPPED.model_copy(
+        update={"epochs": 2, "batch": 3, "device_batch": 3, "learning_rate": 1e-2, "shuffle": False}
+    )
+    done = tune(rows, base, tmp_path / "tuned", how)
+    assert done.curve[0]["loss"] == pytest.approx(-(1.5 - 0.5 - 0.5) / 3, abs=0.02)
+    before, after = likelihoods(base), likelihoods(tmp_path / "tuned")
+    assert after[0] > before[0] + 0.1
+    assert all(now < then - 0.1 for now, then in zip(after[1:], before[1:], strict=True))
+
+
+def test_sample_that_was_cut_off_does_not_teach_to_end_there(tmp_path: Path) -> None:
+    tok = losses.chat.tokenizer(checkpoint(tiny(), tmp_path / "base"))
+    whole, cut = (losses.example(tok, sample("say", "one two", 1.0, is_cut=cut)) for cut in (False, True))
+    assert whole["labels"] == [*cut["labels"], WORDS.index("<eos>")] == [losses.IGNORED] * 3 + ids_of("one two <eos>")
+    assert whole["input_ids"] == [*cut["input_ids"], WORDS.index("<eos>")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "loss", "message"),
+    [
+        ([sample("say", "one", 1.0), row("say", "two")], "clipped", "1 of 2 rows have none, such as injection row '"),
+        ([sample("say", "one", 1.0), row("say", "two")], "rows", "1 of 2 rows have an advantage, .* give loss=clipped"),
+        ([sample("say", "one", 1.0)], "tokens", "1 of 1 rows have an advantage, which loss=tokens does not know"),
+        ([pair("say", "one", "two").model_copy(update={"advantage": 1.0})], "clipped", "expected one of them"),
+    ],
+)
+def test_rows_that_the_loss_cannot_weigh_are_refused(
+    tmp_path: Path, rows: Sequence[TrainingRow], loss: str, message: str
+) -> None:
+    base = checkpoint(tiny(), tmp_path / "base")
+    with pytest.raises(InvalidInput, match=message):
+        tune(rows, base, None, ONE_STEP.model_copy(update={"loss": loss}))
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.04])
+def test_clipped_loss_and_its_gradient_are_those_of_trl(tmp_path: Path, kl: float) -> None:
+    """With the divergence as published: by default TRL weighs it by the ratio, as later models do."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    model = tiny(initializer_range=1.0)
+    rows = moved_batch(model)
+    loss = losses.batch_loss(model, losses.Collator(0)(rows), CLIPPED.model_copy(update={"kl": kl}))
+    gradient = torch.autograd.grad(loss, model.lm_head.weight)[0]
+    tok = losses.chat.tokenizer(checkpoint(model, tmp_path / "base"))
+    how: dict[str, Any] = {"per_device_train_batch_size": 2, "num_generations": 2, "use_cpu": True, "bf16": False}
+    how |= {"epsilon": 0.2, "loss_type": "grpo", "use_bias_correction_kl": False, "report_to": "none"}
+    theirs = trl.GRPOTrainer(
+        model=model,
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        args=trl.GRPOConfig(str(tmp_path / "trl"), **how),
+        train_dataset=datasets.Dataset.from_dict({"prompt": ["say"]}),
+        processing_class=tok,
+    )
+    before = [torch.tensor(r["reference"]) for r in rows]
+    padded = torch.nn.utils.rnn.pad_sequence(before, batch_first=True)
+    inputs = {
+        "prompt_ids": torch.tensor([ids_of(ASKED)] * 2),
+        "prompt_mask": torch.ones(2, 3, dtype=torch.long),
+        "completion_ids": torch.tensor([ids_of(GOOD), ids_of(f"{BAD} <pad>")]),
+        "completion_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]),
+        "advantages": torch.tensor([r["advantage"] for r in rows]),
+        "old_per_token_logps": padded,
+        "ref_per_token_logps": padded,
+    }
+    theirs.beta, theirs.current_gradient_accumulation_steps = kl, 1  # a beta in GRPOConfig would load a second model
+    expected = theirs._compute_loss(theirs.model, inputs)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, model.lm_head.weight)[0], rtol=1e-4, atol=1e-6)

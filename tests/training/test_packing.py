@@ -51,6 +51,15 @@ def with_pairs() -> list[losses.Example]:
     return rows
 
 
+def weighed() -> list[losses.Example]:
+    """Return samples, likelier than before or less, of models that find all fifty words alike."""
+    rows = three()
+    for made, advantage, before in zip(rows, (1.5, -0.5, -1.0), (-4.4, -3.6, -3.9), strict=True):
+        n = sum(label != losses.IGNORED for label in made["labels"])
+        made |= {"advantage": advantage, "reference": [before + 0.05 * place for place in range(n)]}
+    return rows
+
+
 def test_rows_lie_end_to_end_and_logits_are_asked_of_the_places_before_completions() -> None:
     """A prompt of two tokens and one of one: the first token of a row is nobody's target."""
     batch = losses.Packer()([row(1, 4, 2), row(5, 2, 1)])
@@ -101,6 +110,23 @@ def test_losses_and_gradients_equal_those_of_padded_rows(name: str, loss: str) -
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         found.append([total, counts, loss_of_pairs, plain, gradient])
     assert found[0][1].tolist() == [3, 3, 6, 2]
+    for padded, packed in zip(*found, strict=True):
+        torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_clipped_loss_and_gradient_equal_those_of_padded_rows(name: str) -> None:
+    torch.manual_seed(0)
+    model, params = MODELS[name]().eval(), Tune(loss="clipped", kl=0.1)
+    found = []
+    for way, collate in (("sdpa", losses.Collator(0)), (packing.ATTENTION, losses.Packer())):
+        model.set_attn_implementation(way)
+        model.zero_grad()
+        loss = losses.batch_loss(model, collate(weighed()), params)
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found.append([loss, gradient, *losses.token_logprobs(model, collate(weighed()))])
+    assert found[0][3].tolist() == [3, 3, 6]
     for padded, packed in zip(*found, strict=True):
         torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-6)
 

@@ -26,6 +26,7 @@ def judged(
         status=status,
         program=program,
         canonical=program.replace(" ", ""),
+        score=None if status == "unscored" else float(status == "accepted"),
         verifier="t@1",
     )
     return Judged(candidate, verdict)
@@ -150,7 +151,7 @@ def test_figures_of_a_round() -> None:
         judged(1, "accepted", -0.2, program="answer = 0", problem="p"),
         judged(1, "accepted", -0.3, program="answer = 0", origin="refine", problem="p"),
     ]
-    kinds = ["L1", "L1", "L1", "L2", "L2", "pair"]
+    kinds = ["L1", "L1", "L1", "L2", "L2", "pair", "sample"]
     made = [TrainingRow.of(kind=kind, problem="p", messages=[], completion=str(n)) for n, kind in enumerate(kinds)]
     m = select.metrics(before, pools(*rows, before=before, round_=2), found(*rows), made)
     assert m == pytest.approx(
@@ -160,7 +161,7 @@ def test_figures_of_a_round() -> None:
         | {"n_to_repair": 2, "n_repaired": 1, "n_spoiled": 1, "n_hinted": 0}
         | {"n_positives": 4, "n_negatives": 2, "positives_per_solved": 4 / 3}
         | {"logprob_positives": -0.6, "logprob_negatives": -0.2, "logprob_margin": -0.4}
-        | {"n_L1": 3, "n_L2": 2, "n_pairs": 1}
+        | {"n_L1": 3, "n_L2": 2, "n_pairs": 1, "n_samples": 1, "n_even": 3}
         | {"n_accepted": 4, "n_rejected": 4, "n_unparsable": 0, "n_timeout": 1, "n_resource": 0}
     )
 
@@ -350,3 +351,100 @@ def test_repair_rows_say_what_the_repair_was_told(problem: Callable[..., Problem
     told = told._replace(candidate=told.candidate.model_copy(update={"feedback": "It is wrong. It gives 7."}))
     rows = [judged(0, "accepted", -0.1), judged(1, "accepted", -0.2), judged(2, "rejected", -0.1, program="answer = 7")]
     assert taught(problem(), Select(), [*rows, told])[-1] == "1 | 7\n\nIt is wrong. It gives 7."
+
+
+def test_program_found_again_is_of_the_latest_round_where_only_that_is_taught(problem: Callable[..., Problem]) -> None:
+    """The first round's other program stays in the pool, which has each program once, and is not taught."""
+    first = [judged(0, "accepted", -0.1), judged(1, "accepted", -0.2), judged(2, "rejected", -0.3)]
+    again = [judged(0, "accepted", -0.4), judged(2, "rejected", -0.5)]
+    for rule in ("canonical", "published"):
+        pool = pools(*again, before=pools(*first), round_=2, scope="latest", duplicates=rule)
+        assert [(e.program, e.round, e.logprob) for e in pool] == [
+            ("answer = 1", 1, -0.2),
+            ("answer = 0", 2, -0.4),
+            ("answer = 2", 2, -0.5),
+        ]
+    assert taught(problem(), choices("raft"), first, again) == ["0"]
+    assert taught(problem(), choices("iter_dpo"), first, again) == ["0 > 2"]
+    assert pools(*again, before=pools(*first), round_=2) == pools(*first)
+
+
+# --- advantages -------------------------------------------------------------------------------------------------------
+
+
+def scored(index: int, score: float, *, n_tokens: int = 3, **more: str) -> Judged:
+    made = judged(index, "accepted" if score == 1 else "rejected", -0.1, **more)
+    candidate = made.candidate.model_copy(update={"n_tokens": n_tokens})
+    return Judged(candidate, made.verdict.model_copy(update={"score": score}))
+
+
+def weighed(problem: Problem, *rows: Judged) -> list[TrainingRow]:
+    return select.weighed(found(*rows), dict.fromkeys("pqr", problem), max_tokens=9)
+
+
+def advantages(problem: Problem, *rewards: float) -> list[float | None]:
+    return [r.advantage for r in weighed(problem, *(scored(n, reward) for n, reward in enumerate(rewards)))]
+
+
+def test_advantages_by_hand(problem: Callable[..., Problem]) -> None:
+    """Of 1, 0, 0, 0 the mean is 1/4 and the variance (9/16 + 3/16) / 3 = 1/4; of 1, 1/2, 0 they are 1/2 and 1/4."""
+    assert advantages(problem(), 1, 0, 0, 0) == [1.5, -0.5, -0.5, -0.5]
+    assert advantages(problem(), 1, 0.5, 0) == [1.0, 0.0, -1.0]
+    assert advantages(problem(), 0, 1) == pytest.approx([-(0.5**0.5), 0.5**0.5])
+
+
+@pytest.mark.parametrize("rewards", [(1, 1, 1), (0, 0), (0.5, 0.5), (1,), ()])
+def test_problem_whose_samples_have_the_same_reward_is_left_out_and_counted(
+    problem: Callable[..., Problem], rewards: tuple[float, ...]
+) -> None:
+    even = [scored(n, reward) for n, reward in enumerate(rewards)]
+    rows = [*even, scored(0, 1, problem="q"), scored(1, 0, problem="q")]
+    made = weighed(problem(), *rows)
+    assert [r.problem for r in made] == ["q", "q"]
+    m = select.metrics([], [], found(*rows), made)
+    assert (m["n_even"], m["n_samples"]) == (float(bool(rewards)), 2)
+
+
+def test_every_sample_is_a_row_as_it_was_sampled_and_nothing_else_is(problem: Callable[..., Problem]) -> None:
+    """The wrong one cannot even be parsed; both equal ones count; repair and hinted try answered other prompts."""
+    p = problem("How many?", program="answer = 99")
+    fenced = [scored(n, 1, program="```\nanswer = 4\n```") for n in (0, 1)]
+    broken = judged(2, "unparsable", -0.1, program="Well, it is")
+    broken = broken._replace(verdict=broken.verdict.model_copy(update={"program": None, "canonical": None}))
+    others = [scored(0, 0, origin="refine", program="answer = 5"), scored(0, 1, origin="hint", program="answer = 6")]
+    ours = judged(3, "unscored", -0.1)
+    made = weighed(p, *fenced, broken, *others, ours)
+    assert [(r.kind, r.completion) for r in made] == [
+        ("sample", "```\nanswer = 4\n```"),
+        ("sample", "```\nanswer = 4\n```"),
+        ("sample", "Well, it is"),
+    ]
+    assert all(r.messages == prompts.messages(p) for r in made)
+    assert sum(r.advantage or 0 for r in made) == pytest.approx(0)
+
+
+def test_sample_that_was_right_by_chance_counts_for_nothing(problem: Callable[..., Problem]) -> None:
+    chance = scored(2, 1)
+    chance = chance._replace(verdict=chance.verdict.model_copy(update={"agrees": False}))
+    assert [r.completion for r in weighed(problem(), scored(0, 1), scored(1, 0), chance)] == [
+        "answer = 0",
+        "answer = 1",
+    ]
+
+
+def test_sample_that_was_cut_off_is_known_by_its_length(problem: Callable[..., Problem]) -> None:
+    rows = [scored(0, 1, n_tokens=8), scored(1, 0, n_tokens=9)]
+    assert [r.is_cut for r in weighed(problem(), *rows)] == [False, True]
+
+
+def test_rows_of_one_text_differ_by_their_advantages() -> None:
+    same = {"kind": "sample", "problem": "p", "messages": [], "completion": "answer = 4"}
+    assert len({TrainingRow.of(**same, advantage=a).id for a in (0.5, 0.5, 1.0, None)}) == 3
+
+
+def test_two_rounds_of_grpo_by_hand_learn_from_the_samples_of_the_second_alone(problem: Callable[..., Problem]) -> None:
+    """Of the rewards 1, 0, 1 the mean is 2/3 and the variance (1/9 + 4/9 + 1/9) / 2 = 1/3; the repair is no sample."""
+    assert choices("grpo").pairs == "advantages"
+    made = weighed(problem(), *SECOND)
+    assert [r.completion for r in made] == ["answer = 4", "answer = 7", "answer = 8 - 4"]
+    assert [r.advantage for r in made] == pytest.approx([3**-0.5, -2 * 3**-0.5, 3**-0.5])

@@ -45,6 +45,35 @@ def test_unknown_one_is_refused_with_those_there_are() -> None:
         strategies.overlay("starr")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["tune.loss=tokens"], "select.pairs=advantages and tune.loss=clipped need each other"),
+        (["select.pairs=repair"], "select.pairs=advantages and tune.loss=clipped need each other"),
+        (["explore.copies=2"], "copies are no samples and have no advantage; give explore.copies=0"),
+        (["explore.k=1"], "a sample alone has no advantage; give explore.k of 2 or more"),
+        (["rounds.tunes=start"], "advantages are those of the weights that sampled; give rounds.tunes=latest"),
+        (["explore.shots=2"], "samples without worked examples; give explore.shots=0"),
+        (["rounds.start=original"], "samples without worked examples; .* bootstrap_shots=0 or rounds.start=infused"),
+    ],
+)
+def test_advantages_with_what_they_cannot_go_with_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        under("grpo", *overrides)
+
+
+def test_advantages_from_the_original_model_need_a_prompt_without_examples() -> None:
+    assert under("grpo", "rounds.start=original", "bootstrap_shots=0").explore_in(1).shots == 0
+    assert under("grpo", "rounds.tunes=start", "rounds.n=1").rounds.tunes == "start"
+
+
+@pytest.mark.parametrize("profile", ["math", "symbolic-34", "published-7b"])
+def test_grpo_goes_over_every_profile(profile: str) -> None:
+    how = under("grpo", profile=profile)
+    assert (how.rounds.start, how.explore.refine, how.select.pairs) == ("infused", False, "advantages")
+    assert (how.tune.loss, how.tune.clip, how.tune.kl, how.tune.epochs) == ("clipped", 0.2, 0.04, 1)
+
+
 @pytest.mark.parametrize("size", ["7b", "13b"])
 def test_published_sizes_under_the_published_rule_to_the_last_constant(size: str) -> None:
     """Section B of the released code: driver, sampler, filter, trainer."""

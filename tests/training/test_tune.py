@@ -204,13 +204,15 @@ for folder, *tries in cases:
 PACKED: dict[str, Any] = {}
 PADDED = {"batching": "padded"}
 ADAPTED = {"lora_rank": 4}
-UNTOUCHED = {"never": PACKED, "never-padded": PADDED, "never-adapted": ADAPTED}
+WEIGHED = {"loss": "clipped"}
+UNTOUCHED = {"never": PACKED, "never-padded": PADDED, "never-adapted": ADAPTED, "never-weighed": WEIGHED}
 KILLS = {
     "between-3": ("between", 3, 2, "never"),  # within the first of three epochs, of five steps each
     "between-8": ("between", 8, 7, "never-padded"),  # within the second
     "between-11": ("between", 11, 10, "never"),  # where two epochs meet
     "saving-18": ("saving", 18, 4, "never"),  # four files a save: in the middle of the fifth
     "adapted-8": ("between", 8, 7, "never-adapted"),
+    "weighed-8": ("between", 8, 7, "never-weighed"),  # what it is weighed against is of the weights before step 1
 }
 """How it dies, when, after which step the next start goes on, and which untouched stage it must end as."""
 
@@ -219,13 +221,17 @@ def of_many_lengths(n: int) -> list[TrainingRow]:
     return [row(i).model_copy(update={"completion": "zebra " * (1 + i % 5)}) for i in range(n)]
 
 
+def with_advantages(n: int) -> list[TrainingRow]:
+    return [r.model_copy(update={"advantage": 1.0 if i % 3 else -2.0}) for i, r in enumerate(of_many_lengths(n))]
+
+
 @pytest.fixture(scope="module")
 def endings(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list[Any]]]:
     """Give the folder of each case, and how its starts ended: one never killed, and one killed and started again each."""
     folder, cases = tmp_path_factory.mktemp("endings"), []
     for name in (*UNTOUCHED, *KILLS):
-        rows_file(folder / name / "set", of_many_lengths(18))
         how = UNTOUCHED[KILLS[name][3] if name in KILLS else name]
+        rows_file(folder / name / "set", with_advantages(18) if how is WEIGHED else of_many_lengths(18))
         die = [(*KILLS[name][:2], how)] if name in KILLS else []
         cases.append([str(folder / name), *die, ("never", 0, how)])
     command = [sys.executable, "-c", ONE_BY_ONE, str(tiny), json.dumps(cases)]
