@@ -23,7 +23,9 @@ WITH_TLS = ("MLFLOW_TRACKING_SERVER_CERT_PATH",)
 DATA_ADDRESSES = ("SYMBOL_LLM_DATA_REPO", "SYMBOL_LLM_DATA_REMOTE")
 DATA_KEYS = ("SYMBOL_LLM_DATA_KEY", "SYMBOL_LLM_DATA_KNOWN_HOSTS", "SYMBOL_LLM_DATA_TOKEN")
 DATA_SECRET = DATA_LABEL = "data-repository"  # noqa: S105 - a name
-"""Where sets are shared by git and DVC: who may write there is a Secret of its own, which only tasks that do so see."""
+"""Where sets are shared by git and DVC: who may write there is a Secret of its own, which only tasks `OF_DATA` see."""
+OF_DATA = ("version", "preflight")
+"""Tasks that record sets, and the one that asks first whether they could; neither runs what a model wrote."""
 AUTHORITY, TRUSTED = "mlflow-ca", "/tls"
 """Where MLflow speaks HTTPS: the certificate of who signed its own, and where tasks find it."""
 SIGNING_SECRET, SIGNING = "signing-key", "/signing"  # noqa: S105 - a name
@@ -34,6 +36,8 @@ QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
 STATE, SHARED_MEMORY = "/state", "/dev/shm"  # noqa: S108 - where Linux has it
 YEAR_S = 365 * 24 * 60 * 60
 """Argo starts no task again that long after its first start, time in queues included; by default it is an hour."""
+SHORT_S = 30 * 60
+"""When a try of a task ends that only asks or says something, the pull of its image included."""
 USER = 65532
 """The user of the images, said again in the pod: Pod Security does not look into images."""
 
@@ -93,14 +97,22 @@ class Place(NamedTuple):
         if not self.placement:
             yield self
             return
-        last = self.task(finish(), "finish")
+        last = self.task(finish(), "finish", deadline_s=SHORT_S)
         last.set_caching_options(False)
         with dsl.ExitHandler(last, name="pipeline"):
             first = None
             if self.placement.preflight:
-                first = self.task(preflight(placement=self.placement.model_dump_json()), "preflight")
+                bare = self._replace(placement=_bare(self.placement))
+                look = preflight(placement=self.placement.model_dump_json())
+                first = bare.task(look, "preflight", deadline_s=SHORT_S)
                 first.set_caching_options(False)
             yield self._replace(first=first)
+
+
+def _bare(placement: Placement) -> Placement:
+    """Return `placement` for the first look, which starts where the claim, the queue or the nodes that it looks for are missing."""
+    light = placement.light.model_copy(update={"node_selector": {}, "tolerations": (), "state": None})
+    return placement.model_copy(update={"light": light, "queue": None, "priority": None})
 
 
 def _size(task: Any, role: Role, placement: Placement) -> None:
@@ -133,10 +145,11 @@ def _provide(task: Any, role: Role, placement: Placement) -> None:
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     if placement.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(placement.image_pull_secrets))
-    kubernetes.use_config_map_as_env(task, placement.config, {key: key for key in ADDRESSES})
+    looks = task.component_spec.name == "preflight"  # and says what is missing, instead of not starting
+    kubernetes.use_config_map_as_env(task, placement.config, {key: key for key in ADDRESSES}, optional=looks)
     kubernetes.use_config_map_as_env(task, placement.config, {key: key for key in WITH_TLS}, optional=True)
     kubernetes.use_config_map_as_volume(task, AUTHORITY, TRUSTED, optional=True)
-    kubernetes.use_secret_as_env(task, placement.keys, {key: key for key in KEYS})
+    kubernetes.use_secret_as_env(task, placement.keys, {key: key for key in KEYS}, optional=looks)
     if isinstance(role.state, Claim):
         kubernetes.mount_pvc(task, role.state.claim, STATE)
     elif isinstance(role.state, Volume):
@@ -144,7 +157,7 @@ def _provide(task: Any, role: Role, placement: Placement) -> None:
         kubernetes.add_ephemeral_volume(task, "state", STATE, ["ReadWriteOnce"], **how)
     else:
         kubernetes.empty_dir_mount(task, "state", STATE)
-    if task.component_spec.name == "version":
+    if task.component_spec.name in OF_DATA:
         kubernetes.use_config_map_as_env(task, placement.config, {key: key for key in DATA_ADDRESSES}, optional=True)
         kubernetes.use_secret_as_env(task, DATA_SECRET, {key: key for key in DATA_KEYS}, optional=True)
         kubernetes.add_pod_label(task, f"symbol-llm/{DATA_LABEL}", "true")

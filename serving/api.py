@@ -12,26 +12,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 from kserve import errors as http
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from serving.guard import fault
 from serving.sampler import Job
 from serving.solver import Ask, Instance, Overloaded, Solver, parsed
 from symbol_llm import engines, tasks
 from symbol_llm.engines import Completion, Sampling
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
-from symbol_llm.ground.records import Messages
+from symbol_llm.ground.records import Message, Messages
 from symbol_llm.judging import rows, verify
 from symbol_llm.judging.verify import Execution
+
+log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).with_name("page.html")
 HEADERS = {
@@ -74,12 +78,46 @@ class Turn(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant"]
     content: str = Field(max_length=16_000)
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _joined(cls, value: Any) -> Any:
+        """Join parts that are all text, as many clients send it."""
+        if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+            return "".join(str(part.get("text", "")) for part in value)
+        return value
+
+    def as_message(self) -> Message:
+        """Return it as chat templates know it: a developer's word is the system's."""
+        return {"role": "system" if self.role == "developer" else self.role, "content": self.content}
+
+
+NOT_HEEDED: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "best_of": (1,),
+    "echo": (False,),
+    "frequency_penalty": (0,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "presence_penalty": (0,),
+    "response_format": ({"type": "text"},),
+    "suffix": (),
+    "tools": ([],),
+    "top_logprobs": (0,),
+}
+"""What would change a reply and is not supported, and what means that it is not asked for."""
 
 
 class Drawn(BaseModel):
-    """What OpenAI's protocol says of how replies are drawn, as far as it is heeded; what else its clients send is ignored."""
+    """What OpenAI's protocol says of how replies are drawn, as far as it is heeded.
+
+    What would change a reply otherwise is refused (`NOT_HEEDED`), what else clients send is ignored, and null is not sent.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -89,13 +127,22 @@ class Drawn(BaseModel):
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1, le=4096)
     seed: int = 0
-    stop: str | tuple[str, ...] = ()
+    stop: str | Annotated[tuple[str, ...], Field(max_length=16)] = ()
     stream: bool = False
 
-    @field_validator("stop", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _none_is_none_given(cls, value: Any) -> Any:
-        return () if value is None else value
+    def _is_supported(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        said = {name: value for name, value in body.items() if value is not None}
+        for name in sorted(NOT_HEEDED.keys() & said.keys()):
+            value = said[name]
+            if not any(
+                value == none and isinstance(value, bool) == isinstance(none, bool) for none in NOT_HEEDED[name]
+            ):
+                raise ValueError(f"{name}: not supported; leave it out")
+        return said
 
 
 class Chat(Drawn):
@@ -103,8 +150,6 @@ class Chat(Drawn):
 
     messages: tuple[Turn, ...] = Field(min_length=1, max_length=64)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=4096)
-    tools: tuple[()] = ()
-    """None are supported."""
 
 
 class Text(Drawn):
@@ -112,14 +157,11 @@ class Text(Drawn):
 
     prompt: Line | Annotated[tuple[Line, ...], Field(min_length=1, max_length=16)]
     max_tokens: int | None = Field(default=16, ge=1, le=4096)
-    echo: Literal[False] = False
-    logprobs: None = None
-    suffix: None = None
 
 
 def routes(solver: Solver) -> APIRouter:
     """Return what the server answers for `solver`."""
-    api = APIRouter()
+    api = APIRouter(route_class=Told)
     for add in (_about, _solving, _judging, _chatting):
         add(api, solver)
     return api
@@ -168,6 +210,7 @@ def _solving(api: APIRouter, solver: Solver) -> None:
         except InvalidInput as e:
             raise http.InvalidInput(str(e)) from e
         if "text/event-stream" in request.headers.get("accept", ""):
+            solver.check_room()  # now that a status can be sent
             return StreamingResponse(_events(solver, ask), media_type="text/event-stream")
         async with contextlib.aclosing(_solved(solver, ask)) as events:
             return JSONResponse([body async for _, body in events][-1])
@@ -187,7 +230,7 @@ def _judging(api: APIRouter, solver: Solver) -> None:
 
 
 class Told(APIRoute):
-    """A route whose errors have OpenAI's form, in which its clients look for the reason."""
+    """A route whose errors have the form of its protocol, in which its clients look for the reason."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, which answers what is wrong itself."""
@@ -197,38 +240,43 @@ class Told(APIRoute):
             try:
                 return await handle(request)
             except http.InvalidInput as e:
-                return _fault(400, str(e))
+                status, why = 400, str(e)
+            except HTTPException as e:
+                status, why = e.status_code, str(e.detail)
             except (Overloaded, SymbolLLMError) as e:
-                return _fault(503, str(e))
+                status, why = 503, str(e)
+            except Exception as e:  # of whichever engine
+                log.exception("a request failed")
+                status, why = 500, f"{type(e).__name__}: {e}"
+            return JSONResponse(fault(request.url.path, status, why), status)
 
         return told
 
 
-def _fault(status: int, why: str) -> Response:
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return JSONResponse({"error": {"message": why, "type": kind, "code": status}}, status)
+def _chatting(api: APIRouter, solver: Solver) -> None:
 
-
-def _chatting(outer: APIRouter, solver: Solver) -> None:
-    api = APIRouter(route_class=Told)
+    described = {"id": solver.name, "object": "model", "created": 0, "owned_by": "symbol-llm"}
 
     @api.get("/openai/v1/models")
     def models() -> dict[str, Any]:
         """List the one model there is."""
-        return {
-            "object": "list",
-            "data": [{"id": solver.name, "object": "model", "created": 0, "owned_by": "symbol-llm"}],
-        }
+        return {"object": "list", "data": [described]}
+
+    @api.get("/openai/v1/models/{name}")
+    def model(name: str) -> dict[str, Any]:
+        """Describe the one model there is."""
+        _known(solver, name)
+        return described
 
     @api.post("/openai/v1/chat/completions", openapi_extra=_body(Chat))
     async def chat(request: Request) -> Response:
         """Complete a chat with the model alone; nothing is run."""
         asked = parsed(Chat, await request.body())
-        prompt: Messages = [{"role": t.role, "content": t.content} for t in asked.messages]
+        prompt: Messages = [turn.as_message() for turn in asked.messages]
         most = asked.max_completion_tokens or asked.max_tokens or solver.settings.max_tokens
         replies = await _completed(solver, asked, [prompt], most)
         choices = [reply | {"message": {"role": "assistant", "content": reply.pop("text")}} for reply in replies]
-        whole = _said(solver, "chat.completion", choices)
+        whole = _said(solver, "chatcmpl", "chat.completion", choices)
         if not asked.stream:
             return JSONResponse(whole)
         return StreamingResponse(_chunks(whole), media_type="text/event-stream")
@@ -241,7 +289,7 @@ def _chatting(outer: APIRouter, solver: Solver) -> None:
         prompts: list[Messages] = [[{"role": "user", "content": text}] for text in texts]
         most = asked.max_tokens or solver.settings.max_tokens
         choices = [reply | {"logprobs": None} for reply in await _completed(solver, asked, prompts, most)]
-        whole = _said(solver, "text_completion", choices)
+        whole = _said(solver, "cmpl", "text_completion", choices)
         if not asked.stream:
             return JSONResponse(whole)
         return StreamingResponse(_texts(whole), media_type="text/event-stream")
@@ -250,9 +298,13 @@ def _chatting(outer: APIRouter, solver: Solver) -> None:
     def refused(other: str) -> Response:
         """Say what there is instead of embeddings and the like."""
         served = "/openai/v1/chat/completions and /openai/v1/completions are"
-        return _fault(404, f"{other} is not served; {served}")
+        return JSONResponse(fault("/openai/", 404, f"{other} is not served; {served}"), 404)
 
-    outer.include_router(api)
+
+def _known(solver: Solver, model: str) -> None:
+    """Raise what is answered with 404 unless `model` is the served one; none named is that one."""
+    if model not in ("", solver.name):
+        raise HTTPException(404, f"model {model!r} is not served; {solver.name!r} is")
 
 
 def _task(task: tasks.Task) -> dict[str, str]:
@@ -307,6 +359,7 @@ async def _judged(solver: Solver, asked: list[Judged] | tuple[Judged, ...]) -> l
 
 async def _completed(solver: Solver, asked: Drawn, prompts: list[Messages], most: int) -> list[dict[str, Any]]:
     """Return the choices for `prompts`, in their order, without what differs between chats and texts."""
+    _known(solver, asked.model)
     found: dict[int, list[Completion]] = {}
     request = engines.Request(prompts, Sampling(asked.n, asked.temperature, asked.top_p, most), asked.seed)
     job = Job([request], lambda _, place, completions: found.update({place: completions}))
@@ -321,8 +374,8 @@ async def _completed(solver: Solver, asked: Drawn, prompts: list[Messages], most
     return [{"index": index, **_cut(reply, asked, most)} for index, reply in enumerate(replies)]
 
 
-def _said(solver: Solver, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-    made = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": solver.name}
+def _said(solver: Solver, prefix: str, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    made = {"id": f"{prefix}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": solver.name}
     return made | {"choices": choices}
 
 

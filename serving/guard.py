@@ -55,7 +55,11 @@ class Guard:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request through, or answer 401, 403, 408, 413, 429, 503 or 504."""
-        if scope["type"] != "http" or (scope["method"] in ("GET", "HEAD") and OPEN.fullmatch(scope["path"])):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope = plain(scope)
+        if scope["method"] == "GET" and OPEN.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         told, caller, began = Told(scope, send), "", time.monotonic()
@@ -111,6 +115,30 @@ class Guard:
             working.result()
 
 
+def plain(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return the request `scope` as if it were written the one way that routes know.
+
+    A slash at the end goes. HEAD becomes GET, whose body the server keeps back. What is asked in v2 is JSON, whatever its type
+    says (curl has one of its own), unless a header says where binary tensors begin.
+    """
+    scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+    if scope["method"] == "HEAD":
+        scope["method"] = "GET"
+    names = {name for name, _ in scope["headers"]}
+    if scope["path"].endswith("/infer") and b"inference-header-content-length" not in names:
+        others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+        scope["headers"] = [*others, (b"content-type", b"application/json")]
+    return scope
+
+
+def fault(path: str, status: int, why: str) -> dict[str, Any]:
+    """Return the body that says what is wrong, in the form that clients of `path` read: OpenAI's, or KServe's."""
+    if not path.startswith("/openai/"):
+        return {"error": why}
+    kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004
+    return {"error": {"message": why, "type": kind, "param": None, "code": status}}
+
+
 async def _body(receive: Receive) -> bytes | None:
     """Return the whole body, or None if it is too large."""
     body = b""
@@ -153,9 +181,8 @@ class Told:
             headers.append((b"retry-after", str(after_s).encode()))
         if status == 401:  # noqa: PLR2004
             headers.append((b"www-authenticate", b"Bearer"))
-        error = {"message": why, "code": status} if self._scope["path"].startswith("/openai/") else why
         await self({"type": "http.response.start", "status": status, "headers": headers})
-        await self({"type": "http.response.body", "body": json.dumps({"error": error}).encode()})
+        await self({"type": "http.response.body", "body": json.dumps(fault(self._scope["path"], status, why)).encode()})
 
     def log(self, caller: str, seconds: float) -> None:
         """Write the request's line in the log; status 0: the client had left."""

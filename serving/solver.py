@@ -21,16 +21,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import kserve
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve import errors as http
 from kserve.model_server import app
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
 
 from serving import tensors
 from serving.callers import Callers
 from serving.canary import End, Trial, Turn, both
-from serving.guard import Guard
+from serving.guard import Guard, fault
 from serving.lanes import Lane, Lanes
 from serving.sampler import Job, Sampler
 from serving.source import Source
@@ -230,14 +232,15 @@ class Solver(kserve.Model):  # type: ignore[misc]
         return "rolled back"
 
     def follow(self) -> None:
-        """Look for other weights every `follow_s` until the process ends; what goes wrong is logged and tried again."""
+        """Look for other weights every `follow_s` until the process ends; what goes wrong is logged once, and tried again."""
         while True:
             time.sleep(self.settings.follow_s)
             try:
                 self.look()
             except Exception as e:  # the registry may be away for a while, a version may be broken
-                self.trouble = f"still serving {self.serves or 'nothing'}: {e}"
-                log.warning("%s", self.trouble)
+                before, self.trouble = self.trouble, f"still serving {self.serves or 'nothing'}: {e}"
+                if self.trouble != before:
+                    log.warning("%s", self.trouble)
 
     def why_not(self) -> str | None:
         """Return why no question is answered now, in words; None if they are."""
@@ -262,6 +265,14 @@ class Solver(kserve.Model):  # type: ignore[misc]
         if isinstance(payload, kserve.InferRequest):
             return tensors.response(payload, answers, self.name)
         return {"predictions": [answer.model_dump() for answer in answers]}
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Return the tensors that v2 takes."""
+        return tensors.described(tensors.TEXTS, tensors.NUMBERS)
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """Return the tensors that v2 gives."""
+        return tensors.described(tensors.SAID, tensors.COUNTED)
 
     def read(self, payload: Any) -> list[Ask]:
         """Return what is asked; HTTP 400 says what is wrong with it."""
@@ -291,13 +302,17 @@ class Solver(kserve.Model):  # type: ignore[misc]
         )
         return Ask(problem, messages(problem, task.shots[: self.settings.shots]), instance.k or self.settings.k)
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place for a request; HTTP 503 if there is none."""
+    def check_room(self) -> None:
+        """Raise what is answered with HTTP 503 if there is no place for a request."""
         if self._n_waiting >= self.settings.n_waiting:
             raise Overloaded(
                 f"{self._n_waiting} requests wait already, the most this server holds; try again in a moment"
             )
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for a request; HTTP 503 if there is none."""
+        self.check_room()
         self._n_waiting += 1
         try:
             with WAITING.track_inprogress():
@@ -414,7 +429,17 @@ def parsed(kind: type[B], payload: Any) -> B:
     try:
         return validate(payload)
     except ValidationError as e:
-        raise http.InvalidInput(explain(e)) from e
+        raise http.InvalidInput(_fault_of(e)) from e
+
+
+def _fault_of(error: ValidationError) -> str:
+    """Return the first fault in a line; what is wrong with the whole is not shown, since that is all that was sent."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return f"the body is no JSON: {first['ctx']['error']}"
+    if first["type"] == "value_error" and not first["loc"]:
+        return str(first["ctx"]["error"])
+    return explain(error, "body")
 
 
 def _by_index(run: tuple[int, Execution]) -> int:
@@ -435,6 +460,27 @@ async def _unreadable(_: Any, error: Exception) -> JSONResponse:
     return JSONResponse({"error": f"the body cannot be read: {error}"}, 400)
 
 
+async def _unfit(request: Any, error: RequestValidationError) -> JSONResponse:
+    """Answer for a body that KServe's v2 does not take; what was sent is not repeated, which may be no JSON."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:] if not isinstance(part, int)) or "body"
+    why = first.get("ctx", {}).get("error", "") if first["type"] == "json_invalid" else ""
+    said = f"the body is no JSON: {why}" if why else f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return JSONResponse(fault(request.url.path, 400, said), 400)
+
+
+async def _refused(request: Any, error: HTTPException) -> JSONResponse:
+    """Answer for a path or a method that there is not."""
+    said = f"{request.method} {request.url.path}: {str(error.detail)[:1].lower()}{str(error.detail)[1:]}"
+    return JSONResponse(fault(request.url.path, error.status_code, said), error.status_code, headers=error.headers)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return whether KServe's `record` is more than the stack of a refusal, which repeats what was asked; the guard logs those."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (http.InvalidInput, http.ModelNotFound, http.ServerNotReady, NotImplementedError))
+
+
 def serve(
     solver: Solver, port: int, callers: Callers, certificate: Path | None = None, key: Path | None = None
 ) -> None:
@@ -449,7 +495,10 @@ def serve(
         threading.Thread(target=solver.follow, name="follow", daemon=True).start()
     for name in ("uvicorn.access", "kserve.trace"):  # the guard writes a line a request
         logging.getLogger(name).disabled = True
+    logging.getLogger("kserve").addFilter(_is_ours)
     app.include_router(api.routes(solver))
+    app.add_exception_handler(RequestValidationError, _unfit)
+    app.add_exception_handler(HTTPException, _refused)
     for torn in (struct.error, UnicodeDecodeError):  # what KServe makes of a binary tensor that is not whole
         app.add_exception_handler(torn, _unreadable)
     app.add_middleware(Guard, deadline_s=solver.settings.deadline_s, why_not=solver.why_not, callers=callers)

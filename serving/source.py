@@ -66,11 +66,16 @@ class Alias:
         self.name, self.alias = name, alias
         self._key = key
         self._found: registry.Version | None = None
+        self._refused: tuple[registry.Version, str] | None = None
+        """The version that was not handed over, and its signature then."""
+        self._why = ""
         self._numbers: dict[str, str] = {}
 
     def now(self) -> str | None:
         """See `Source`."""
         self._found = registry.by_alias(self.name, self.alias)
+        if self._refused and self._refused[0] != self._found:  # the alias has moved, and may come back
+            self._refused = None
         if self._found is None:
             return None
         called = f"version {self._found.number}, {self._found.digest}"
@@ -78,12 +83,24 @@ class Alias:
         return called
 
     def fetch(self) -> Path:
-        """Return the folder of the version that `now` found last; InvalidInput if it found none."""
-        if self._found is None:
+        """Return the folder of the version that `now` found last; InvalidInput if it found none.
+
+        What is refused, with InvalidInput, is not fetched again, and refused with the same words, until the alias has moved or
+        the version has another signature.
+        """
+        found = self._found
+        if found is None:
             raise InvalidInput(f"models:/{self.name}@{self.alias}: there is no such alias")
-        folder = weights.check(registry.fetch(self._found.source, self._found.digest))
-        if self._key:
-            signing.verify(folder, _kept(self.name, self._found), self._key)
+        signature = _kept(self.name, found) if self._key else ""
+        if self._refused == (found, signature):
+            raise InvalidInput(self._why)
+        try:
+            folder = weights.check(registry.fetch(found.source, found.digest))
+            if self._key:
+                signing.verify(folder, signature, self._key)
+        except InvalidInput as e:
+            self._refused, self._why = (found, signature), str(e)
+            raise
         return folder
 
     def put_back(self, weights: str, in_place_of: str, why: str) -> None:

@@ -18,6 +18,14 @@ from serving.vote import Answer
 
 TEXTS = ("question", "task", "context", "script")
 NUMBERS = ("k",)
+SAID = ("status", "answer", "program")
+COUNTED = ("k", "ran", "agreed")
+
+
+def described(texts: Sequence[str], numbers: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what the protocol's metadata says of tensors with an element a question."""
+    kinds = [*((name, "BYTES") for name in texts), *((name, "INT64") for name in numbers)]
+    return [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in kinds]
 
 
 def instances(request: InferRequest) -> dict[str, list[dict[str, Any]]]:
@@ -65,5 +73,5 @@ def response(request: InferRequest, answers: Sequence[Answer], name: str) -> Inf
         "program": [answer.program or "" for answer in answers],
     }
     texts = {key: pandas.Series(values, dtype=object) for key, values in columns.items()}
-    numbers = {key: pandas.Series([getattr(v, key) for v in votes], dtype="int64") for key in ("k", "ran", "agreed")}
+    numbers = {key: pandas.Series([getattr(v, key) for v in votes], dtype="int64") for key in COUNTED}
     return get_predict_response(request, pandas.DataFrame(texts | numbers), name)

@@ -17,7 +17,7 @@ from typing import TypeVar
 from symbol_llm.ground import files, outputs, provenance
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.params import Collect, Evaluate, Explore, Promote, Replay, Select, Tune
-from symbol_llm.ground.records import SPLITS, Candidate, GeneralItem, PoolEntry, Problem, Report, TrainingRow, Verdict
+from symbol_llm.ground.records import SPLITS, Candidate, GeneralItem, PoolEntry, Problem, TrainingRow, Verdict
 from symbol_llm.ground.shards import WHOLE, Shard
 
 Numbers = dict[str, float]
@@ -212,12 +212,21 @@ def select(
             raise InvalidInput(f"{explored / 'verdicts.jsonl'}: no verdict on candidate {min(left)!r}; explore again")
         found = selecting.trajectories(candidates, verdicts)
         grown = selecting.grow(before, found, problems, round_, params)
-        rows = selecting.training_set(grown, problems, round_, params)
+        if params.pairs == "advantages":
+            rows = selecting.weighed(found, problems, _most_tokens(explored))
+        else:
+            rows = selecting.training_set(grown, problems, round_, params)
         rows += selecting.taught(files.read_records(explored / COPIES, Problem))
         draft.metrics = selecting.metrics(before, grown, found, rows)
         files.write_records(draft.folder / "pool.jsonl", grown)
         files.write_records(draft.folder / "training_set.jsonl", rows)
     return draft.metrics
+
+
+def _most_tokens(explored: Path) -> int:
+    """Return how many tokens a sample in `explored` could have; InvalidInput if it has no manifest of ours, which says it."""
+    outputs.stage_of(explored)
+    return int(files.read_json(explored / files.MANIFEST)["params"]["max_tokens"])
 
 
 def _of(problems: Container[str], path: Path, kind: type[R]) -> list[R]:
@@ -268,43 +277,22 @@ def promote(
     from symbol_llm.evaluation import page
     from symbol_llm.evaluation.evaluate import read_report
     from symbol_llm.tracking import registry, runs, signing
-    from symbol_llm.tracking.registry import Contender, contend
 
     sign = signing.signer(Path(params.signing_key)) if params.signing_key else None
     inputs: dict[str, Path | None] = {"checkpoint": checkpoint, "report": report, "original": original}
     inputs |= {"earlier_checkpoint": earlier_checkpoint, "earlier_report": earlier_report}
     with outputs.building(out, "promote", params, inputs) as draft:
         latest = read_report(report)
-        _check_is_on(report, latest, checkpoint)
-        contenders = [Contender(latest, source or str(checkpoint.absolute()))]
+        contenders = [registry.contender(latest, checkpoint, source)]
         if earlier_checkpoint and earlier_report:
-            place = earlier_source or str(earlier_checkpoint.absolute())
-            contenders.insert(0, Contender(read_report(earlier_report), place))
-            _check_is_on(earlier_report, contenders[0].report, earlier_checkpoint)
-        contest = contend(contenders, read_report(original), params, runs.stage_run() or "")
-        chosen, version, decision, n_tested = contest[:4]
-        accuracy = chosen.report.summary.overall.mean
-        promoted = float(decision.promoted)
-        draft.metrics = {"promoted": promoted, "version": float(version.number), "accuracy": accuracy}
-        stage, word = chosen.report.summary.stage, "promoted" if decision.promoted else "not promoted"
-        said = {"version": version.number, "stage": stage, "n_tested": n_tested, **decision._asdict()}
-        said["difference"] = decision.difference.model_dump() if decision.difference else None
+            earlier = registry.contender(read_report(earlier_report), earlier_checkpoint, earlier_source)
+            contenders.insert(0, earlier)
+        contest = registry.contend(contenders, read_report(original), params, runs.stage_run() or "")
+        draft.metrics = contest.metrics
         files.write_json(draft.folder / "curve.json", latest.model_dump(mode="json"))
-        files.write_json(draft.folder / "promotion.json", said)
-        files.write_text(
-            draft.folder / "report.html", page.render(latest, f"{stage} was {word}: {decision.reason}", n_tested)
-        )
-        if sign and decision.promoted:  # before the alias moves, which servers follow
-            signed = checkpoint if chosen is contenders[-1] else earlier_checkpoint or checkpoint
-            registry.keep_signature(params.name, version.number, sign(signed))
+        files.write_json(draft.folder / "promotion.json", contest.told())
+        files.write_text(draft.folder / "report.html", page.render(latest, contest.words(), contest.n_tested))
+        if sign:
+            contest.sign(sign)
         contest.conclude()
     return draft.metrics
-
-
-def _check_is_on(folder: Path, report: Report, checkpoint: Path) -> None:
-    """Raise InvalidInput unless the report in `folder` is on `checkpoint` as it is."""
-    if (found := files.hash_path(checkpoint)) != report.summary.checkpoint:
-        raise InvalidInput(
-            f"{folder}: its report is on a checkpoint with the hash {report.summary.checkpoint[:12]}, {checkpoint} has "
-            f"{found[:12]}; evaluate it again"
-        )

@@ -17,7 +17,8 @@ import yaml
 from click.testing import CliRunner
 
 from manifests import check, resources
-from pipelines import placement, preflight
+from pipelines import placement
+from pipelines.checks import objects
 from symbol_llm import __version__
 
 ROOT = Path(check.__file__).parent
@@ -334,7 +335,7 @@ def test_runs_that_start_trainjobs_may_also_do_that_and_no_more() -> None:
 def test_account_of_a_placement_may_what_its_tasks_ask_of_the_api_server(name: str) -> None:
     placed = placement.load(name)
     given = rights("prod", placed.service_account)
-    for _, resource, named, verb in preflight.rights(placed):
+    for _, resource, named, verb in objects.rights(placed):
         assert any(r[0] == resource and verb in r and (not named or named in r) for r in given), (resource, verb)
 
 

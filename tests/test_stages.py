@@ -212,6 +212,28 @@ def test_selection_by_hand(chain: Chain) -> None:
     assert {e.round for e in files.read_records(chain.folder / "selected" / "pool.jsonl", PoolEntry)} == {1}
 
 
+def test_advantages_make_a_row_of_each_sample_and_the_pool_is_the_same(chain: Chain, tmp_path: Path) -> None:
+    """Of two samples of a problem one is right: half a standard deviation, 1 / sqrt 2, lies at either side of the mean."""
+    numbers = stages.select(
+        chain.folder / "collection", chain.folder / "explored", tmp_path / "out", Select(pairs="advantages"), round_=1
+    )
+    rows = list(files.read_records(tmp_path / "out" / "training_set.jsonl", TrainingRow))
+    assert (numbers["n_samples"], numbers["n_even"], numbers["n_L1"], numbers["n_L2"]) == (12, 0, 0, 0)
+    assert sorted(r.advantage for r in rows if r.advantage) == pytest.approx([-(0.5**0.5)] * 6 + [0.5**0.5] * 6)
+    sampled = files.read_records(chain.folder / "explored" / "candidates.jsonl", Candidate)
+    assert sorted(r.completion for r in rows) == sorted(c.reply for c in sampled if c.origin == "explore")
+    assert not any(r.is_cut for r in rows)
+    pools = [(folder / "pool.jsonl").read_bytes() for folder in (tmp_path / "out", chain.folder / "selected")]
+    assert pools[0] == pools[1]
+
+
+def test_samples_of_unknown_greatest_length_get_no_advantage(chain: Chain, tmp_path: Path) -> None:
+    explored = shutil.copytree(chain.folder / "explored", tmp_path / "explored")
+    (explored / files.MANIFEST).unlink()
+    with pytest.raises(InvalidInput, match="no manifest.json of ours; expected a folder that a stage wrote"):
+        stages.select(chain.folder / "collection", explored, tmp_path / "out", Select(pairs="advantages"), round_=1)
+
+
 def test_pool_of_a_round_goes_on_from_the_one_before(chain: Chain, tmp_path: Path) -> None:
     paths = (chain.folder / "collection", chain.folder / "explored", tmp_path / "selected")
     numbers = stages.select(*paths, Select(), round_=2, pool=chain.folder / "selected")
@@ -563,10 +585,10 @@ def test_no_stage_goes_on_with_weights_that_were_altered(chain: Chain, tmp_path:
 
 
 def test_report_on_other_weights_is_not_put_to_the_gate(chain: Chain, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="report: its report is on a checkpoint with the hash .*; evaluate it again"):
+    with pytest.raises(InvalidInput, match="weak: its report is on a checkpoint with the hash .*; evaluate it again"):
         promote(chain.folder, "weak", "report", "none")
     earlier = {"earlier_checkpoint": chain.folder / "weak", "earlier_report": chain.folder / "report"}
-    with pytest.raises(InvalidInput, match="report: its report is on a checkpoint"):
+    with pytest.raises(InvalidInput, match="weak: its report is on a checkpoint"):
         promote(chain.folder, "strong", "report", "none", **earlier)
     assert not (chain.folder / "none").exists()
 

@@ -52,6 +52,7 @@ class OpenAIEngine(Engine):
             raise InvalidInput(f"OPENAI_BASE_URL {url!r}: expected http://host/v1 or https://host/v1")
         self.url, self.batch = url.rstrip("/"), batch
         self.runs_on = self.url
+        self._gives_logprobs = True
         limits = httpx.Limits(max_connections=batch, max_keepalive_connections=batch)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.timeout_s = _timeout_s()
@@ -75,9 +76,9 @@ class OpenAIEngine(Engine):
     def _ask(self, request: Request, place: int) -> list[Completion]:
         n, temperature, top_p, max_tokens = request.sampling
         body = {"model": self.model, "messages": request.prompts[place], "n": n, "temperature": temperature}
-        body |= {"top_p": top_p, "max_tokens": max_tokens, "seed": request.seed + place, "logprobs": True}
+        body |= {"top_p": top_p, "max_tokens": max_tokens, "seed": request.seed + place}
         url = f"{self.url}/chat/completions"
-        answer = self._call("POST", url, body)
+        answer = self._answer(url, body)
         try:
             found = [_completion(c) for c in answer["choices"]]
         except (KeyError, TypeError) as e:
@@ -85,6 +86,17 @@ class OpenAIEngine(Engine):
         if len(found) != n:
             raise InvalidInput(f"{url}: {len(found)} replies, asked for n={n}")
         return found
+
+    def _answer(self, url: str, body: dict[str, Any]) -> Any:
+        """Return what `url` answers, with log-probabilities unless the endpoint has refused to give any."""
+        if self._gives_logprobs:
+            try:
+                return self._call("POST", url, body | {"logprobs": True})
+            except _RefusedError as e:
+                if "logprobs" not in str(e):
+                    raise
+                self._gives_logprobs = False
+        return self._call("POST", url, body)
 
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:
         """Raise InvalidInput: chat endpoints do not score a given reply."""

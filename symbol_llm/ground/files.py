@@ -116,12 +116,20 @@ def read_numbered(path: Path, kind: type[R], on_fault: Fault | None = None) -> I
 
 
 def explain(error: ValidationError, whole: str = "row") -> str:
-    """Return the first fault of a pydantic error as `field: message, got value`; `whole` stands for what has the fields."""
+    """Return the first fault of a pydantic error as `field: message, got value`; `whole` stands for what has the fields.
+
+    Of fields that do not go together, the message says which, and the value is left out.
+    """
     first = error.errors()[0]
     place = ".".join(str(p) for p in first["loc"]) or whole
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     said = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {said[:1].lower()}{said[1:]}, got {str(first['input'])[:80]!r}{more}"
+    got = (
+        f", got {str(first['input'])[:80]!r}"
+        if first["type"] != "value_error" or not isinstance(first["input"], dict)
+        else ""
+    )
+    return f"{place}: {said[:1].lower()}{said[1:]}{got}{more}"
 
 
 def write_records(path: Path, rows: Iterable[BaseModel]) -> int:

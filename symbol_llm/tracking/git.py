@@ -73,7 +73,7 @@ FAULTS: tuple[tuple[str, type[SymbolLLMError], str], ...] = (
 )
 
 
-def run(folder: Path, *arguments: str) -> str:
+def run(folder: Path, *arguments: str, timeout_s: float = TIMEOUT_S) -> str:
     """Return what `git` prints, called in `folder`.
 
     Moved if a branch or tag has moved; InvalidInput for what the caller can mend, such as a key that is refused; Unavailable
@@ -85,30 +85,30 @@ def run(folder: Path, *arguments: str) -> str:
         environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | given
         how = {"capture_output": True, "text": True, "env": environment, "stdin": subprocess.DEVNULL}
         try:
-            done = subprocess.run(command, check=True, timeout=TIMEOUT_S, **how)  # type: ignore[call-overload]  # noqa: S603 - fixed words
+            done = subprocess.run(command, check=True, timeout=timeout_s, **how)  # type: ignore[call-overload]  # noqa: S603 - fixed words
         except FileNotFoundError as e:
             raise InvalidInput("git is not installed; versions of data sets need it") from e
         except subprocess.TimeoutExpired as e:
-            raise Unavailable(f"git {arguments[0]} in {folder} took more than {TIMEOUT_S:g} s; try again") from e
+            raise Unavailable(f"git {arguments[0]} in {folder} took more than {timeout_s:g} s; try again") from e
         except subprocess.CalledProcessError as e:
             raise _failure(arguments[0], folder, e.stderr.strip() or e.stdout.strip()) from e
     return str(done.stdout).strip()
 
 
 def _failure(verb: str, folder: Path, text: str) -> SymbolLLMError:
-    said = _hidden(
+    said = hidden(
         "; ".join(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("hint:"))
     )
     said = said[:MAX_SAID]
     if verb in TALKING:
         for pattern, kind, remedy in FAULTS:
             if re.search(pattern, text, re.IGNORECASE):
-                where = _hidden(os.environ.get(REPO_VARIABLE, "")) or str(folder)
+                where = hidden(os.environ.get(REPO_VARIABLE, "")) or str(folder)
                 return kind(f"data repository {where}: {remedy} (git {verb}: {said})")
     return Unavailable(f"git {verb} in {folder} failed: {said}")
 
 
-def _hidden(text: str) -> str:
+def hidden(text: str) -> str:
     """Return `text` without names and passwords in its addresses."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 

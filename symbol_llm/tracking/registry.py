@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,6 +180,18 @@ class Contender(NamedTuple):
 
     report: Report
     source: str
+    folder: Path | None = None
+    """Where it lies on this machine, to be signed; None: nowhere."""
+
+
+def contender(report: Report, checkpoint: Path, source: str = "") -> Contender:
+    """Return `checkpoint`, which others find at `source`, by default its path; InvalidInput if `report` is on another one."""
+    if (found := files.hash_path(checkpoint)) != report.summary.checkpoint:
+        raise InvalidInput(
+            f"{checkpoint}: its report is on a checkpoint with the hash {report.summary.checkpoint[:12]}, and it has "
+            f"{found[:12]}; evaluate it again"
+        )
+    return Contender(report, source or str(checkpoint.absolute()), checkpoint)
 
 
 class Contest(NamedTuple):
@@ -193,6 +205,33 @@ class Contest(NamedTuple):
     name: str
     base: Entry | None
     """The move of the log that the decision stands on; None where there was nothing to decide."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Return whether it was promoted, as which version, and its accuracy."""
+        accuracy = self.contender.report.summary.overall.mean
+        return {
+            "promoted": float(self.decision.promoted),
+            "version": float(self.version.number),
+            "accuracy": accuracy,
+        }
+
+    def told(self) -> dict[str, Any]:
+        """Return the decision with its figures, as it is kept in `promotion.json`."""
+        stage, difference = self.contender.report.summary.stage, self.decision.difference
+        told = {"version": self.version.number, "stage": stage, "n_tested": self.n_tested, **self.decision._asdict()}
+        return told | {"difference": difference.model_dump() if difference else None}
+
+    def words(self) -> str:
+        """Return the decision in a line."""
+        word = "promoted" if self.decision.promoted else "not promoted"
+        return f"{self.contender.report.summary.stage} was {word}: {self.decision.reason}"
+
+    def sign(self, sign: Callable[[Path], str]) -> None:
+        """Keep the signature that `sign` makes, if it was promoted; before the alias moves, which servers follow."""
+        folder = self.contender.folder
+        if self.decision.promoted and folder:
+            keep_signature(self.name, self.version.number, sign(folder))
 
     def conclude(self) -> None:
         """Put the decision into effect. Call it when all that is said of it is written; raises as `promote`."""

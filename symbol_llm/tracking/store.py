@@ -6,8 +6,9 @@ are those of every AWS client: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AW
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,11 +20,32 @@ LAYOUT = "files/md5"
 REFUSED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "403", "401"})
 
 
+def ask(remote: Mapping[str, Any]) -> None:
+    """Ask the store of `remote` for a list, as `push` begins; raises what `push` would."""
+    with _answering(remote) as (client, bucket, prefix):
+        client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+
+
 def push(cache: Path, md5: str, remote: Mapping[str, Any]) -> int:
     """Put the directory `md5` of the `cache`, and each of its files, into `remote`; return how many it did not have.
 
     What is there is not sent again, and the list of the files goes last, so a push that was killed is completed by the next.
     """
+    listed = json.loads(_file(cache, md5).read_text()) if md5.endswith(".dir") else []
+    n_sent = 0
+    with _answering(remote) as (client, bucket, prefix):
+        for name in [*sorted({one["md5"] for one in listed}), md5]:
+            key = f"{prefix}{name[:2]}/{name[2:]}"
+            found = client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", ())
+            if not any(one["Key"] == key for one in found):
+                client.upload_file(str(_file(cache, name)), bucket, key)
+                n_sent += 1
+    return n_sent
+
+
+@contextlib.contextmanager
+def _answering(remote: Mapping[str, Any]) -> Iterator[tuple[Any, str, str]]:
+    """Give a client, the bucket and where the files lie in it; what the store answers in the block is said in our words."""
     try:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
@@ -32,19 +54,10 @@ def push(cache: Path, md5: str, remote: Mapping[str, Any]) -> int:
 
     address = urlsplit(remote["url"])
     bucket, prefix = address.netloc, f"{address.path}/{LAYOUT}/".replace("//", "/").lstrip("/")
-    listed = json.loads(_file(cache, md5).read_text()) if md5.endswith(".dir") else []
-    n_sent = 0
     try:
-        client = _client(remote)
-        for name in [*sorted({one["md5"] for one in listed}), md5]:
-            key = f"{prefix}{name[:2]}/{name[2:]}"
-            found = client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", ())
-            if not any(one["Key"] == key for one in found):
-                client.upload_file(str(_file(cache, name)), bucket, key)
-                n_sent += 1
+        yield _client(remote), bucket, prefix
     except (BotoCoreError, Boto3Error, ClientError) as e:
         raise _failure(e, remote["url"], bucket) from e
-    return n_sent
 
 
 def _file(cache: Path, md5: str) -> Path:

@@ -19,7 +19,7 @@ import random
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -29,11 +29,13 @@ import yaml
 from symbol_llm.ground import files, locks, outputs
 from symbol_llm.ground.errors import Busy, InvalidInput, Unavailable
 from symbol_llm.tracking import store
-from symbol_llm.tracking.git import REPO_VARIABLE, Moved
+from symbol_llm.tracking.git import REPO_VARIABLE, Moved, hidden
 from symbol_llm.tracking.git import run as _git
 
 REMOTE_VARIABLE = "SYMBOL_LLM_DATA_REMOTE"
 REMOTE = "storage"
+ANSWER_S = 60.0
+"""How long git may take each time where nothing is sent."""
 PATIENCE_S = 900.0
 """How long to wait for another recording on this machine."""
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0)
@@ -65,7 +67,7 @@ def record(name: str, folder: Path) -> Versioned:
         lock = repo / ".git" / "symbol-llm" / outputs.LOCK
         _patiently(lambda: stack.enter_context(locks.hold(lock, f"recording {name}")))
         _take_over_locks(repo)
-        if shared := _is_url(_where()):
+        if shared := is_url(_where()):
             _pull(repo)
         target = repo / "data" / name
         outputs.copy(folder, target)
@@ -106,7 +108,7 @@ def _name_the_user() -> None:
 def repository() -> Path:
     """Return the folder of the data repository, made or cloned if absent."""
     where = _where()
-    if _is_url(where):
+    if is_url(where):
         folder = outputs.state_dir() / "data-clone"
         if not folder.is_dir():
             with outputs.placing_new(folder) as new:
@@ -130,8 +132,44 @@ def repository() -> Path:
     return folder
 
 
+def ask() -> str:
+    """Return where a repository that is named by its URL lies, and its files, once both have taken what we have to show.
+
+    Nothing is changed: a push is tried without being made, and a store in S3 is asked for a list, which keys that may not write
+    may get, too. Another kind of remote is not asked. Raises as `record`.
+    """
+    where = _where()
+    with tempfile.TemporaryDirectory(prefix="symbol-llm-data-") as name:
+        clone = Path(name) / "clone"
+        _git(clone.parent, "clone", "--depth", "1", where, clone.name, timeout_s=ANSWER_S)
+        remote = _known_remote(clone) if (clone / ".dvc").is_dir() else {"url": _first_remote(clone)}
+        _git(clone, "commit", "--allow-empty", "--message", "Never pushed")
+        _git(clone, "push", "--dry-run", "origin", "HEAD:refs/heads/symbol-llm-asks", timeout_s=ANSWER_S)
+    if _is_s3(remote):
+        store.ask(remote)
+    return f"{hidden(where)}, files at {remote['url']}"
+
+
+def _known_remote(repo: Path) -> dict[str, Any]:
+    from dvc.repo import Repo
+
+    with Repo(str(repo)) as dvc:
+        return _remote(dvc)
+
+
 def _begin(clone: Path) -> None:
     """Make the first commit of an empty repository; where another recording was faster, take its."""
+    _init(clone, _first_remote(clone))
+    branch = _git(clone, "symbolic-ref", "--short", "HEAD")
+    try:
+        _git(clone, "push", "origin", f"HEAD:refs/heads/{branch}")
+    except Moved:
+        _git(clone, "fetch", "origin")
+        _git(clone, "reset", "--hard", f"origin/{branch}")
+
+
+def _first_remote(clone: Path) -> str:
+    """Return where the files of a repository go that is still empty; InvalidInput if it is not, or nothing says so."""
     if _git(clone, "branch", "--all"):
         raise InvalidInput(
             f"{REPO_VARIABLE}: a repository of git alone; `dvc init` and `dvc remote add` make it one of DVC, too"
@@ -141,20 +179,15 @@ def _begin(clone: Path) -> None:
         raise InvalidInput(
             f"{REPO_VARIABLE}: the repository is empty; say where its files go: {REMOTE_VARIABLE}=s3://bucket/dvc"
         )
-    _init(clone, remote)
-    branch = _git(clone, "symbolic-ref", "--short", "HEAD")
-    try:
-        _git(clone, "push", "origin", f"HEAD:refs/heads/{branch}")
-    except Moved:
-        _git(clone, "fetch", "origin")
-        _git(clone, "reset", "--hard", f"origin/{branch}")
+    return remote
 
 
 def _where() -> str:
     return os.environ.get(REPO_VARIABLE) or str(outputs.state_dir() / "data-repo")
 
 
-def _is_url(where: str) -> bool:
+def is_url(where: str) -> bool:
+    """Return whether `where` is the address of a repository, and no folder."""
     return "://" in where or where.startswith("git@")
 
 
@@ -276,7 +309,7 @@ def _add(repo: Path, target: Path) -> Path:
         with Repo(str(repo)) as dvc:
             remote = _remote(dvc)
             dvc.add(str(target))
-            if str(remote.get("url", "")).startswith("s3://"):
+            if _is_s3(remote):
                 store.push(Path(dvc.cache.local.path), _md5(pointer), remote)
             else:
                 dvc.push(str(target))
@@ -290,12 +323,16 @@ def _remote(dvc: Any) -> dict[str, Any]:
     name = dvc.config.get("core", {}).get("remote")
     remote = dict(dvc.config.get("remote", {}).get(name, {}))
     wanted, is_at = os.environ.get(REMOTE_VARIABLE, "").rstrip("/"), str(remote.get("url", "")).rstrip("/")
-    if wanted and _is_url(_where()) and wanted != is_at:
+    if wanted and is_url(_where()) and wanted != is_at:
         raise InvalidInput(
             f"{REMOTE_VARIABLE}={wanted}: the data repository has its files at {is_at or 'no remote'}, where every clone looks; "
             f"make them agree, here or with `dvc remote modify`"
         )
     return remote
+
+
+def _is_s3(remote: Mapping[str, Any]) -> bool:
+    return str(remote.get("url", "")).startswith("s3://")
 
 
 def _commit(repo: Path, pointer: Path, name: str) -> None:

@@ -19,11 +19,13 @@ from kubernetes import client
 
 from pipelines import placement as placements
 from pipelines import preflight
+from pipelines.checks import objects, pods
+from pipelines.checks.probe import IN_CLUSTER, Finding, View
 from pipelines.place import ADDRESSES, KEYS
 from pipelines.placement import Placement
-from pipelines.preflight import Finding, View
 from symbol_llm import machine
 from symbol_llm.ground.errors import MissingDependency
+from tests import git_server, services
 from tests.cluster.apiserver import Kind, Object, User
 from tests.cluster.players import Server, namespace
 
@@ -40,7 +42,7 @@ CUSTOM = (
     Kind("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices", ANY, True),
     Kind("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs", ANY, True),
     Kind("trainer.kubeflow.org", "v1alpha1", "TrainingRuntime", "trainingruntimes", ANY, False),
-    Kind("kueue.x-k8s.io", preflight.APIS["kueue.x-k8s.io"][0], "LocalQueue", "localqueues", ANY, True),
+    Kind("kueue.x-k8s.io", objects.APIS["kueue.x-k8s.io"][0], "LocalQueue", "localqueues", ANY, True),
 )
 PLACEMENT = Placement.model_validate(
     {
@@ -329,14 +331,14 @@ def test_what_is_amiss_is_found(ready: Server, amiss: str) -> None:
 def test_pods_that_the_namespace_refuses_are_found_before_any_runs(
     ready: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = preflight.pod
+    real = pods.pod
 
     def as_kubeflow_alone_makes_them(*arguments: Any) -> Object:
         found = real(*arguments)
         del found["spec"]["containers"][0]["securityContext"]["runAsNonRoot"]
         return found
 
-    monkeypatch.setattr(preflight, "pod", as_kubeflow_alone_makes_them)
+    monkeypatch.setattr(pods, "pod", as_kubeflow_alone_makes_them)
     first, second = failed(ready)
     assert [one.check for one in (first, second)] == ["pod light", "pod sample"]
     assert 'violates PodSecurity "restricted:latest": runAsNonRoot != true' in first.said
@@ -416,7 +418,7 @@ def test_mlflow_and_kubeflow_have_to_answer_and_to_know_us(
 def test_inside_the_cluster_names_and_ports_are_tried(
     ready: Server, guarded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(preflight.IN_CLUSTER, "10.0.0.1")
+    monkeypatch.setenv(IN_CLUSTER, "10.0.0.1")
     addresses = dict(zip(ADDRESSES, (guarded, "http://127.0.0.1:1", "http://object-store.invalid:9000"), strict=False))
     for name in ADDRESSES:
         monkeypatch.setenv(name, addresses.get(name, ""))
@@ -426,6 +428,129 @@ def test_inside_the_cluster_names_and_ports_are_tried(
     assert (found[guarded].state, found["MLflow"].state) == ("passed", "passed")
     assert "no connection" in found["http://127.0.0.1:1"].said
     assert "no such name" in found["http://object-store.invalid:9000"].said
+
+
+def test_inside_the_cluster_the_environment_says_what_config_map_and_secret_have(
+    ready: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account of a run may read neither, and the first task starts without them."""
+    ready.cluster.users["task"] = User("system:serviceaccount:symbol-llm:trainer", ())
+    monkeypatch.setenv(IN_CLUSTER, "10.0.0.1")
+    for name in (*ADDRESSES, *KEYS):
+        monkeypatch.setenv(name, "word")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    found = {one.check: one for one in preflight.check(view(ready, who="task"))}
+    assert (found["ConfigMap storage"].state, found["ConfigMap storage"].said) == ("failed", "lacks AWS_DEFAULT_REGION")
+    assert (found["Secret credentials"].state, found["Secret credentials"].said) == (
+        "failed",
+        f"lacks {', '.join(KEYS)}",
+    )
+    assert found["ConfigMap kfp-launcher"].state == "unchecked"
+
+
+# --- the data repository -----------------------------------------------------------------------------------------------
+
+HTTPS, SSH = "https://git.example.org/team/data.git", "git@git.example.org:team/data.git"
+
+
+def data_repository(address: str, *keys: str) -> Callable[[Server], None]:
+    """Have the ConfigMap name a shared repository, and the Secret have `keys`; without any there is no Secret."""
+
+    def edit(server: Server) -> None:
+        changed("configmaps", "storage", "data", "SYMBOL_LLM_DATA_REPO", to=address)(server)
+        if keys:
+            secret = {key: base64.b64encode(b"word").decode() for key in keys}
+            server.cluster.put(made("Secret", "data-repository", data=secret))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (data_repository(HTTPS), "is not there"),
+        (data_repository(HTTPS, "SYMBOL_LLM_DATA_KEY"), "lacks SYMBOL_LLM_DATA_TOKEN"),
+        (data_repository(SSH, "SYMBOL_LLM_DATA_KEY"), "lacks SYMBOL_LLM_DATA_KNOWN_HOSTS"),
+        (
+            data_repository("ssh://git@git.example.org/d", "SYMBOL_LLM_DATA_TOKEN"),
+            "lacks SYMBOL_LLM_DATA_KEY, SYMBOL_LLM_DATA_KNOWN_HOSTS",
+        ),
+    ],
+)
+def test_shared_data_repository_needs_a_secret_with_the_keys_of_its_protocol(
+    ready: Server, edit: Callable[[Server], None], told: str
+) -> None:
+    edit(ready)
+    (found,) = failed(ready)
+    assert (found.check, found.said) == ("Secret data-repository", told)
+    assert found.remedy.startswith("kubectl create secret generic data-repository")
+
+
+def test_data_repository_is_tried_from_inside_alone(ready: Server) -> None:
+    data_repository(SSH, "SYMBOL_LLM_DATA_KEY", "SYMBOL_LLM_DATA_KNOWN_HOSTS")(ready)
+    found = {one.check: one for one in preflight.check(view(ready))}
+    assert found["Secret data-repository"].state == "passed"
+    assert (found["data repository"].state, found["data repository"].said) == (
+        "unchecked",
+        f"{SSH} is tried inside the cluster alone, and DVC's remote with it",
+    )
+
+
+def test_data_sets_of_no_shared_repository_need_a_volume_that_outlives_their_task(ready: Server) -> None:
+    found = {one.check: one for one in preflight.check(view(ready))}
+    assert found["data repository"].said == "lies on the claim state"
+    alone = PLACEMENT.model_dump(exclude={"tune_job"}) | {"tune": PLACEMENT.sample}
+    alone["light"] = PLACEMENT.light.model_dump() | {"state": None}
+    (lost,) = failed(ready, Placement.model_validate(alone))
+    assert (lost.check, lost.said) == (
+        "data repository",
+        "data sets under version would go with the pod that records them",
+    )
+    data_repository(HTTPS, "SYMBOL_LLM_DATA_TOKEN")(ready)
+    assert failed(ready, Placement.model_validate(alone)) == []
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    with services.object_store() as found:
+        yield found
+
+
+@pytest.fixture
+def inside(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the address of an empty repository behind a server that asks for a token, as the first task of a run sees it."""
+    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "data.git")], check=True)
+    keys = {"AWS_ACCESS_KEY_ID": services.KEY, "AWS_SECRET_ACCESS_KEY": services.SECRET, "AWS_ENDPOINT_URL": store}
+    with git_server.serving(tmp_path, "git", "t0ken") as address:
+        where = {"SYMBOL_LLM_DATA_REPO": f"{address}/data.git", "SYMBOL_LLM_DATA_REMOTE": f"s3://{services.BUCKET}/dvc"}
+        named = {IN_CLUSTER: "10.0.0.1", "SYMBOL_LLM_DATA_TOKEN": "t0ken", "AWS_DEFAULT_REGION": "us-east-1"}
+        for name, value in (where | keys | named).items():
+            monkeypatch.setenv(name, value)
+        yield where["SYMBOL_LLM_DATA_REPO"]
+
+
+def of_data(server: Server) -> list[Finding]:
+    return [one for one in preflight.check(view(server, who="nobody")) if "data" in one.check]
+
+
+def test_inside_the_cluster_git_and_the_store_have_to_take_the_keys(
+    ready: Server, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready.cluster.users["nobody"] = User("system:serviceaccount:symbol-llm:trainer", ())
+    key, repository = of_data(ready)
+    assert (key.state, repository.state) == ("passed", "passed")
+    assert repository.said == f"{inside}, files at s3://symbol-llm/dvc"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    _, repository = of_data(ready)
+    assert (repository.state, "the store refuses the keys" in repository.said) == ("failed", True)
+    assert repository.remedy.startswith("mend SYMBOL_LLM_DATA_REPO and SYMBOL_LLM_DATA_REMOTE in the ConfigMap storage")
+    monkeypatch.setenv("SYMBOL_LLM_DATA_TOKEN", "wrong")
+    assert "access is refused" in of_data(ready)[1].said
+    monkeypatch.delenv("SYMBOL_LLM_DATA_TOKEN")
+    (key,) = of_data(ready)
+    assert (key.state, key.said) == ("failed", "lacks SYMBOL_LLM_DATA_TOKEN")
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------

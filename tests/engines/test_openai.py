@@ -38,6 +38,20 @@ def test_logprobs_are_averaged_over_tokens(endpoint: Endpoint) -> None:
     assert found == [[Completion("a", 3, -3.0), Completion("b", 1, -0.5)]]
 
 
+def test_endpoint_that_gives_no_logprobs_is_asked_without_from_then_on(endpoint: Endpoint) -> None:
+    def route(path: str, body: Any) -> tuple[int, Any]:
+        if "logprobs" in body:
+            return 400, {"error": {"message": "logprobs: not supported; leave it out"}}
+        return 200, {"choices": [{"message": {"content": "answer = 4"}}]}
+
+    endpoint.route = route
+    engine = endpoint.engine(batch=1)
+    prompts: Any = [[{"role": "user", "content": str(n)}] for n in range(3)]
+    found = engine.generate(prompts, n=1, temperature=0.0, top_p=1.0, max_tokens=8, seed=0)
+    assert [one.text for (one,) in found] == ["answer = 4"] * 3
+    assert ["logprobs" in body for _, body in endpoint.seen] == [True, False, False, False]
+
+
 def test_replies_keep_the_order_of_the_prompts_and_each_prompt_has_its_seed(endpoint: Endpoint) -> None:
     endpoint.route = lambda path, body: (
         200,

@@ -786,7 +786,7 @@ MAY = {
     "symbol_llm/sandbox/folders.py": {"remove": {"rmtree"}},
     "symbol_llm/tracking/database.py": {"ready": {"os.replace", "unlink"}},
     "symbol_llm/tracking/git.py": {"_credentials": {"TemporaryDirectory"}},
-    "symbol_llm/tracking/versions.py": {"_take_over_locks": {"unlink"}},
+    "symbol_llm/tracking/versions.py": {"_take_over_locks": {"unlink"}, "ask": {"TemporaryDirectory"}},
 }
 """Who may delete, move or cut off files: module, function, call. Add a line only with a test of what it must not touch."""
 
@@ -826,9 +826,10 @@ def test_no_script_removes_folders() -> None:
     text = {name: p.read_text() for name, p in names.items() if not name.startswith(data)}
     found = {name: re.findall(r"\brm\s+-\S+\s+\S+|\bfind\b.*-delete", body) for name, body in text.items()}
     assert {name: calls for name, calls in found.items() if calls} == {
-        "components/images/cpu.Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
+        # tests of libraries, in the image that is being built
+        "components/images/cpu.Dockerfile": ["rm -r {}", "rm -rf /var/lib/apt/lists/*"],
         "components/images/gpu.Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
-        "serving/Dockerfile": ["rm -rf /var/lib/apt/lists/*"],
+        "serving/Dockerfile": ["rm -r {}", "rm -rf /var/lib/apt/lists/*"],
         # old dumps, on the volume that has nothing else, once a new one is whole
         "manifests/components/backup/backup.yaml": [
             "find database -name 'mlflow-*.dump' -mtime \"+$KEEP_DAYS\" -delete"

@@ -188,10 +188,11 @@ def test_quotas_have_room_for_a_run_beside_what_always_runs(
     rendered: dict[str, list[Resource]], name: str, overlay: str
 ) -> None:
     from manifests import check
-    from pipelines import placement, preflight
+    from pipelines import placement
+    from pipelines.checks.pods import at_once
 
     placed = placement.load(name)
-    needs = preflight.at_once(placed)
+    needs = at_once(placed)
     if placed.tune_job:
         worker = next(pod for pod in pods(rendered[overlay]) if pod.owner.startswith("TrainingRuntime/"))
         for what, amount in worker.containers[0]["resources"]["requests"].items():

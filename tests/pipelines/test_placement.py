@@ -114,6 +114,9 @@ def test_tasks_have_image_sizes_and_nodes_of_their_role(placed: tuple[str, str, 
     where, _, pipeline = placed
     for task in pipeline.tasks:
         found, wanted = sizes(task), WANTED[where][role(task)]
+        if task.function == "preflight":
+            assert found[:6] == (wanted[0], *wanted[1:6]), task.title
+            continue
         image = CPU_IMAGE if task.function == "fetch" else wanted[0]  # unpacking weights takes torch
         assert found == (image, *wanted[1:]), task.title
         assert task.pod.get("tolerations", []) == (TAINT if wanted[6] else []), task.title
@@ -121,6 +124,8 @@ def test_tasks_have_image_sizes_and_nodes_of_their_role(placed: tuple[str, str, 
         assert parse_quantity(found[2]) < parse_quantity(found[4]), "asked for less than it may take"
 
 
+OF_DATA = {"version", "preflight"}
+"""Tasks that see the data repository: one that records a set, and one that asks whether that will do."""
 IMAGES = [LIGHT_IMAGE, CPU_IMAGE, GPU_IMAGE]
 
 
@@ -134,15 +139,26 @@ def test_tasks_wait_in_the_queue_that_the_placement_names(placed: tuple[str, str
     queue = WANTED[where]["queue"]
     wanted = {"kueue.x-k8s.io/queue-name": queue} if queue else {}
     for task in pipeline.tasks:
-        more = {"symbol-llm/data-repository": "true"} if task.function == "version" else {}
-        assert task.pod.get("podMetadata", {}).get("labels", {}) == wanted | more, task.title
+        more = {"symbol-llm/data-repository": "true"} if task.function in OF_DATA else {}
+        labels = more if task.function == "preflight" else wanted | more
+        assert task.pod.get("podMetadata", {}).get("labels", {}) == labels, task.title
+
+
+def test_first_look_starts_where_what_it_looks_for_is_missing(placed: tuple[str, str, Compiled]) -> None:
+    """A pod without its claim, ConfigMap, Secret, queue or node never starts, and would say nothing of what is missing."""
+    for task in placed[2].of("preflight"):
+        taken = [*task.pod["configMapAsEnv"], *task.pod["secretAsEnv"], *task.pod["configMapAsVolume"]]
+        assert {one["optional"] for one in taken} == {True}
+        assert not task.pod.keys() & {"pvcMount", "genericEphemeralVolume", "nodeSelector"}
+        assert [one["mountPath"] for one in task.pod["emptyDirMounts"]] == ["/state"]
 
 
 def test_tasks_end_at_last_and_are_started_again_until_then(placed: tuple[str, str, Compiled]) -> None:
     """Argo counts `backoffMaxDuration` from the first start: what ran or waited for longer would not be started again."""
     for task in placed[2].tasks:
         deadline_s = int(task.pod["activeDeadlineSeconds"])
-        assert deadline_s == (7 * DAY_S if task.function == "tune_on_nodes" else DAY_S), task.title
+        short = {"tune_on_nodes": 7 * DAY_S, "preflight": 1800, "finish": 1800}
+        assert deadline_s == short.get(task.function, DAY_S), task.title
         assert task.retry == {
             "maxRetryCount": 2,
             "backoffDuration": "30s",
@@ -168,29 +184,34 @@ def test_tasks_take_addresses_keys_and_state_from_the_manifests(placed: tuple[st
     for task in placed[2].tasks:
         addresses, tls, *where = task.pod["configMapAsEnv"]
         keys, *who = task.pod["secretAsEnv"]
-        (state,) = task.pod["pvcMount"]
-        assert (len(where), len(who)) == ((1, 1) if task.function == "version" else (0, 0)), task.title
+        is_first = task.function == "preflight"
+        assert (len(where), len(who)) == ((1, 1) if task.function in OF_DATA else (0, 0)), task.title
         named = [k["configMapKey"] for k in addresses["keyToEnv"]]
         assert (addresses["configMapName"], len(named)) == ("storage", 4)
         assert all(f"  {key}:" in storage for key in named)
         named = [k["secretKey"] for k in keys["keyToEnv"]]
         assert (keys["secretName"], len(named)) == ("credentials", 4)
         assert all(f"{key}=" in secret for key in named)
-        assert not addresses.get("optional") and not keys.get("optional")
+        assert (addresses["optional"], keys["optional"]) == (is_first, is_first)
         assert (tls["configMapName"], tls["optional"]) == ("storage", True)
         assert [k["configMapKey"] for k in tls["keyToEnv"]] == ["MLFLOW_TRACKING_SERVER_CERT_PATH"]
         (mounted,) = task.pod["configMapAsVolume"]
         assert (mounted["configMapName"], mounted["mountPath"], mounted["optional"]) == ("mlflow-ca", "/tls", True)
-        assert (state["constant"], state["mountPath"]) == ("state", "/state")
+        state = [(one["constant"], one["mountPath"]) for one in task.pod.get("pvcMount", [])]
+        assert state == ([] if is_first else [("state", "/state")])
         told = {field["name"]: field["fieldPath"] for field in task.pod["fieldPathAsEnv"]}
         assert told[runs.PIPELINE_VARIABLE] == "metadata.labels['pipeline/runid']"
         assert set(told) == {runs.PIPELINE_VARIABLE, runs.PIPELINE_NAME_VARIABLE}
 
 
-def test_only_tasks_that_record_sets_see_the_data_repository_and_its_key(placed: tuple[str, str, Compiled]) -> None:
-    """Where none is set, the repository lies beside the other state, as before."""
+def test_only_tasks_that_record_sets_and_the_first_look_see_the_data_repository_and_its_key(
+    placed: tuple[str, str, Compiled],
+) -> None:
+    """Where none is set, the repository lies beside the other state."""
     _, profile, pipeline = placed
-    for task in pipeline.of("version"):
+    of_data = [task for task in pipeline.tasks if task.function in OF_DATA]
+    assert {task.function for task in of_data} == OF_DATA
+    for task in of_data:
         where, who = task.pod["configMapAsEnv"][2], task.pod["secretAsEnv"][1]
         assert (where["configMapName"], where["optional"]) == ("storage", True)
         assert {k["configMapKey"]: k["envVar"] for k in where["keyToEnv"]} == {
@@ -202,9 +223,10 @@ def test_only_tasks_that_record_sets_see_the_data_repository_and_its_key(placed:
         }
     policy = yaml.safe_load((ROOT / "manifests/components/data-repository/network.yaml").read_text())
     (label,) = policy["spec"]["podSelector"]["matchLabels"].items()
-    others = [task for task in pipeline.tasks if task.function != "version"]
+    others = [task for task in pipeline.tasks if task.function not in OF_DATA]
+    assert not any("data-repository" in str(task.pod) for task in others)
     assert not any(label in task.pod.get("podMetadata", {}).get("labels", {}).items() for task in others)
-    assert all(label in task.pod["podMetadata"]["labels"].items() for task in pipeline.of("version"))
+    assert all(label in task.pod["podMetadata"]["labels"].items() for task in of_data)
 
 
 def test_an_exploration_is_a_loop_over_its_shards_which_are_merged() -> None:
@@ -310,7 +332,8 @@ def test_a_placement_of_ones_own_is_followed_to_the_letter(own: Path) -> None:
         assert {taken["configMapName"] for taken in task.pod["configMapAsEnv"]} == {"addresses"}
         assert task.pod["secretAsEnv"][0]["secretName"] == "passwords"
         labels = {"kueue.x-k8s.io/queue-name": "nlp", "kueue.x-k8s.io/priority-class": "urgent"}
-        more = {"symbol-llm/data-repository": "true"} if task.function == "version" else {}
+        labels = {} if task.function == "preflight" else labels
+        more = {"symbol-llm/data-repository": "true"} if task.function in OF_DATA else {}
         assert task.pod["podMetadata"]["labels"] == labels | more
     assert fetch.container["image"] == f"registry.example:5000/team/cpu@sha256:{'0' * 64}"
     assert explore.container["image"] == "registry.example/team/gpu:2.1"

@@ -19,6 +19,7 @@ from typing import Any
 
 from symbol_llm.engines import Completion, Ended, Request
 from symbol_llm.engines.fake import FakeEngine
+from symbol_llm.ground.errors import InvalidInput
 
 APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
 BREAK, WAIT, SLEEP = "Break the engine.", "Wait for the gate.", "Write programs that never end."
@@ -71,7 +72,7 @@ class Scripted(FakeEngine):
 
 
 class Named:
-    """Weights that are named by a file, while there is one."""
+    """Weights that are named by a file, while there is one; those called `altered` are not handed over."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -80,7 +81,12 @@ class Named:
         return self.file.read_text() if self.file.is_file() else None
 
     def fetch(self) -> Path:
-        return Path(self.file.read_text())
+        name = self.file.read_text()
+        if name == "altered":
+            with self.file.with_name("tries").open("a") as tries:
+                tries.write("x")
+            raise InvalidInput("altered: it was altered")
+        return Path(name)
 
     def put_back(self, weights: str, in_place_of: str, why: str) -> None:
         self.file.write_text(weights)
@@ -107,8 +113,10 @@ class Server:
     """A solver in a process of its own."""
 
     def __init__(self, weights: Path | None = None, *, ready: bool = True, **settings: Any) -> None:
+        self.scratch: tempfile.TemporaryDirectory[str] | None = None
         if weights is None:
-            weights = Path(tempfile.mkdtemp(prefix="symbol-llm-test-")) / "weights"
+            self.scratch = tempfile.TemporaryDirectory(prefix="symbol-llm-test-")  # noqa: SIM115 - gone with the server
+            weights = Path(self.scratch.name) / "weights"
             weights.write_text("first")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -148,6 +156,8 @@ class Server:
         self.gate.set()
         self.process.terminate()
         self.process.join(40)
+        if self.scratch:
+            self.scratch.cleanup()
         return self.process.exitcode
 
 

@@ -151,14 +151,18 @@ def asked(old: Any, new: Any, *, by_new: bool, deadline_s: float = 60) -> tuple[
     return asyncio.run(ask()), turn, one
 
 
-def test_old_weights_answer_while_the_new_are_compared_in_the_shadow() -> None:
-    given, turn, one = asked(answering("1", "1"), answering("2", "3"), by_new=False)
-    assert (given, turn.weights, one.score) == (["1", "1"], "version 1, a", Score(worse=1))
-
-
-def test_new_weights_answer_while_the_old_are_compared_in_the_shadow() -> None:
-    given, turn, one = asked(answering("1", "2"), answering("3", "3"), by_new=True)
-    assert (given, turn.weights, one.score) == (["3", "3"], "version 2, b", Score(better=1))
+@pytest.mark.parametrize(
+    ("old", "new", "by_new", "who", "expected"),
+    [
+        (["1", "1"], ["2", "3"], False, "version 1, a", Score(worse=1)),
+        (["1", "2"], ["3", "3"], True, "version 2, b", Score(better=1)),
+    ],
+)
+def test_answer_of_those_whose_turn_it_is_goes_out_and_the_other_is_compared_in_the_shadow(
+    old: list[str], new: list[str], by_new: bool, who: str, expected: Score
+) -> None:
+    given, turn, one = asked(answering(*old), answering(*new), by_new=by_new)
+    assert (given, turn.weights, one.score) == (new if by_new else old, who, expected)
 
 
 @pytest.mark.parametrize("fault", ["fails", "waits"])

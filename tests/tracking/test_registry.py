@@ -1,6 +1,5 @@
 """Champion, challenger and previous on a real MLflow registry; the gate by hand."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from symbol_llm.ground.stats import bootstrap, wilson
 from symbol_llm.tracking import promotions, registry, runs
 from symbol_llm.tracking.gate import Decision, gate
 from symbol_llm.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Contender, Version
+from tests.stores import Store
 
 NAME = "m"
 PARAMS = Promote(name=NAME)
@@ -193,18 +193,6 @@ def test_local_checkpoint_that_was_altered_or_is_gone_is_not_served(tracked_home
         registry.fetch(str(weights.with_name("gone")), digest)
 
 
-class Store:
-    """A remote store, as MLflow has them; counts what is fetched."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.n = folder, 0
-
-    def download_artifacts(self, artifact_path: str, dst_path: str) -> str:
-        self.n += 1
-        shutil.copytree(self.folder / artifact_path, dst_path, dirs_exist_ok=True)
-        return dst_path
-
-
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Give a store that every remote address leads to, with a checkpoint in it."""
@@ -213,9 +201,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "sub" / "tokenizer.json").write_text("{}")
     made = Store(folder)
-    monkeypatch.setattr(
-        "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository", lambda uri, **_: made
-    )
+    made.take_over(monkeypatch)
     return made
 
 

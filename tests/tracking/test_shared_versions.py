@@ -339,6 +339,38 @@ def test_store_without_keys_is_said_in_a_line(
     assert "refuses the keys" in one_line(lambda: versions.record("c", a_set(tmp_path / "in")), InvalidInput)
 
 
+# --- asking ------------------------------------------------------------------------------------------------------------
+
+
+def test_asking_says_where_sets_go_and_changes_nothing(
+    by_http: Path, s3: Any, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = versions.ask()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/data\.git, files at s3://symbol-llm/\S+", told)
+    assert said(by_http, "for-each-ref") == []
+    versions.record("collection", a_set(tmp_path / "in"))
+    before = said(by_http, "for-each-ref"), sorted(path.name for path in home.rglob("*"))
+    monkeypatch.delenv(versions.REMOTE_VARIABLE)  # which the repository knows by now
+    assert versions.ask() == told
+    assert (said(by_http, "for-each-ref"), sorted(path.name for path in home.rglob("*"))) == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "wanted"),
+    [
+        (git.TOKEN_VARIABLE, "wrong", "access is refused; put a deploy key that may write into SYMBOL_LLM_DATA_KEY"),
+        (versions.REMOTE_VARIABLE, "", "the repository is empty; say where its files go: SYMBOL_LLM_DATA_REMOTE="),
+        (versions.REMOTE_VARIABLE, "s3://nowhere-to-be/dvc", "there is no bucket 'nowhere-to-be'; make it"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "the store refuses the keys"),
+    ],
+)
+def test_asking_says_in_a_line_what_recording_would_fail_for(
+    by_http: Path, s3: Any, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, wanted: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert wanted in one_line(versions.ask, InvalidInput)
+
+
 # --- access to git -----------------------------------------------------------------------------------------------------
 
 
