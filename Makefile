@@ -55,7 +55,7 @@ test-attacks: setup  ## Attacks on the sandbox; as root, then as uid 65532 too
 	$(BIN)/python $(ATTACKS)
 	@test "$$(id -u)" = 0 && command -v setpriv > /dev/null \
 	  || { echo "not repeated without capabilities, which takes root and setpriv"; exit 0; }; \
-	$(NOBODY) $(BIN)/python -c "import pytest" \
+	$(NOBODY) bash -c '$(BIN)/python -c "import pytest"' \
 	  || { echo "uid 65532 cannot read this checkout or its Python"; exit 1; }; \
 	echo "again as uid 65532 without capabilities"; \
 	HOME=/nonexistent PYTHONDONTWRITEBYTECODE=1 $(NOBODY) bash -c 'trap "kill \$$(jobs -p)" EXIT; \

@@ -37,7 +37,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import refinement, replies
 from symbol_llm.sandbox import executor
 
-VERSION = 2
+VERSION = 3
 METRIC = "Smatch F1"
 
 MAX_DEPTH = 100

@@ -33,7 +33,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form
 
-VERSION = 3
+VERSION = 4
 METRIC = "normal form"
 
 
@@ -50,6 +50,8 @@ class Options(NamedTuple):
     """Letters by long name."""
     digits: str = ""
     """The letter that `-5` abbreviates."""
+    same: str = ""
+    """Two letters for one option."""
 
 
 _GREP = Options(
@@ -90,10 +92,15 @@ OPTIONS = {
     }),
     "rm": Options("rRdvfiI", "", ("fiI",), {
         "recursive": "r", "force": "f", "dir": "d", "verbose": "v",
-    }),
+    }, same="rR"),
     "cp": Options("aprRvuflnid", "t", ("fni", "alrR"), {
         "archive": "a", "recursive": "r", "verbose": "v", "update": "u", "force": "f", "no-clobber": "n",
         "interactive": "i", "link": "l", "target-directory": "t",
+    }, same="rR"),
+    "tar": Options("cxtrvzjJkpmO", "fCT", ("cxtr", "zjJ"), {
+        "create": "c", "extract": "x", "get": "x", "list": "t", "append": "r", "verbose": "v", "gzip": "z", "bzip2": "j",
+        "xz": "J", "keep-old-files": "k", "preserve-permissions": "p", "touch": "m", "to-stdout": "O", "file": "f",
+        "directory": "C", "files-from": "T",
     }),
     "mv": Options("vufni", "t", ("fni",), {
         "verbose": "v", "update": "u", "force": "f", "no-clobber": "n", "interactive": "i", "target-directory": "t",
@@ -150,10 +157,15 @@ class Environment(Needs):
     """Right commands; if empty, the problem's program alone."""
 
 
+_COMMAND = re.compile(r"[a-z./~$({!_][\w./-]*(?=[ \t\n]|\Z)(?![^\n]*\w\w[.:!][ \t]*(?:\n|\Z))")
+"""Matches a line that is a command rather than a sentence."""
+
+
 def program_of(reply: str) -> str:
     """Return the command in `reply`; without a fence, up to the first blank line that is not inside the command.
 
-    Open quotes, brackets, here-documents, loops, `if`, `|` and `&&` go on over a blank line unless one is never closed.
+    What follows it is prose unless it begins like another command: then the whole text is the program. Open quotes, brackets,
+    here-documents, loops, `if`, `|` and `&&` go on over a blank line unless one is never closed.
     """
     found = replies.program(reply)
     if found.fenced:
@@ -161,7 +173,8 @@ def program_of(reply: str) -> str:
     first = replies.BLANK_LINE.search(found.program)
     if first is None:
         return found.program
-    return found.program[: _end(found.program) or first.start()].strip()
+    end = _end(found.program) or first.start()
+    return found.program if _COMMAND.match(found.program[end:].lstrip()) else found.program[:end].strip()
 
 
 def canonical(program: str) -> str:
@@ -447,6 +460,7 @@ def _options(known: Options, arguments: list[_Argument], at: int) -> tuple[list[
     if not pieces or pieces[0][0] != "text" or not re.match(r"-[^-]|--[a-z]", pieces[0][1]):
         return None
     letters, joined = _letters(known, pieces[0][1], pieces[1:])
+    letters = letters.replace(known.same[1:], known.same[:1]) if known.same else letters
     if not letters:
         return None
     flags: list[tuple[str, str | None]] = [(letter, None) for letter in letters if letter not in known.takes]

@@ -42,7 +42,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 2
+VERSION = 3
 METRIC = "all calls as allowed"
 
 MAX_DEPTH = 50
@@ -353,11 +353,22 @@ def _parse_json(text: str) -> list[Call]:
             values += value if isinstance(value, list) else [value]
             at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
     except json.JSONDecodeError as e:
-        raise Unparsable(f"line {e.lineno}, column {e.colno}: {e.msg}") from e
+        values = _python_values(text)
+        if not values:
+            raise Unparsable(f"line {e.lineno}, column {e.colno}: {e.msg}") from e
     except (ValueError, RecursionError) as e:  # an integer of thousands of digits
         raise Unparsable(f"not JSON that can be read: {str(e)[:100] or type(e).__name__}") from e
     bare = [call for value in values for call in _unwrapped(value)]
     return [_json_call(call, n) for n, call in enumerate(bare, 1)]
+
+
+def _python_values(text: str) -> list[Any]:
+    """Return what would be JSON but for Python's quotes and words, `{'name': 'f', 'arguments': {'a': True}}`; else nothing."""
+    try:
+        value = _literal(ast.parse(text, "<calls>", "eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, Unparsable):
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _unwrapped(value: Any) -> Iterator[Any]:

@@ -32,7 +32,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 3
+VERSION = 4
 METRIC = "exact match"
 
 MAX_CHARS = 10_000
@@ -128,6 +128,10 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
 
 _LEAD_IN = re.compile(
     r"(?:so|thus|therefore|hence)?,? ?(?:the |my )?(?:final |correct |right |best )?(?:answer|option|choice)(?: ?[:=] ?| (?:is|was)(?: ?: ?| ))(?=\S)",
+    re.IGNORECASE,
+)
+_CHOOSES = re.compile(
+    r"\A(?:i (?:would |will )?(?:choose|pick|select|go with)|(?:i (?:think|believe) )?it(?:['’]s| is)|(?=option|choice))(?: |\b)(?:option |choice )?",
     re.IGNORECASE,
 )
 _LETTER_ALONE = re.compile(r"\(([A-Za-z])\)[.:]?|\[([A-Za-z])\]|([A-Za-z])[).:]{0,2}")
@@ -256,8 +260,8 @@ def _letter(match: re.Match[str] | None) -> str:
 
 def _chosen(program: str, options: Mapping[str, str]) -> str:
     """Return the letter of the option that `program` names; Unparsable if it names none or several."""
-    text = _without_lead_in(_one_line(program))
-    alone = _letter(_LETTER_ALONE.fullmatch(text))
+    text = _without_lead_in(_one_line(program)).strip("\"'“”‘’")
+    alone = _letter(_LETTER_ALONE.fullmatch(_CHOOSES.sub("", text)))
     if alone in options:
         return alone
     by_text = _with_text(text, options)

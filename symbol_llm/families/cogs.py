@@ -24,7 +24,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import refinement, replies
 
-VERSION = 2
+VERSION = 3
 METRIC = "exact match up to variable names"
 
 MAX_VARIABLES = 100

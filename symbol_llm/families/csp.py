@@ -41,7 +41,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 2
+VERSION = 3
 METRIC = "answer accuracy by exhaustive enumeration"
 
 MAX_NESTING = 60

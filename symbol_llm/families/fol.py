@@ -52,7 +52,7 @@ from symbol_llm.notation.logic import (
 )
 from symbol_llm.sandbox import executor
 
-VERSION = 3
+VERSION = 4
 METRIC = "logical equivalence"
 MAX_ATOMS = 12
 """Most atoms of both formulas together for which a truth table is built; beyond that there is no LE."""
@@ -131,13 +131,26 @@ _OPPOSITES = ("Un{}", "Non{}", "Not{}", "IsNot{}", "Dis{}", "Anti{}", "In{}", "N
 
 
 def _other_names(names: Names, rng: random.Random) -> Iterator[Alignment]:
-    """Yield renamings that change what a name means: an opposite of a predicate, another individual."""
+    """Yield renamings that change what a name means: an opposite of a predicate, letters exchanged, another individual."""
     for name in sorted(names.arities):
         if (other := rng.choice(_OPPOSITES).format(name)) not in names.arities:
+            yield Alignment({name: other}, {})
+        if (other := _exchanged(name, rng)) not in names.arities:
             yield Alignment({name: other}, {})
     for name in sorted(names.constants):
         others = (f"{name}2", f"h{name}", f"{name}a", *sorted(names.constants - {name}))
         yield Alignment({}, {name: rng.choice(others)})
+
+
+def _exchanged(name: str, rng: random.Random) -> str:
+    """Return `name` with two neighbouring letters inside exchanged, as in `Signing` for `Singing`; as it is if none can be."""
+    places = [
+        n
+        for n in range(1, len(name) - 2)
+        if name[n : n + 2].isalpha() and name[n : n + 2].islower() and name[n : n + 2] not in ("ie", "ei")
+    ]
+    n = rng.choice([n for n in places if name[n] != name[n + 1]] or [len(name)])
+    return name[:n] + name[n + 1 : n + 2] + name[n : n + 1] + name[n + 2 :]
 
 
 def _mutants(formula: Formula) -> Iterator[Formula]:

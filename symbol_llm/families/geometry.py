@@ -30,7 +30,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 1
+VERSION = 2
 METRIC = "exact match of sets; F1 below it"
 
 MAX_NESTING = 60

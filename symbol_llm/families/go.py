@@ -40,7 +40,7 @@ from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form, Plan, Rules
 from symbol_llm.sandbox import toolchain
 
-VERSION = 4
+VERSION = 5
 METRIC = "normal form, or execution of tests"
 
 
@@ -53,7 +53,7 @@ class Environment(Needs):
     """Function that a program must define."""
 
 
-program_of = replies.whole
+program_of = replies.up_to(replies.BEHIND_A_BLOCK)
 
 
 def canonical(program: str) -> str:

@@ -38,7 +38,7 @@ from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form, Plan, Rules
 from symbol_llm.sandbox import toolchain
 
-VERSION = 3
+VERSION = 4
 METRIC = "normal form, or execution of tests"
 
 
@@ -51,7 +51,7 @@ class Environment(Needs):
     """Method that a program must define."""
 
 
-program_of = replies.whole
+program_of = replies.up_to(replies.BEHIND_A_BLOCK)
 
 
 def canonical(program: str) -> str:

@@ -33,7 +33,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies, strips
 from symbol_llm.notation.strips import Domain, Formula, Instance, show, show_types
 
-VERSION = 2
+VERSION = 3
 METRIC = "same problem up to renaming"
 
 MAX_WORK = 3_000_000
@@ -49,12 +49,12 @@ class Environment(Needs):
     """Whether objects must have the names that gold gives them."""
 
 
-program_of = replies.whole
-
-
 def canonical(program: str) -> str:
     """Return the problem with its parts sorted. Names stay, since whether they count depends on `fixed_names`."""
     return _print(strips.read_instance(program, None))
+
+
+program_of = replies.that_parses(canonical)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

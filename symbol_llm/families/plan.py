@@ -31,7 +31,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies, strips
 from symbol_llm.notation.strips import Domain, Formula, Instance, Names, Node, Types, expected, show
 
-VERSION = 2
+VERSION = 3
 METRIC = "plan validity"
 
 MAX_CHECKS = 500_000
@@ -79,7 +79,9 @@ def canonical(program: str) -> str:
     return "\n".join(str(step) for step in _steps(program))
 
 
-program_of = replies.that_parses(canonical)
+_STEP = re.compile(rf"{replies.GOES_ON.pattern}|(?:\d+[.:)]?[ ]*)?[a-z][\w-]*(?:[ ]+[a-z][\w-]*)+[ ]*(?:\n|\Z)")
+"""Matches another step, also one without brackets, which is none."""
+program_of = replies.that_parses(canonical, goes_on=_STEP)
 
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:

@@ -40,7 +40,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 3
+VERSION = 4
 METRIC = "execution accuracy, else exact match"
 
 MAX_NODES = 100
@@ -266,6 +266,8 @@ def _steps(program: str) -> Tree:
     """Read steps; one that names no inputs takes the last unused results."""
     results: list[Tree] = []
     free: list[int] = []
+    if program.rstrip().endswith(("->", "→")) and re.search(r"\w", program):
+        raise Unparsable("an arrow at the end; expected a step behind it")
     for text in filter(None, map(str.strip, re.split(r"->|→|\n|;", program))):
         where = f"step {len(results)}"
         if len(results) == MAX_NODES:

@@ -40,7 +40,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 1
+VERSION = 2
 METRIC = "exact match / F1 of answers"
 
 MAX_ATOMS = 100

@@ -26,13 +26,13 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
 from symbol_llm.families import Example, Needs, Ran, Result
-from symbol_llm.ground.errors import InvalidInput, Unavailable, Unparsable
+from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 2
+VERSION = 3
 METRIC = "canonical SMILES"
 
 MAX_CHARS = 4000
@@ -76,7 +76,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
         raise InvalidInput(f"problem {problem.id} has no gold SMILES")
     try:
         gold = _molecule(text, limits)
-    except Unparsable as e:  # gold is ours
+    except (Unparsable, LimitExceeded) as e:  # gold is ours
         raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
     tanimoto = len(found.bits & gold.bits) / max(1, len(found.bits | gold.bits))
     is_same = found.canonical == gold.canonical
@@ -137,6 +137,8 @@ def _molecule(text: str, limits: Limits) -> Molecule:
         raise Unparsable(f"the SMILES has {len(text)} characters; at most {MAX_CHARS} are read")
     outcome = executor.run(f"{__name__}:describe", {"smiles": text}, limits, preload=(f"{__name__}:warm_up",))
     outcome.check_limits()
+    if outcome.crashed:
+        raise LimitExceeded(f"RDKit {outcome.detail}", outcome.isolation)
     if outcome.status != "ok":
         raise Unavailable(f"RDKit did not read the SMILES: {outcome.detail}")
     found = outcome.value

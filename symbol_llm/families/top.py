@@ -23,7 +23,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 1
+VERSION = 2
 METRIC = "exact match of trees"
 
 MAX_DEPTH = 100

@@ -32,7 +32,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 2
+VERSION = 3
 METRIC = "set F1"
 
 

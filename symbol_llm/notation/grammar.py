@@ -34,13 +34,15 @@ class Form(NamedTuple):
 
 
 def normal_forms(entry: str, texts: Sequence[str], limits: Limits) -> tuple[list[Form], str]:
-    """Call `entry` on {"texts": texts} in a child; return a form for each text, and the isolation.
+    """Call `entry` on {"texts": texts} in a child; return a form for each text, the program first, and the isolation.
 
     `entry` returns for each text {"normal": ...}, maybe with a "note", {"fault": ...} or {"limit": ...}; the last raises
-    LimitExceeded.
+    LimitExceeded, and so does a program that brings the parser down.
     """
     outcome = executor.run(entry, {"texts": list(texts)}, limits)
     outcome.check_limits()
+    if outcome.crashed and not (len(texts) > 1 and executor.run(entry, {"texts": list(texts[1:])}, limits).crashed):
+        raise LimitExceeded(f"the parser {outcome.detail}", outcome.isolation)
     if outcome.status != "ok":
         raise Unavailable(f"not parsed: {outcome.detail}")
     for found in outcome.value:

@@ -195,14 +195,14 @@ def to_z3(formula: Formula) -> Any:
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 _SIGNS = {
-    "all": r"∀ all forall \forall",
-    "exists": r"∃ exists \exists",
+    "all": r"∀ all forall ForAll Forall \forall",
+    "exists": r"∃ exists Exists \exists",
     "not": r"¬ ~ ∼ ! not \neg \lnot",
     "and": r"∧ & && and \land \wedge",
     "or": r"∨ | || or \lor \vee",
     "xor": r"⊕ ⊻ ^ xor \oplus \veebar",
-    "implies": r"→ ⟶ ⇒ ⟹ ⊃ -> => implies \rightarrow \to \Rightarrow \longrightarrow \implies \supset",
-    "iff": r"↔ ⟷ ⇔ ⟺ ≡ <-> <=> iff \leftrightarrow \Leftrightarrow \longleftrightarrow \iff \equiv",
+    "implies": r"→ ⟶ ⇒ ⟹ ⊃ -> => ==> --> implies \rightarrow \to \Rightarrow \longrightarrow \implies \supset",
+    "iff": r"↔ ⟷ ⇔ ⟺ ≡ <-> <=> <==> <--> iff \leftrightarrow \Leftrightarrow \longleftrightarrow \iff \equiv",
 }
 _OPERATOR = {sign: operator for operator, signs in _SIGNS.items() for sign in signs.split()}
 _LEVELS = (("iff",), ("implies",), ("or", "xor"), ("and",))
@@ -213,7 +213,7 @@ _NAME = re.compile(r"\w+(?:[-'’]\w+)*")
 _SPACE = r"(?:\s|\\[,;:! ]|\\(?:q?quad|left|right)(?![A-Za-z]))*"
 _TOKEN = re.compile(
     rf"{_SPACE}(?:({_NAME.pattern})|\\(?:text|textit|mathrm|mathit|mathsf|operatorname)\{{({_NAME.pattern})\}}"
-    r"|(<->|<=>|->|=>|&&|\|\||!=|\\[A-Za-z]+|[∀∃¬∼∧∨⊕⊻→⟶⇒⟹⊃↔⟷⇔⟺≡~!&|^=≠().,:\[\]])|(\S))"
+    r"|(<-->|<==>|-->|==>|<->|<=>|->|=>|&&|\|\||!=|\\[A-Za-z]+|[∀∃¬∼∧∨⊕⊻→⟶⇒⟹⊃↔⟷⇔⟺≡~!&|^=≠().,:\[\]])|(\S))"
 )
 _EQUALITIES = ("=", "≠", "!=", r"\neq", r"\ne")
 _CLOSING = {"(": ")", "[": "]"}

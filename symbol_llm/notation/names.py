@@ -28,7 +28,9 @@ _PREPOSITIONS = frozenset(
 FUNCTION_WORDS = _PREPOSITIONS | {*_BE, *_ARTICLES}
 _NO_PLURALS = frozenset("customs goods means news".split())
 MIN_MISSPELT = 7
-"""Letters from which a typo hardly makes another word: `martial` and `marital` is the only pair found."""
+"""Letters from which a doubled letter that is missing hardly makes another word."""
+_WORDS_THAT_DIFFER_SO = ("desert", "canvas")
+"""Longer words that make another with a letter doubled: `deserts` and `desserts`."""
 
 
 def words(name: str) -> list[str]:
@@ -137,7 +139,7 @@ def _without_ending(rest: str) -> set[str]:
 # --- spelling ---------------------------------------------------------------------------------------------------------
 
 _SPELLINGS = (
-    (re.compile(r"(?<=[bdilmnpv])our(?=(?:s|ed|er|ing|ful|less|ite|able|hood|al|ly|y)?$)"), "or"),
+    (re.compile(r"(?<=[^\W\d_][bdilmnpv])our(?=(?:s|ed|er|ing|ful|less|ite|able|hood|al|ly|y)?$)"), "or"),
     (re.compile(r"(?<=...)is(?=e[sd]?$|ing$|ation)"), "iz"),
     (re.compile(r"tre(?=s?$)"), "ter"),
     (re.compile(r"(?<=[aeiou].[aeiou])ll(?=e[dr]|ing|or)"), "l"),
@@ -148,14 +150,18 @@ _DOUBLING = re.compile(r"(?:ed|ing|ers?)$")
 
 
 def _is_misspelt(one: str, other: str) -> bool:
-    """Return whether the words differ only in one doubled letter or two exchanged neighbours."""
+    """Return whether the words differ only in one doubled letter, or in `ie` for `ei`.
+
+    Other letters that are exchanged make too many words of another meaning: singing, signing; complaint, compliant.
+    """
     if not (one + other).isalpha() or one[0] != other[0] or one[-1] != other[-1]:
         return False
     if min(len(one), len(other)) < MIN_MISSPELT or abs(len(one) - len(other)) > 1:
         return False
     if len(one) == len(other):
         return _is_exchanged(one, other)
-    return _single(one) == _single(other) and not _DOUBLING.search(one)
+    plain = _single(one)
+    return plain == _single(other) and not _DOUBLING.search(one) and not plain.startswith(_WORDS_THAT_DIFFER_SO)
 
 
 def _american(word: str) -> str:
@@ -169,6 +175,6 @@ def _single(word: str) -> str:
 
 
 def _is_exchanged(one: str, other: str) -> bool:
-    """Say whether `other` is `one` with two neighbours exchanged."""
+    """Say whether `other` is `one` with one `ie` turned into `ei` or the reverse."""
     at = [n for n in range(len(one)) if one[n] != other[n]]
-    return len(at) == 2 and at[1] == at[0] + 1 and one[at[0]] == other[at[1]] and one[at[1]] == other[at[0]]
+    return len(at) == 2 and at[1] == at[0] + 1 and {one[at[0] : at[1] + 1], other[at[0] : at[1] + 1]} == {"ie", "ei"}

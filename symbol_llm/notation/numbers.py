@@ -1,8 +1,8 @@
 """When two numbers are equal. One policy for every notation that compares values; the caller knows which one is gold.
 
 - Whole numbers and ratios are exact: two of them are equal only if they are the same number.
-- If one of the two is a float, they may differ by RELATIVE of gold; if gold is a whole number, by no more than a
-  quarter (or the spacing of floats, if that is wider), so that the float rounds to it.
+- If one of the two is a float, they may differ by RELATIVE of gold; if gold is a whole number, even as a float, by no
+  more than a quarter (or the spacing of floats, if that is wider), so that the other rounds to it.
 - Gold that is a decimal of few digits has been rounded: one unit of its last digit is allowed, up to PRINTED and up to
   a hundredth of gold.
 - Gold 0 equals floats up to NOISE; any other gold, however small, does not equal 0.
@@ -50,7 +50,12 @@ def _allowance(gold: Number, wanted: float, unit: float | None) -> float:
         return NOISE
     if isinstance(gold, float):
         printed = unit_of(repr(gold)) if unit is None else unit
-        return max(RELATIVE * size, min(printed, PRINTED, size / 100))
+        return max(_computed(gold, size), min(printed, PRINTED, size / 100))
+    return _computed(gold, size)
+
+
+def _computed(gold: Number, size: float) -> float:
+    """Return how far a result may be from gold because it was computed in floats."""
     if Fraction(gold).denominator == 1:
-        return min(RELATIVE * size, max(0.25, 8 * math.ulp(wanted)))
+        return min(RELATIVE * size, max(0.25, 8 * math.ulp(size)))
     return RELATIVE * size

@@ -24,9 +24,20 @@ THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*[\w+#.-]*[ \t]*\n(.*?)(?:^[ \t]*\1|\Z)", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"\A\s*(`+)([^`\n]+)\1\s*\Z")
 LEAD_IN = re.compile(r"\A\s*(?:sure|certainly|of course|okay|ok|here)\b[^\n]*[:!.][ \t]*\n", re.IGNORECASE)
-LABEL = re.compile(r"\A\s*(?:final )?(?:answer|program|output|solution|code|sql|actions?)[ \t]*:", re.IGNORECASE)
+LABEL = re.compile(
+    r"\A\s*(?:the )?(?:final )?(?:answer|program|output|solution|code|actions?|plan|formula|fol|first-order logic(?: formula)?"
+    r"|regex|regular expression|smiles|command|amr|triples|(?:sql|sparql|cypher)(?: query)?"
+    r"|query(?=[ \t]*:\s*(?:select|with|ask|prefix|match)\b))(?: is)?[ \t]*:",
+    re.IGNORECASE,
+)
 LABEL_LINE = re.compile(LABEL.pattern + r"[ \t]*\n", re.IGNORECASE)
 BLANK_LINE = re.compile(r"\n[ \t]*(?=\n)")
+BEHIND_A_BLOCK = re.compile(r"(?<=\})[ \t]*\n[ \t]*\n(?=[A-Z][a-z]*[:,]? [a-z]+(?: [a-z]|[.:]))")
+"""Matches between a closing brace and a sentence."""
+GOES_ON = re.compile(
+    r"[)\]},:;&|~¬∀∃]|[(\[](?![A-Z][a-z']*:?[ ]+[a-z])|\w+\(|\w\)|AND\b|(?:[\w:,]+ )*[-=]>|(?:all|exists)[ ]\w+[.]"
+)
+"""Matches where a formal text goes on, though badly, rather than prose begins: at a sign, a call, an option's letter."""
 MAX_LINES = 40
 """Most prefixes of a text that are tried."""
 MAX_CHARS = 8192
@@ -60,10 +71,13 @@ def up_to(end: re.Pattern[str]) -> Callable[[str], str]:
 up_to_a_blank_line = up_to(BLANK_LINE)
 
 
-def that_parses(parse: Callable[[str], object], *, label_alone: bool = False) -> Callable[[str], str]:
+def that_parses(
+    parse: Callable[[str], object], *, label_alone: bool = False, goes_on: re.Pattern[str] = GOES_ON
+) -> Callable[[str], str]:
     """Return a function that extracts a reply's program: the whole text if it parses, else the longest such prefix.
 
-    A prefix ends with a line. If none parses, the program ends at the first blank line, so that the reported fault is
+    A prefix ends with a line. What follows it is prose unless it begins as `goes_on` says: then the whole text is the
+    program, and ill-formed. If no prefix parses, the program ends at the first blank line, so that the reported fault is
     the program's and not that of the prose after it. `parse` raises Unparsable.
     """
 
@@ -79,7 +93,10 @@ def that_parses(parse: Callable[[str], object], *, label_alone: bool = False) ->
         found = program(reply, label_alone=label_alone)
         if found.fenced or takes(found.program):
             return found.program
-        return next((text for text in _beginnings(found.program) if takes(text)), _up_to_a_blank_line(found.program))
+        start = next((text for text in _beginnings(found.program) if takes(text)), None)
+        if start is None:
+            return _up_to_a_blank_line(found.program)
+        return found.program if goes_on.match(found.program[len(start) :].lstrip()) else start
 
     return program_of
 

@@ -30,6 +30,7 @@ import atexit
 import json
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -67,6 +68,14 @@ class Outcome(NamedTuple):
     stdout: str = ""
     seconds: float = 0.0
     isolation: str = "none"
+
+    @property
+    def crashed(self) -> bool:
+        """Whether a library in C brought the child down, as parsers do whose stack or memory runs out."""
+        return (
+            re.match(rf"died of signal (?:{signal.SIGABRT:d}|{signal.SIGSEGV:d}|{signal.SIGBUS:d}),", self.detail)
+            is not None
+        )
 
     def check_limits(self) -> None:
         """Raise TimedOut or LimitExceeded if the call hit a limit."""

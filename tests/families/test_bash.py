@@ -256,6 +256,10 @@ def test_the_end_of_a_command_is_found_soon(text: str) -> None:
         ("find . -maxdepth 1 -type d", "find . -type d -maxdepth 1"),
         ("find . -name a -type f -o -name b -type d", "find . -type f -name a -o -type d -name b"),
         ('[[ $x =~ "abc" ]]', "[[ $x =~ abc ]]"),
+        ("cp -R a b", "cp -r a b"),
+        ("rm -Rf x", "rm -rf x"),
+        ("tar -xzf a.tgz", "tar -x -z -f a.tgz"),
+        ("tar --extract --file=a.tar -C d", "tar -C d -xf a.tar"),
     ],
 )
 def test_options_have_one_form(one: str, two: str) -> None:
@@ -286,6 +290,10 @@ def test_options_have_one_form(one: str, two: str) -> None:
         ("find . -type f -delete -name x", "find . -type f -name x -delete"),
         ("find . -name -type f", "find . -type f -name"),
         ("xargs grep -i a", "xargs -i grep a"),
+        ("grep -R a .", "grep -r a ."),
+        ("tar -xf a.tar", "tar -cf a.tar"),
+        ("tar -xf a.tar", "tar -xzf a.tar"),
+        ("tar -xf a.tar -C d", "tar -xf d -C a.tar"),
     ],
 )
 def test_options_that_mean_something_else_stay_apart(one: str, two: str) -> None:

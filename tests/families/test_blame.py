@@ -65,3 +65,10 @@ def test_a_text_that_cannot_be_read_is_its_own_fault(name: str, piece: str) -> N
     for text in (piece, gold.program[:middle] + piece + gold.program[middle:], gold.program + piece):
         verdict = judge(gold.problem, text, LIMITS, is_program=True)
         assert verdict.status != "unscored", verdict.detail
+
+
+@pytest.mark.parametrize("program", ["a:" * 16_000, "a: " * 10_900, "int f() {" + "a:" * 16_000 + ";}"])
+def test_a_program_that_brings_the_parser_down_is_to_blame(program: str) -> None:
+    """The grammar is C code and overflows the stack at a run of labels."""
+    verdict = judge(problems.family("java").EXAMPLES[0].problem, program, LIMITS, is_program=True)
+    assert verdict.status in ("resource", "unparsable", "timeout"), verdict.detail

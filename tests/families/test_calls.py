@@ -136,6 +136,8 @@ def test_the_published_rule_is_the_measure() -> None:
         '{"name": "f", "arguments": {"x": true}}\n\n{"name": "g"}',
         '{"name": "f", "arguments": {"x": true}}; {"name": "g"}',
         "f(x=true)\n\ng()",
+        "[{'name': 'f', 'arguments': {'x': True}}, {'name': 'g', 'arguments': {}}]",
+        "[{'name': 'f', 'arguments': {\"x\": true}}, {'name': 'g'}]",
         "[f(x=True)]\n[g()]",
     ],
 )
@@ -285,3 +287,13 @@ def test_both_notations_have_one_form_that_accepts_itself(
     assert canonical(form) == form == canonical(json.dumps([{"name": n, "arguments": a} for n, a in reversed(made)]))
     assert accepts(form, program)
     assert all(canonical(mutant) != form for mutant in mutants(program, rng))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{'name': 'f', 'arguments': {'x': 1 + 1}}", "{'name': 'f', 'arguments': {'x': 1, 'x': 2}}", "{'name': 'f', 'arguments': {'x': y}}",
+     "[{'name': 'f'}", "{'f'}", "{**{}}", "{'name': 'f', 'arguments': {1: 2}}"],
+)  # fmt: skip
+def test_a_python_dict_that_is_no_call_is_refused(text: str) -> None:
+    with pytest.raises(Unparsable):
+        canonical(text)

@@ -52,7 +52,18 @@ def letter(program: str, options: Any = CITIES) -> str | None:
     ]
     + ["Answer: B\n\nIt is not Rome.", "(B) (B)", "Answer: Paris"]
     + ["**B**", "$B$", r"\boxed{B}", r"$\boxed{\text{B}}$", "<answer>B</answer>", r"\(B\)", "*B*", "**Answer: B**"]
-    + ["Answer: **B**", "**B) Paris**", "The answer is **B**.", r"\boxed{Paris}", "<answer> (B) </answer>", "__B__"],
+    + ["Answer: **B**", "**B) Paris**", "The answer is **B**.", r"\boxed{Paris}", "<answer> (B) </answer>", "__B__"]
+    + [
+        "Option B",
+        "Choice (B)",
+        '"B"',
+        "“B”",
+        "I choose B",
+        "I would go with option B.",
+        "It's B",
+        "I think it is B",
+        "it’s (B).",
+    ],
 )
 def test_one_option_may_be_named_in_many_ways(program: str) -> None:
     assert letter(program) == "B"

@@ -71,6 +71,9 @@ def test_the_published_measure_still_aligns_by_likeness() -> None:
     [
         ("∀x (P(x) ⇒ Q(x))", "all x (P(x) -> Q(x))"),
         ("∀x (P(x) ⟶ Q(x))", "all x (P(x) -> Q(x))"),
+        ("ForAll x (P(x) ==> Q(x))", "all x (P(x) -> Q(x))"),
+        ("Exists x (P(x) --> Q(x))", "exists x (P(x) -> Q(x))"),
+        ("P(a) <==> Q(a)", "P(a) <-> Q(a)"),
         ("∀x (P(x) ⊃ Q(x))", "all x (P(x) -> Q(x))"),
         ("P(a) ⇔ Q(a)", "P(a) <-> Q(a)"),
         ("P(a) ≡ Q(a)", "P(a) <-> Q(a)"),
@@ -154,3 +157,11 @@ def test_mutants_change_names_and_none_is_accepted() -> None:
 def test_quantifiers_in_another_order_are_told_apart(gold: str, program: str) -> None:
     assert judged(program, gold) == 0.0
     assert judged(gold, gold) == 1.0
+
+
+def test_a_mutant_exchanges_letters_of_a_name() -> None:
+    found = set(mutants("Singing(ann) -> Walks(ann)", random.Random(1))) | set(
+        mutants("Singing(ann) -> P(ann)", random.Random(2))
+    )
+    names = {name for text in found for name in re.findall(r"\w+(?=\()", text)}
+    assert any(sorted(name) == sorted("Singing") and name != "Singing" for name in names)

@@ -174,6 +174,8 @@ def test_expressions_are_compared_as_mathematics(value: str, answer: Any, same: 
         ("1/3", r"0.\overline{3}"),
         ("120", "5!"),
         ("'Evelyn'", r"\text{Evelyn}"),
+        ("'even'", r"\text{Even}"),
+        ("'12_8'", "12_{8}"),
         ("'2*a*b*c'", "2cba"),
     ],
 )

@@ -120,6 +120,7 @@ def test_gqa_functions(program: str, expected: str | None) -> None:
         ("select: boy -> relate: a,b,c,s -> exist", "step 1: relate: expected name,relation,s or o, got 'a,b,c,s'"),
         ("select: boy -> choose color: red -> and", r"step 1: choose_color: expected two values such as red\|blue"),
         ("->", "no step"),
+        ("scene -> count ->", "arrow at the end"),
         ("count(" * 500, "at most 100 functions"),
         ("scene -> count; " * 500, "more than 100 steps"),
         ("scene\n" + "union [0, 0]\n" + "".join(f"union [{n}, {n}]\n" for n in range(1, 9)) + "count", "written out"),

@@ -494,3 +494,73 @@ def test_a_mutant_moves_a_boundary() -> None:
     found = set(mutants("SELECT a FROM t GROUP BY a HAVING sum(b) > 3", random.Random(0)))
     assert "SELECT a FROM t GROUP BY a HAVING sum(b) >= 3" in found
     assert max(map(len, mutants("SELECT " + "9" * 5000, random.Random(0))), default=0) == 0
+
+
+PLAYERS = """CREATE TABLE player (id INTEGER PRIMARY KEY, name TEXT, country TEXT, points INTEGER);
+INSERT INTO player VALUES (1, 'Ann', 'DE', 10), (2, 'Bo', 'FR', 20), (3, 'Cy', 'DE', 30), (4, 'Di', 'IT', 35);"""
+FILMS = """CREATE TABLE film (id INTEGER PRIMARY KEY, title TEXT);
+CREATE TABLE song (id INTEGER PRIMARY KEY, film INTEGER REFERENCES film (id), length INTEGER);"""
+AIRPORTS = """CREATE TABLE airport (city TEXT, code TEXT PRIMARY KEY, name TEXT, land TEXT);
+INSERT INTO airport VALUES ('Bonn', 'BN', 'Hangelar', 'DE'), ('Bonn', 'CG', 'Hangelar', 'DE'), ('Nice', 'NC', 'Azur', 'FR'),
+('Nice', 'ND', 'Azur', 'FR'), ('Kiel', 'KI', 'Holtenau', 'DE'), ('Kiel', 'KJ', 'Holtenau', 'DE'), ('Lyon', 'LY', 'Bron', 'FR'),
+('Lyon', 'LZ', 'Bron', 'FR');"""
+
+
+@pytest.mark.parametrize(
+    ("given", "gold", "old", "new"),
+    [
+        ({"script": PLAYERS}, "SELECT country FROM player GROUP BY country HAVING count(*) > 50", "> 50", ">= 50"),
+        ({"script": PLAYERS}, "SELECT country FROM player GROUP BY country HAVING count(*) > 50", "> 50", "> 51"),
+        (
+            {"schema": PLAYERS.split("INSERT", maxsplit=1)[0]},
+            "SELECT country FROM player GROUP BY country HAVING count(*) > 12",
+            ">",
+            ">=",
+        ),
+        ({"script": AIRPORTS}, "SELECT city, land FROM airport WHERE name = 'Alton'", "Alton", "Elton"),
+        ({"script": AIRPORTS}, "SELECT city, land FROM airport WHERE name = 'Alton'", "=", "<"),
+        (
+            {"schema": FILMS},
+            "SELECT DISTINCT title FROM film JOIN song WHERE length < (SELECT avg(length) FROM song)",
+            "avg",
+            "sum",
+        ),
+        ({"script": PLAYERS}, "SELECT name FROM player WHERE points > (SELECT avg(points) FROM player)", ">", ">="),
+    ],
+)
+def test_gold_without_a_row_on_the_given_database_is_told_from_others(
+    given: dict[str, str], gold: str, old: str, new: str
+) -> None:
+    asked = problem(gold, environment=given)
+    assert score(gold, asked, LIMITS).score == 1.0
+    assert score(gold.replace(old, new), asked, LIMITS).score == 0.0
+
+
+VISITS = """CREATE TABLE visit (name TEXT, day DATE, age INTEGER, size REAL);
+INSERT INTO visit VALUES ('Ann', '2020-01-01', 5, 0.0), ('Bo', '2020-01-05', 0, 2.5), ('Cy', '2020-02-01', 3, 7.25),
+('Di', '2021-03-01', 2, 3.5), ('Ed', '2019-03-09', 1, 1.75), ('Flo', '2020-04-01', 4, 3.5), ('Gil', '2020-05-01 10:00:00', 8, 6.0);"""
+
+
+@pytest.mark.parametrize("given", ["script", "schema"])
+@pytest.mark.parametrize(
+    ("program", "gold", "accepted"),
+    [
+        ("day LIKE '2020%'", "strftime('%Y', day) = '2020'", 1.0),
+        ("day LIKE '2020-%'", "substr(day, 1, 4) = '2020'", 1.0),
+        ("day LIKE '2020-03%'", "strftime('%Y-%m', day) = '2020-03'", 1.0),
+        ("day LIKE '%-03-%'", "strftime('%m', day) = '03'", 1.0),
+        ("day LIKE '2020%'", "strftime('%Y', day) >= '2020'", 0.0),
+        ("day LIKE '%-03-%'", "strftime('%m', day) <= '03'", 0.0),
+        ("age % 2 <> 1", "age % 2 = 0", 1.0),
+        ("age % 2 <> 0", "age % 2 = 0", 0.0),
+        ("abs(age - 4) < 2", "age BETWEEN 3 AND 5", 1.0),
+        ("size < 1", "size <= 0", 0.0),
+        ("size > 4", "size >= 5", 0.0),
+    ],
+)
+def test_dates_stay_dates_and_numbers_above_zero_stay_there(
+    given: str, program: str, gold: str, accepted: float
+) -> None:
+    environment = {given: VISITS if given == "script" else VISITS.split("INSERT", maxsplit=1)[0]}
+    asked = problem(f"SELECT name FROM visit WHERE {gold}", environment=environment)
+    assert score(f"SELECT name FROM visit WHERE {program}", asked, LIMITS).score == accepted

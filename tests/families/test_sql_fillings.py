@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from symbol_llm.families.sql.fillings import COPIES, MOST_READ, SIZES, Constant, Hints, copies, fill, fillings, read
+from symbol_llm.families.sql.copies import COPIES, MOST_READ, copies, read
+from symbol_llm.families.sql.fillings import SIZES, fill, fillings
+from symbol_llm.families.sql.hints import Constant, Hints
 
 SCHEMA = """
 CREATE TABLE owner (id INTEGER PRIMARY KEY, name TEXT);
@@ -140,3 +142,39 @@ def test_unique_indexes_hold_in_copies_and_tables_that_no_query_names_are_left_o
         assert cells(one, "SELECT name FROM sqlite_master WHERE type = 'table'") == ["owner", "dog"]
         assert not cells(one, "SELECT 1 FROM owner GROUP BY name HAVING count(*) > 1")
         assert not cells(one, "SELECT 1 FROM dog WHERE owner NOT IN (SELECT id FROM owner)")
+
+
+@pytest.mark.parametrize("count", [2, 10, 50])
+def test_where_groups_are_counted_some_have_a_row_more_and_some_a_row_fewer(
+    dogs: sqlite3.Connection, count: int
+) -> None:
+    for column, given in (("owner", dogs), ("note", dogs), ("owner", dogs.execute("DELETE FROM dog").connection)):
+        asked = hints(Constant("", "count", count, ">"), grouped=[column])
+        for made in ([*filled(asked)], copied(given, asked)):
+            sizes = {size for one in made for size in cells(one, f"SELECT count(*) FROM dog GROUP BY {column}")}
+            assert {count - 1, count, count + 1} <= sizes
+
+
+def test_of_a_key_of_two_columns_the_first_may_repeat() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(
+        "CREATE TABLE child (id INT PRIMARY KEY, name TEXT); CREATE TABLE likes (child INT REFERENCES child (id), liked INT"
+        " REFERENCES child (id), PRIMARY KEY (child, liked)); INSERT INTO child VALUES (1, 'Ann'), (2, 'Bo'), (3, 'Cy'),"
+        " (4, 'Di'); INSERT INTO likes VALUES (1, 2), (2, 3), (3, 4);"
+    )
+    asked = hints(Constant("", "count", 2, ">="), grouped=["child"], equated=[("child", "id")])
+    sizes = [cells(one, "SELECT count(*) FROM likes GROUP BY child") for one in copied(connection, asked)]
+    assert any({1, 2, 3} <= set(one) for one in sizes)
+
+
+def test_a_constant_reaches_a_column_that_others_depend_on(dogs: sqlite3.Connection) -> None:
+    found = copied(dogs, hints(Constant("", "note", "note 9")))
+    assert any("note 9" in cells(one, "SELECT note FROM dog") for one in found)
+    assert not any(cells(one, "SELECT 1 FROM dog GROUP BY note HAVING count(DISTINCT age) > 1") for one in found)
+
+
+def test_numbers_that_are_added_up_are_all_alike_in_one_database(dogs: sqlite3.Connection) -> None:
+    dogs.execute("UPDATE dog SET note = tag")
+    for made in ([*filled(hints(summed=["age"]))], copied(dogs, hints(summed=["age"]))):
+        alike = [one for one in made if len(set(cells(one, "SELECT age FROM dog"))) == 1]
+        assert any(cells(one, "SELECT count(*) FROM dog")[0] > 3 for one in alike)

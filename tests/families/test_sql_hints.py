@@ -1,14 +1,16 @@
 """What is read off a query, and that a query which cannot be read costs neither an error nor much time."""
 
+import datetime
 import time
 
 import pytest
 
 from symbol_llm.families.sql import score
-from symbol_llm.families.sql.fillings import Constant
-from symbol_llm.families.sql.hints import MAX_CHARACTERS, hints_of
+from symbol_llm.families.sql.hints import MAX_CHARACTERS, Constant, hints_of
 from symbol_llm.ground.params import Limits
 from tests.problems import problem
+
+TODAY = datetime.date.today().isoformat()
 
 
 def constants(condition: str) -> list[tuple[str, str, str | int | float, str]]:
@@ -30,10 +32,11 @@ def constants(condition: str) -> list[tuple[str, str, str | int | float, str]]:
         ('T1.name = "Bonn"', [("city", "name", "Bonn", "=")]),
         ('"people" > 7', [("", "people", 7, ">")]),
         ("`the name` <> 'x' AND [an area] < 2", [("", "the name", "x", "!="), ("", "an area", 2, "<")]),
-        ("substr(T1.name, 1, 2) = 'Bo'", [("city", "name", "Bo", "=")]),
+        ("substr(T1.name, 1, 2) = 'Bo'", [("city", "name", "Bo%", "like")]),
         ("name IN (SELECT name FROM lake WHERE depth > 4) ORDER BY 1 LIMIT 3", [("", "depth", 4, ">")]),
         ("CASE WHEN people = 3 THEN 4 ELSE 5 END = 4", [("", "people", 3, "="), ("", "people", 4, "=")]),
         ("1 GROUP BY name HAVING count(DISTINCT kind) >= 2", [("", "count", 2, ">=")]),
+        ("4 < CASE kind WHEN 'a' THEN 1 ELSE 9 END", [("", "kind", 4, ">"), ("", "kind", "a", "=")]),
         (f"people > {10**30} AND area < 1e999", [("", "people", 1e30, ">")]),
     ],
 )
@@ -57,6 +60,11 @@ def test_a_constant_comes_with_the_column_it_is_compared_with(
         ("strftime('%m', a) = '05'", Constant("", "a", "05", "=", "%m")),
         ("julianday('2020-03-01') - julianday(a) > 1", Constant("", "a", "2020-02-29", "<")),
         ("julianday(a) - julianday('2020-03-01') > 1", Constant("", "a", "2020-03-02", ">")),
+        ("date(a) >= date('now', '-0 days')", Constant("", "a", TODAY, ">=")),
+        ("a < datetime('2024-03-31', 'start of month', '-1 month')", Constant("", "a", "2024-02-01", "<")),
+        ("a = strftime('%Y', '2024-03-31')", Constant("", "a", "2024", "=")),
+        ("a > CAST(strftime('%Y', 'now', '+1 year') AS INT)", Constant("", "a", int(TODAY[:4]) + 1, ">")),
+        ("julianday('now') - julianday(a) >= 0", Constant("", "a", TODAY, "<=")),
         ("julianday(a) - julianday('soon') > 1", Constant("", "a", 1, ">")),
     ],
 )
@@ -112,3 +120,10 @@ def test_a_query_that_only_sqlite_can_read_is_judged() -> None:
     sql = problem("sql", program="SELECT name FROM city WHERE people > 330", environment=schema)
     assert score(deep, sql, Limits()).score == 1.0
     assert score(deep.replace("330", "331"), sql, Limits()).score == 0.0
+
+
+@pytest.mark.parametrize(
+    "condition", ["strftime('%Y', a) = '2020'", "a > date(b, '-1 day')", "a > strftime('%Y', 'now')"]
+)
+def test_no_format_and_no_modifier_of_a_date_is_a_constant(condition: str) -> None:
+    assert not {"%Y", "-1 day", "now"} & {value for _, _, value, _ in constants(condition)}

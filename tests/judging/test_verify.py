@@ -85,7 +85,7 @@ def test_a_sandbox_that_is_down_leaves_the_reply_unscored(monkeypatch: pytest.Mo
         (problem(None), "has no answer; a python problem needs one"),
         (problem(1, "no_such_family"), "unknown family 'no_such_family'"),
         (problem("maybe", "rules"), "answer 'maybe'; expected one of True, False, Unknown"),
-        (problem([[1]], "sql"), "environment: expected `database`, or else `script` or `schema`, got '{}'"),
+        (problem([[1]], "sql"), "environment: expected `database`, or else `script` or `schema`"),
         (problem(1, environment={"functoin": "f"}), "functoin: extra inputs are not permitted, got 'f'"),
     ],
 )

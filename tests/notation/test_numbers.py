@@ -26,6 +26,9 @@ from symbol_llm.notation.numbers import Number, equal, unit_of
         (1e300, 1e300),
         (51.00005, 51.0),
         (1e12 + 0.2, 10**12),
+        (1e12 + 0.2, 1e12),
+        (10**22, 1e22),
+        (2.99995, 3.0),
     ],
 )
 def test_equal_numbers(found: Number, gold: Number) -> None:
@@ -45,6 +48,8 @@ def test_equal_numbers(found: Number, gold: Number) -> None:
         (2.99995, 3),
         (1e12 + 0.5, 10**12),
         (1e12 + 1, 10**12),
+        (10**12 + 1, 1e12),
+        (1e10 + 1, 1e10),
         (10**30 + 1, 10**30),
         (1.001e30, 10**30),
         (0.33333, Fraction(1, 3)),

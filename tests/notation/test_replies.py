@@ -26,6 +26,18 @@ def program(reply: str, family: str) -> str:
         ("Answer: I_WALK", "commands", "I_WALK"),
         ("Final answer:\nI_WALK", "commands", "I_WALK"),
         ("SQL: SELECT 1", "sql", "SELECT 1"),
+        ("SQL query:\nSELECT 1", "sql", "SELECT 1"),
+        ("Query: SELECT 1", "sql", "SELECT 1"),
+        ("The SPARQL query is: SELECT ?a WHERE { ?a ?b ?c }", "sparql", "SELECT ?a WHERE { ?a ?b ?c }"),
+        ("Cypher query: MATCH (a) RETURN a", "cypher", "MATCH (a) RETURN a"),
+        ("Plan:\n(walk)", "plan", "(walk)"),
+        ("The final plan is:\n1. (walk)", "plan", "1. (walk)"),
+        ("FOL: P(a)", "fol", "P(a)"),
+        ("First-order logic formula: P(a)", "fol", "P(a)"),
+        ("Regex: a+", "regex", "a+"),
+        ("SMILES: CCO", "smiles", "CCO"),
+        ("Command: ls -l", "bash", "ls -l"),
+        ("query: P(a)\nP(a)", "rules", "query: P(a)\nP(a)"),
         ("Answer:\nanswer = 1", "python", "answer = 1"),
         ("Here is the program:\nanswer = 1", "python", "answer = 1"),
         ("I_WALK\nQuestion: jump\nI_JUMP", "commands", "I_WALK"),
@@ -64,11 +76,12 @@ def test_program_is_found(reply: str, family: str, expected: str) -> None:
         ("commands", "I_WALK\n\nI_JUMP"),
         ("plan", "(a b)\n\n(c d)"),
         ("triples", "a(b, c)\n\nd(e, f)"),
+        ("pddl", "(define (problem p)\n\n (:domain d)\n (:objects a) (:init (on a))\n (:goal (on a)))"),
     ],
 )
 def test_a_program_is_all_of_a_text_that_parses_and_what_comes_behind_is_cut(family: str, text: str) -> None:
     assert program(text, family) == text
-    for prose in ("That is (all.", "\nWhich is (right.\n\nIs it not?"):
+    for prose in ("That is (all.", "\nWhich is (right.\n\nIs it not?", "- One point", "[Note: it is (right]"):
         assert program(f"{text}\n{prose}", family) == text
 
 
@@ -86,6 +99,55 @@ def test_the_longest_beginning_that_parses_is_the_program_else_all_up_to_a_blank
     reply: str, family: str, expected: str
 ) -> None:
     assert program(reply, family) == expected
+
+
+@pytest.mark.parametrize(("family", "text"), [("amr", "(b / boy)"), ("sexpr", "(AND Person Place)"), ("fol", "P(a)")])
+def test_a_sentence_in_brackets_is_prose(family: str, text: str) -> None:
+    assert program(f"{text}\n\n(This is an aside.)", family) == text
+
+
+@pytest.mark.parametrize(
+    ("family", "start", "more"),
+    [
+        ("amr", "(w / want-01 :ARG0 (b / boy))", ":ARG1 (g / go-02)"),
+        ("amr", "(w / want-01)", ")"),
+        ("plan", "(a b)\n(c d)", "(e f"),
+        ("plan", "(a b)\n(c d)", "c b d"),
+        ("plan", "(a b)\n(c d)", "3. a d"),
+        ("rules", "all x. (P(x) -> Q(x))\nP(a)\nquery: Q(a)", "~P(a)"),
+        ("rules", "all x. (P(x) -> Q(x))\nP(a)\nquery: Q(a)", "all x. (R(x)"),
+        ("fol", "all x. (P(x) -> Q(x))", "~P(a"),
+        ("fol", "all x. (P(x) -> Q(x))", "∃x (R(x)"),
+        ("triples", "a(b, c)", "d(e, f"),
+        ("geometry", "Find(x)", "Equals(x, "),
+        ("sexpr", "(AND Person Place)", "(JOIN r"),
+        ("lispress", "(Yield (f))", "(Yield (g)"),
+        ("top", "[IN:GET_WEATHER ]", "[SL:LOCATION here"),
+        ("cogs", "cat ( x _ 1 )", "; dog ( x _ 2 )"),
+        ("scene", "scene -> filter_shape: cube -> count", "-> exist"),
+        ("scene", "scene -> filter_shape: cube -> count", "scene -> count"),
+        ("sql", "SELECT a FROM t", ")"),
+        ("csp", "Domain: 1..2\nVariables: a, b\nConstraints:\na < b\nQuery:\nA) a == 1\nB) b == 1", "C) a = ("),
+        ("bash", "ls -l", "rm -rf x"),
+        ("bash", "ls -l", "./run.sh | wc"),
+        (
+            "pddl",
+            "(define (problem p) (:domain d) (:objects a) (:init (on a)) (:goal (on a)))",
+            "(:metric minimize (c))",
+        ),
+    ],
+)
+def test_what_goes_on_in_the_notation_is_no_prose_to_be_cut(family: str, start: str, more: str) -> None:
+    for blank in ("\n", "\n\n"):
+        assert program(f"{start}{blank}{more}", family) != start
+
+
+@pytest.mark.parametrize("family", ["go", "java"])
+def test_prose_behind_a_block_is_no_part_of_it(family: str) -> None:
+    text = {"go": "func F(a int) int {\n\n\treturn a + 1\n}", "java": "int f(int a) {\n\n  return a + 1;\n}"}[family]
+    for prose in ("This adds.", "Explanation: it adds (one.", "The function f adds.\n\nIt is pure."):
+        assert program(f"{text}\n\n{prose}", family) == text
+    assert program(f"{text}\n\nThing g() {{ return 1; }}", family) != text
 
 
 def test_a_long_text_ends_before_a_blank_line() -> None:

@@ -30,7 +30,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.notation.refinement import least_text
 
-VERSION = 2
+VERSION = 3
 METRIC = "normal form"
 
 MAX_VISITED = 60_000

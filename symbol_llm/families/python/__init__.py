@@ -45,7 +45,7 @@ from symbol_llm.notation import numbers, replies
 from symbol_llm.sandbox import executor, interpreter
 from symbol_llm.sandbox.interpreter import MAX_DEPTH
 
-VERSION = 4
+VERSION = 5
 METRIC = "execution accuracy"
 MAX_ASKED = 12
 """Most pairs of expressions of one answer that are put to SymPy."""
@@ -84,7 +84,11 @@ def _parse(program: str) -> ast.Module:
         raise Unparsable(f"not Python: {str(e) or type(e).__name__}") from e
 
 
-program_of = replies.that_parses(_parse, label_alone=True)
+_STATEMENT = re.compile(
+    r"[a-z_]\w*(?:\[[^\]\n]*\])?[ ]*(?:[-+*/%]|//|\*\*)?=(?!=)|(?:for|while|if|with|def)\b[^\n]*[(:\[]"
+)
+"""Matches another statement, which may change the answer."""
+program_of = replies.that_parses(_parse, label_alone=True, goes_on=_STATEMENT)
 
 
 def canonical(program: str) -> str:
@@ -473,8 +477,13 @@ def _show_result(value: Any) -> str:
             return repr(value)
 
 
+_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}\\]*)\}")
+_SUBSCRIPT = re.compile(r"_\{(\w+)\}")
+
+
 def _folded(text: str) -> str:
-    return " ".join(text.split()).casefold()
+    """Return a text without case and runs of white space, nor LaTeX's marks of words and subscripts."""
+    return " ".join(_SUBSCRIPT.sub(r"_\1", _LATEX_TEXT.sub(r"\1", text)).split()).casefold()
 
 
 def _show(value: Any) -> str:

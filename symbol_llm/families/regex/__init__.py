@@ -46,7 +46,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 2
+VERSION = 3
 METRIC = "language equivalence"
 
 DIALECTS = ("python", "nl-rx")

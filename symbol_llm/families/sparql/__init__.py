@@ -39,7 +39,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.notation.refinement import least_text
 
-VERSION = 2
+VERSION = 3
 METRIC = "exact match / F1 of answers"
 
 MAX_VISITED = 60_000

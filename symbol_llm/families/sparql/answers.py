@@ -12,7 +12,6 @@ import hashlib
 import math
 import random
 import re
-import signal
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -57,8 +56,7 @@ def ask(query: str, numbers: list[float], problem: Problem, limits: Limits, *, b
     args = {"query": query, "by_name": by_name, "graph": _turtle(problem), "numbers": numbers}
     outcome = executor.run(f"{__name__}:answer", args, limits)
     outcome.check_limits()
-    if re.match(rf"died of signal (?:{signal.SIGABRT:d}|{signal.SIGSEGV:d}),", outcome.detail):
-        # The engine ends this way when memory or stack runs out, since it cannot raise an error then.
+    if outcome.crashed:  # the engine ends this way when memory or stack runs out, since it cannot raise an error then
         raise LimitExceeded(f"the engine {outcome.detail}", outcome.isolation)
     if outcome.status != "ok":
         raise Unavailable(f"not answered: {outcome.detail}")

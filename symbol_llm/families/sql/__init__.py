@@ -7,15 +7,16 @@ Gold is any of `environment["gold"]` or else `problem.program`, each run in a ch
 only `problem.answer` is compared, on the given database: rows, the cells of one row or column, or a single cell.
 
 The generated databases are fillings of the schema or, without one, copies of the given database with changed rows
-(`fillings.py`; test-suite accuracy, Zhong et al. 2020). They contain the constants that gold and the program compare
+(`fillings.py`, `copies.py`; test-suite accuracy, Zhong et al. 2020). They contain the constants that gold and the program compare
 columns with (`hints.py`), the values just below and above, texts of the lengths compared with, group sums and
 differences of numbers and dates likewise, longer and shorter texts, keys with and without a match, duplicates and ties,
-and more groups than LIMIT shows; some have one row per table. They respect CHECK constraints and yes/no columns. A
-generated database does not count if gold fails on it, is costly, depends on how ties are broken, or gives only NULL,
-zero or nothing; so none is empty, and whether MAX of nothing is NULL or no row is never tested. The given database
-always counts: where LIMIT cuts through rows that gold's ORDER BY leaves tied, any choice of them is right; where ties
-are broken elsewhere, the result of either way of breaking them is. For a program refused on generated rows alone, the
-value names the fewest rows that show the difference.
+more groups than LIMIT shows, groups of as many rows as HAVING counts, of one more and of one fewer; in some, each table
+has one row, or all numbers that are added up are alike. They respect CHECK constraints, yes/no columns, dates, and
+columns of numbers none of which is below 0. A generated database does not count if gold fails on it, is costly, or
+depends on how ties are broken. Nothing, NULL and zero are one there, so whether MAX of nothing is NULL or no row is
+never tested. The given database always counts: where LIMIT cuts through rows that gold's ORDER BY leaves tied, any
+choice of them is right; where ties are broken elsewhere, the result of either way of breaking them is. For a program
+refused on generated rows alone, the value names the fewest rows that show the difference.
 
 Rows are compared as a multiset or, if the gold query's outermost SELECT has an ORDER BY, as a list in which rows left
 tied may stand in any order. Columns are matched by position, not by name. Two whole numbers must be the same;
@@ -39,8 +40,8 @@ from pydantic import Field, model_validator
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.families.sql.child import MAX_SHOWN
-from symbol_llm.families.sql.fillings import SIZES, Hints, fillings
-from symbol_llm.families.sql.hints import hints_of, is_readable
+from symbol_llm.families.sql.fillings import SIZES, fillings
+from symbol_llm.families.sql.hints import Hints, hints_of, is_readable
 from symbol_llm.families.sql.rows import Gold, Row, Rows, matches
 from symbol_llm.families.sql.tokens import (
     TOKEN,
@@ -59,7 +60,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 6
+VERSION = 7
 METRIC = "execution accuracy"
 
 GOLD_STEPS = 3_000_000
@@ -103,7 +104,8 @@ def program_of(reply: str) -> str:
         left -= end
         if left >= 0 and is_readable(found.program[:end]):
             return found.program[:end].strip()
-    return first_statement(found.program)
+    first = first_statement(found.program)
+    return found.program if found.program[len(first) :].lstrip()[:1] in tuple("),.=<>+*/|%") else first
 
 
 def canonical(program: str) -> str:

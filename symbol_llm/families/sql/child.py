@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from symbol_llm.families.sql.fillings import Filling, Hints, copies, fill, fillings, read
+from symbol_llm.families.sql.copies import copies, read
+from symbol_llm.families.sql.fillings import Filling, fill, fillings
+from symbol_llm.families.sql.hints import Hints
 from symbol_llm.families.sql.rows import Row
 
 

@@ -14,7 +14,7 @@ Rows = list[tuple[Cell, ...]]
 PAIRS = (("0", "1"), ("t", "f"), ("y", "n"), ("true", "false"), ("yes", "no"), ("m", "f"))
 """Texts that stand for yes and no, or for two alternatives."""
 SHOWN = 6
-"""Rows needed to show that a column holds yes and no rather than numbers."""
+"""Rows needed to show that a column holds yes and no rather than numbers, or no number below 0."""
 BETWEEN = 20
 """Most whole numbers between two in a CHECK that are all tried."""
 

@@ -16,14 +16,15 @@ import functools
 import itertools
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-from symbol_llm.families.sql.fillings import MOST_CONSTANTS, Constant, Hints
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
+MOST_CONSTANTS = 20
+"""Most constants of the program that gold lacks; two more fillings or one more copy hold them."""
 MAX_CHARACTERS = 10_000
 MAX_DEPTH = 32
 """Deepest nesting of brackets; sqlglot, which recurses for each, exhausts Python's stack at some 70."""
@@ -33,6 +34,46 @@ MAX_LEVELS = 40
 """Most tree levels between a constant and the comparison that it is part of."""
 MAX_LENGTH = 200
 """Longest text compared with a column that rows are to hold, in characters."""
+
+
+class Constant(NamedTuple):
+    """A text or number, the column that it is compared with, and the sign or word between them."""
+
+    table: str
+    """Empty if the query does not say."""
+    column: str
+    value: str | int | float
+    sign: str = "="
+    measure: str = ""
+    """What is compared: the column's "length", its "sum" or "avg" over a group, a part of its date such as "%Y"; "less"
+    or "plus" another column, also "less days" or "less years"; empty: the column itself."""
+    other: str = ""
+
+
+class Hints(NamedTuple):
+    """Hints from queries about rows that would tell them apart. All names are in lower case."""
+
+    constants: list[Constant]
+    others: list[Constant]
+    """Those that gold lacks."""
+    equated: list[tuple[str, str]]
+    """Names of columns that are compared with one another."""
+    nulls: list[str]
+    """Columns that are tested for NULL."""
+    summed: list[str]
+    """Columns that are summed, hence hold numbers whatever their type."""
+    tables: list[str] | None
+    """Names of tables and more that occur; None: as if all did."""
+    limit: int
+    """Highest LIMIT."""
+    grouped: list[str]
+    """Columns that rows are grouped by."""
+
+    @classmethod
+    def of(cls, value: list[Any]) -> Hints:
+        """Return the hints from their JSON form."""
+        constants, others, *rest = value
+        return cls([Constant(*one) for one in constants], [Constant(*one) for one in others], *rest)
 
 
 class Said(NamedTuple):
@@ -191,12 +232,19 @@ def _constants(tree: exp.Expr, tables: dict[str, str], query: str) -> Iterator[C
     for node in tree.walk(bfs=False):
         if not (isinstance(node, exp.Literal) or _is_text(node, query)):
             continue
-        if (value := _value(node)) is None:
+        call = _date_call(node)
+        value = _value(node) if call is None else _moment(call, node)
+        if value is None:
             continue
         comparison, side = _comparison(node)
         if comparison is None:
             continue
+        if isinstance(comparison, exp.Case):
+            yield _constant(comparison.this, tables, value, "=")
+            continue
         sign, other = _against(comparison, side)
+        if isinstance(_bare(other), exp.Mod):
+            continue  # a remainder, which all small numbers have
         if isinstance(node, exp.Column) and not isinstance(other, exp.Column | exp.Func):
             continue  # "people" > 330 is about a column
         if isinstance(other, exp.Column) and _is_text(other, query):
@@ -220,6 +268,54 @@ def _value(node: exp.Expr) -> str | int | float | None:
     return value if math.isfinite(value) else None
 
 
+def _date_call(node: exp.Expr) -> exp.Expr | None:
+    """Return the call of a function of date and time that takes `node`; None if there is none."""
+    from sqlglot import exp
+
+    parent = node.parent.parent if isinstance(node.parent, exp.TsOrDsToTimestamp) else node.parent
+    if isinstance(parent, exp.Anonymous):
+        return parent if str(parent.this).lower() in ("date", "datetime", "julianday", "strftime") else None
+    return parent if isinstance(parent, exp.Date | exp.TimeToStr) else None
+
+
+def _moment(call: exp.Expr, node: exp.Expr) -> str | int | None:
+    """Return the date that `call` says, or its year, month or day; None unless `node` is what says the date."""
+    from sqlglot import exp
+
+    texts = [one for one in call.find_all(exp.Literal, bfs=False) if one.arg_key != "format"]
+    form = call.args.get("format")
+    if isinstance(call, exp.Anonymous) and str(call.this).lower() == "strftime":
+        form, texts = next(iter(texts), None), texts[1:]
+    if not texts or node is not texts[0] or call.find(exp.Column):
+        return None
+    day = _shifted([text.name for text in texts])
+    if day is None or form is None:
+        return node.name if day is None else day.isoformat()
+    part = {"%Y": f"{day.year:04}", "%m": f"{day.month:02}", "%d": f"{day.day:02}"}.get(form.name)
+    return int(part) if part and isinstance(call.parent, exp.Cast) else part
+
+
+_SHIFT = re.compile(r"([+-]?\d{1,5}) (day|month|year)s?", re.IGNORECASE)
+
+
+def _shifted(texts: list[str]) -> datetime.date | None:
+    """Return the date `texts[0]` or today for "now", changed by SQLite's modifiers; None if it is no date."""
+    try:
+        day = datetime.date.today() if texts[0].lower() == "now" else datetime.date.fromisoformat(texts[0][:10])
+        for text in texts[1:]:
+            if found := _SHIFT.fullmatch(text.strip()):
+                n, unit = int(found[1]), found[2].lower()
+                months = {"day": 0, "month": n, "year": 12 * n}[unit]
+                year, month = divmod(12 * day.year + day.month - 1 + months, 12)
+                day = day.replace(year, month + 1, min(day.day, 28) if months else day.day)
+                day += datetime.timedelta(n if unit == "day" else 0)
+            elif text.lower() in ("start of month", "start of year"):
+                day = day.replace(day=1, month=day.month if text.lower().endswith("month") else 1)
+    except (OverflowError, ValueError):
+        return None
+    return day
+
+
 def _comparison(node: exp.Expr) -> tuple[exp.Expr | None, exp.Expr]:
     """Return the comparison that `node` is part of, or None, and the side that it is on."""
     from sqlglot import exp
@@ -230,6 +326,13 @@ def _comparison(node: exp.Expr) -> tuple[exp.Expr | None, exp.Expr]:
     for _ in range(MAX_LEVELS):
         if parent is None or isinstance(parent, kinds):
             return parent, side
+        if (
+            isinstance(parent, exp.If)
+            and isinstance(parent.parent, exp.Case)
+            and parent.parent.this
+            and side.arg_key == "this"
+        ):
+            return parent.parent, side  # CASE x WHEN y
         returned = isinstance(parent, exp.If | exp.Case) and side.arg_key in ("true", "default")
         if returned or isinstance(parent, exp.Query | exp.Limit | exp.Offset | exp.Order):
             return None, side
@@ -275,6 +378,8 @@ def _constant(node: exp.Expr, tables: dict[str, str], value: str | int | float, 
     column, measure, other = _measure(node)
     if column is None:
         return Constant("", "", value, sign)
+    if measure in ("%Y-%m", "start"):
+        return Constant(*_name(column, tables), f"{value}%", "like")
     return Constant(*_name(column, tables), value, sign, measure, other)
 
 
@@ -290,7 +395,7 @@ def _bare(node: exp.Expr) -> exp.Expr:
     return node
 
 
-def _measure(node: exp.Expr) -> tuple[exp.Column | None, str, str]:
+def _measure(node: exp.Expr) -> tuple[exp.Column | None, str, str]:  # noqa: PLR0911 - a return a measure
     """Return the first column in `node`, its measure, and the other column that the measure takes; see `Constant`."""
     from sqlglot import exp
 
@@ -298,6 +403,10 @@ def _measure(node: exp.Expr) -> tuple[exp.Column | None, str, str]:
     match node:
         case exp.Length(this=exp.Column()):
             return column, "length", ""
+        case exp.Substring(this=exp.Column(), args={"start": exp.Literal(this="1")}):
+            return column, "start", ""
+        case exp.Substring(this=exp.Column(), args={"start": exp.Literal(this="6"), "length": exp.Literal(this="2")}):
+            return column, "%m", ""
         case exp.Sum(this=exp.Column()):
             return column, "sum", ""
         case exp.Avg(this=exp.Column()):
@@ -335,12 +444,10 @@ def _days(node: exp.Sub) -> tuple[datetime.date, exp.Column, bool] | None:
     if _unit(left) != " days" or _unit(right) != " days":
         return None
     for day, other, first in ((left, right, True), (right, left, False)):
-        text, column = day.find(exp.Literal), other.find(exp.Column)
-        if text is not None and column is not None and day.find(exp.Column) is None:
-            try:
-                return datetime.date.fromisoformat(text.name[:10]), column, first
-            except ValueError:
-                return None
+        texts, column = [one.name for one in day.find_all(exp.Literal, bfs=False)], other.find(exp.Column)
+        if texts and column is not None and day.find(exp.Column) is None:
+            date = _shifted(texts)
+            return None if date is None else (date, column, first)
     return None
 
 
