@@ -254,7 +254,6 @@ class Told(APIRoute):
 
 
 def _chatting(api: APIRouter, solver: Solver) -> None:
-
     described = {"id": solver.name, "object": "model", "created": 0, "owned_by": "symbol-llm"}
 
     @api.get("/openai/v1/models")
