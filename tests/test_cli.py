@@ -147,7 +147,7 @@ def test_option_that_is_not_there_and_missing_file_are_exit_code_2() -> None:
     ("option", "value", "message"),
     [
         ("--source", "no-folder", "'no-folder' does not exist"),
-        ("--source", "hf://org/name", "source 'hf://org/name': expected hf://datasets/org/name@revision, or a folder"),
+        ("--source", "hf://org/name", "source 'hf://org/name': expected hf://datasets/org/name@revision, with"),
         ("--licence", "commercial", "'commercial' is not one of 'any', 'permissive'"),
     ],
 )
@@ -169,7 +169,7 @@ def test_families_are_listed_with_version_and_metric() -> None:
     lines = call("families").stdout.splitlines()
     assert lines[0].split() == ["family", "version", "metric", "missing"]
     assert [line.split(maxsplit=2) for line in lines if line.startswith("commands ")] == [
-        ["commands", "1", "exact sequence of actions"]
+        ["commands", str(families.get("commands").VERSION), "exact sequence of actions"]
     ]
 
 

@@ -30,7 +30,7 @@ def exploring(model: str) -> Any:
         place = Divided({"SYMBOL_LLM_CODE": "1"})
         base = fetched(place, model, moves=False)
         collection = place.task(collect(params=collecting), "collect").outputs["collection"]
-        Loop(place, collection, {}).explored(base, params, "explore round 1")
+        Loop(place, collection, {}).explored(base, params, 1)
 
     return pipeline
 
