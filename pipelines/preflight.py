@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import click
@@ -28,23 +27,21 @@ from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
 
 KUBERNETES = (1, 30)
 SIGNS = {"passed": "✔", "failed": "✘", "unchecked": "–"}
-CHECKS: Mapping[str, Callable[[View], Iterator[Finding]]] = MappingProxyType(
-    {
-        "apis": objects.apis,
-        "rights": objects.account,
-        "pods": pods.tasks,
-        "settings": objects.settings,
-        "state": storage.state,
-        "quota": pods.quota,
-        "accelerators": pods.accelerators,
-        "train job": pods.train_job,
-        "queue": objects.queue,
-        "addresses": services.addresses,
-        "mlflow": services.mlflow,
-        "pipelines": services.pipelines,
-        "data repository": services.data_repository,
-    }
-)
+CHECKS: Mapping[str, Callable[[View], Iterator[Finding]]] = {
+    "apis": objects.apis,
+    "rights": objects.account,
+    "pods": pods.tasks,
+    "settings": objects.settings,
+    "state": storage.state,
+    "quota": pods.quota,
+    "accelerators": pods.accelerators,
+    "train job": pods.train_job,
+    "queue": objects.queue,
+    "addresses": services.addresses,
+    "mlflow": services.mlflow,
+    "pipelines": services.pipelines,
+    "data repository": services.data_repository,
+}
 
 
 def check(view: View) -> Iterator[Finding]:

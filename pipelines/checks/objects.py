@@ -69,7 +69,7 @@ def account(view: View) -> Iterator[Finding]:
     """Whether the account of a run may do what its tasks do."""
     from kubernetes import client
 
-    account, missing = view.placement.service_account, []
+    who, missing = view.placement.service_account, []
     for group, whole, name, verb in rights(view.placement):
         resource, _, sub = whole.partition("/")
         asked = {
@@ -89,12 +89,12 @@ def account(view: View) -> Iterator[Finding]:
         if not answer.status.allowed:
             missing.append(f"{verb} {whole}{'.' + group if group else ''}")
     if missing:
-        remedy = f"bind the Roles of the manifests to the account {account}"
+        remedy = f"bind the Roles of the manifests to the account {who}"
         if view.placement.tune_job:
             remedy += "; for TrainJobs they are in the component `training`"
-        yield Finding("rights", "failed", f"{account} may not {', '.join(missing)}", remedy)
+        yield Finding("rights", "failed", f"{who} may not {', '.join(missing)}", remedy)
     else:
-        yield Finding("rights", "passed", f"{account} may do what tasks ask")
+        yield Finding("rights", "passed", f"{who} may do what tasks ask")
 
 
 def settings(view: View) -> Iterator[Finding]:

@@ -107,9 +107,9 @@ def quota(view: View) -> Iterator[Finding]:
 
     short, quotas = [], look(client.CoreV1Api(view.api).list_namespaced_resource_quota, view.namespace).items
     needs = at_once(view.placement)
-    for quota in quotas:
-        used = (quota.status.used if quota.status else None) or {}
-        for resource, limit in (quota.spec.hard or {}).items():
+    for one in quotas:
+        used = (one.status.used if one.status else None) or {}
+        for resource, limit in (one.spec.hard or {}).items():
             need = needs.get(f"requests.{resource}" if resource in ("cpu", "memory") else resource)
             left = parse_quantity(limit) - parse_quantity(used.get(resource, "0"))
             if need is not None and need > left:

@@ -72,10 +72,8 @@ class Outcome(NamedTuple):
     @property
     def crashed(self) -> bool:
         """Whether a library in C brought the child down, as parsers do whose stack or memory runs out."""
-        return (
-            re.match(rf"died of signal (?:{signal.SIGABRT:d}|{signal.SIGSEGV:d}|{signal.SIGBUS:d}),", self.detail)
-            is not None
-        )
+        crashes = rf"died of signal (?:{signal.SIGABRT:d}|{signal.SIGSEGV:d}|{signal.SIGBUS:d}),"
+        return re.match(crashes, self.detail) is not None
 
     def check_limits(self) -> None:
         """Raise TimedOut or LimitExceeded if the call hit a limit."""
