@@ -20,6 +20,7 @@ from symbol_llm.collection.write import write
 from symbol_llm.engines import prompts
 from symbol_llm.evaluation import page
 from symbol_llm.evaluation.evaluate import read_report
+from symbol_llm.evaluation.representations import measure_representations
 from symbol_llm.evaluation.suites import evaluate_on_suites
 from symbol_llm.ground import files, outputs, provenance
 from symbol_llm.ground.errors import InvalidInput
@@ -506,7 +507,7 @@ READ = {
     "training_set": ("collection", "training_set.jsonl", ("tune", "explore")),
     "general_train": ("collection", "general_train.jsonl", ("replay",)),
     "general_test": ("collection", "general_test.jsonl", ("evaluate",)),
-    "test": ("collection", "test.jsonl", ("evaluate", "suite")),
+    "test": ("collection", "test.jsonl", ("evaluate", "suite", "representations")),
     "dev": ("collection", "dev.jsonl", ("evaluate", "write")),
     "candidates": ("explored", "candidates.jsonl", ("select",)),
     "verdicts": ("explored", "verdicts.jsonl", ("select",)),
@@ -561,6 +562,7 @@ def reading(place: dict[str, Path], out: Path, model: Path) -> dict[str, Callabl
         "evaluate": lambda: stages.evaluate(**inputs, out=out, params=EVALUATE, stage="s", **before),
         "promote": lambda: stages.promote(place["strong"], **reports, out=out, params=Promote(name="n")),
         "suite": lambda: evaluate_on_suites(**inputs, out=out, params=EVALUATE),
+        "representations": lambda: measure_representations(place["collection"], [place["weak"]], out, EVALUATE),
         "write": lambda: write(place["collection"], out, Write()),
         "version": lambda: stages.version("altered", place["selected"]),
     }
@@ -636,11 +638,15 @@ def write_to(out: Path, chain: Chain, model: Path) -> dict[str, Callable[[], obj
         "evaluate": lambda: stages.evaluate(**inputs, out=out, params=EVALUATE, stage="s"),
         "promote": lambda: stages.promote(inputs["checkpoint"], **reports, out=out, params=Promote(name="n")),
         "suite": lambda: evaluate_on_suites(**inputs, out=out, params=EVALUATE),
+        "representations": lambda: measure_representations(inputs["collection"], [inputs["checkpoint"]], out, EVALUATE),
         "write": lambda: write(inputs["collection"], out, Write()),
     }
 
 
-NAMES = ("fetch", "collect", "replay", "tune", "explore", "select", "evaluate", "promote", "suite", "write")
+NAMES = (
+    *("fetch", "collect", "replay", "tune", "explore", "select", "evaluate", "promote", "suite", "representations"),
+    "write",
+)
 READS = {name: "collection" for name in NAMES[2:]} | {"promote": "report"}
 
 

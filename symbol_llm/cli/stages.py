@@ -226,6 +226,25 @@ def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, sou
 
 
 @main.command()
+@click.argument("collection", type=Existing)
+@click.argument("out", type=Folder)
+@click.argument("checkpoints", type=Existing, nargs=-1, required=True)
+@click.pass_context
+def representations(ctx: click.Context, collection: Path, out: Path, checkpoints: tuple[Path, ...]) -> None:
+    """Measure how each of CHECKPOINTS represents the notations.
+
+    The alignment and the uniformity of the gold programs of COLLECTION's test problems are written to OUT, for each notation:
+    how close its programs lie together, and how evenly they are spread. Lower is closer, and more even.
+    """
+    from symbol_llm.evaluation.representations import measure_representations
+
+    paths = {"collection": collection, "checkpoints": checkpoints, "out": out}
+    track(ctx, measure_representations, "representations", params=parameters(ctx).evaluate, **paths)
+    if not ctx.obj["json"]:
+        say(f"\n{(out / 'representations.md').read_text()}")
+
+
+@main.command()
 @click.argument("checkpoint", type=Existing)
 @click.argument("report", type=Existing)
 @click.argument("original", type=Existing)
