@@ -507,7 +507,7 @@ READ = {
     "training_set": ("collection", "training_set.jsonl", ("tune", "explore")),
     "general_train": ("collection", "general_train.jsonl", ("replay",)),
     "general_test": ("collection", "general_test.jsonl", ("evaluate",)),
-    "test": ("collection", "test.jsonl", ("evaluate", "suite", "representations")),
+    "test": ("collection", "test.jsonl", ("evaluate", "suite", "spread")),
     "dev": ("collection", "dev.jsonl", ("evaluate", "write")),
     "candidates": ("explored", "candidates.jsonl", ("select",)),
     "verdicts": ("explored", "verdicts.jsonl", ("select",)),
@@ -562,7 +562,7 @@ def reading(place: dict[str, Path], out: Path, model: Path) -> dict[str, Callabl
         "evaluate": lambda: stages.evaluate(**inputs, out=out, params=EVALUATE, stage="s", **before),
         "promote": lambda: stages.promote(place["strong"], **reports, out=out, params=Promote(name="n")),
         "suite": lambda: evaluate_on_suites(**inputs, out=out, params=EVALUATE),
-        "representations": lambda: measure_representations(place["collection"], [place["weak"]], out, EVALUATE),
+        "spread": lambda: measure_representations(place["collection"], [place["weak"]], out, EVALUATE),
         "write": lambda: write(place["collection"], out, Write()),
         "version": lambda: stages.version("altered", place["selected"]),
     }
@@ -638,13 +638,13 @@ def write_to(out: Path, chain: Chain, model: Path) -> dict[str, Callable[[], obj
         "evaluate": lambda: stages.evaluate(**inputs, out=out, params=EVALUATE, stage="s"),
         "promote": lambda: stages.promote(inputs["checkpoint"], **reports, out=out, params=Promote(name="n")),
         "suite": lambda: evaluate_on_suites(**inputs, out=out, params=EVALUATE),
-        "representations": lambda: measure_representations(inputs["collection"], [inputs["checkpoint"]], out, EVALUATE),
+        "spread": lambda: measure_representations(inputs["collection"], [inputs["checkpoint"]], out, EVALUATE),
         "write": lambda: write(inputs["collection"], out, Write()),
     }
 
 
 NAMES = (
-    *("fetch", "collect", "replay", "tune", "explore", "select", "evaluate", "promote", "suite", "representations"),
+    *("fetch", "collect", "replay", "tune", "explore", "select", "evaluate", "promote", "suite", "spread"),
     "write",
 )
 READS = {name: "collection" for name in NAMES[2:]} | {"promote": "report"}

@@ -14,6 +14,7 @@ import click
 
 from symbol_llm import __version__
 from symbol_llm.ground.errors import MissingDependency, SymbolLLMError
+from symbol_llm.ground.terminal import shown
 
 SUBJECTS = {
     "stages": "Stages of the pipeline",
@@ -142,7 +143,7 @@ class Commands(click.Group):
             with _quiet_stdout():
                 return super().invoke(ctx)
         except SymbolLLMError as e:
-            click.echo(f"symbol-llm: {e}", err=True)
+            click.echo(f"symbol-llm: {shown(str(e))}", err=True)
             ctx.exit(e.exit_code)
         except ModuleNotFoundError as e:
             if (missing := machine.missing(e.name or "")) is None:
@@ -175,8 +176,8 @@ def _quiet_stdout() -> Iterator[None]:
 
 
 def say(text: str = "") -> None:
-    """Print a result."""
-    click.echo(text, file=_results[-1])
+    """Print a result. What would act in the terminal is shown as an escape."""
+    click.echo(shown(text), file=_results[-1])
 
 
 _results: list[Any] = []

@@ -230,8 +230,8 @@ def suite(ctx: click.Context, collection: Path, checkpoint: Path, out: Path, sou
 @click.argument("out", type=Folder)
 @click.argument("checkpoints", type=Existing, nargs=-1, required=True)
 @click.pass_context
-def representations(ctx: click.Context, collection: Path, out: Path, checkpoints: tuple[Path, ...]) -> None:
-    """Measure how each of CHECKPOINTS represents the notations.
+def spread(ctx: click.Context, collection: Path, out: Path, checkpoints: tuple[Path, ...]) -> None:
+    """Measure how CHECKPOINTS represent the notations.
 
     The alignment and the uniformity of the gold programs of COLLECTION's test problems are written to OUT, for each notation:
     how close its programs lie together, and how evenly they are spread. Lower is closer, and more even.
@@ -239,9 +239,9 @@ def representations(ctx: click.Context, collection: Path, out: Path, checkpoints
     from symbol_llm.evaluation.representations import measure_representations
 
     paths = {"collection": collection, "checkpoints": checkpoints, "out": out}
-    track(ctx, measure_representations, "representations", params=parameters(ctx).evaluate, **paths)
+    track(ctx, measure_representations, "spread", params=parameters(ctx).evaluate, **paths)
     if not ctx.obj["json"]:
-        say(f"\n{(out / 'representations.md').read_text()}")
+        say(f"\n{(out / 'spread.md').read_text()}")
 
 
 @main.command()

@@ -55,7 +55,7 @@ def measure_representations(
     At most `params.n` programs a task are read. InvalidInput if no notation has two test problems with different programs.
     """
     inputs = {f"checkpoint_{n}": folder for n, folder in enumerate(checkpoints, 1)}
-    with outputs.building(out, "representations", params, {"collection": collection, **inputs}) as draft:
+    with outputs.building(out, "spread", params, {"collection": collection, **inputs}) as draft:
         names, (families, texts) = _names(checkpoints), _programs(collection, params)
         found = {
             name: spreads(families, embed(checkpoint, texts, params.batch))
@@ -64,8 +64,8 @@ def measure_representations(
         for n, spread in enumerate(found.values(), 1):
             draft.metrics |= {f"alignment_{n}": spread[ALL].alignment, f"uniformity_{n}": spread[ALL].uniformity}
         figures = {name: {family: one.model_dump() for family, one in spread.items()} for name, spread in found.items()}
-        files.write_json(draft.folder / "representations.json", figures)
-        files.write_text(draft.folder / "representations.md", markdown(found))
+        files.write_json(draft.folder / "spread.json", figures)
+        files.write_text(draft.folder / "spread.md", markdown(found))
     return draft.metrics
 
 
@@ -132,7 +132,7 @@ def _spread(points: torch.Tensor) -> Spread:
 def markdown(found: dict[str, dict[str, Spread]]) -> str:
     """Return a table of the figures: a row per notation, two columns per checkpoint."""
     heads = ["notation", "n", *(f"{key}, {name}" for key in ("alignment", "uniformity") for name in found)]
-    lines = ["# representations", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines = ["# Alignment and uniformity", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for family, first in next(iter(found.values())).items():
         cells = [f"{spread[family].alignment:.3f}" for spread in found.values()]
         cells += [f"{spread[family].uniformity:.3f}" for spread in found.values()]

@@ -63,6 +63,7 @@ class Taught(Record):
     kind: str
     completion: str
     rejected: str | None
+    advantage: float | None
     made_by: str
     """The stage that wrote the row."""
     learnt_by: tuple[str, ...]
@@ -176,7 +177,7 @@ def _taught(problem: Problem, outputs: Sequence[Output], names: dict[str, str]) 
         for row in _records(output, "training_set.jsonl", TrainingRow):
             if row.problem == problem.id:
                 yield Taught(
-                    **row.model_dump(include={"id", "kind", "completion", "rejected"}),
+                    **row.model_dump(include={"id", "kind", "completion", "rejected", "advantage"}),
                     made_by=made["stage"],
                     learnt_by=tuple(names.get(digest, digest[:8]) for digest in learnt),
                 )
@@ -200,7 +201,8 @@ def in_words(story: Story) -> str:
     lines += [f"kept      {'right' if e.accepted else 'wrong'}, round {e.round}: {e.program!r}" for e in story.kept]
     for row in story.taught:
         learnt = ", ".join(row.learnt_by) or "no checkpoint"
-        lines.append(f"taught    {row.kind} {row.id}, learnt by {learnt}: {row.completion!r}")
+        weight = "" if row.advantage is None else f", advantage {row.advantage:+.2f}"
+        lines.append(f"taught    {row.kind} {row.id}{weight}, learnt by {learnt}: {row.completion!r}")
     if story.asked_by:
         lines.append(f"asked     of {', '.join(story.asked_by)}")
     return "\n".join(line for n, line in enumerate(lines) if line or n < len(lines) - 1)

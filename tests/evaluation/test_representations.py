@@ -45,12 +45,12 @@ def test_checkpoints_are_compared_by_notation(tiny, tmp_path):
     collect(tmp_path / "collection", Collect(tasks=("scan", "spider"), n_train=2, n_dev=1, n_test=4))
     shutil.copytree(tiny, tmp_path / "tuned")
     numbers = measure_representations(tmp_path / "collection", [tiny, tmp_path / "tuned"], tmp_path / "out", EVALUATE)
-    written = json.loads((tmp_path / "out" / "representations.json").read_text())
+    written = json.loads((tmp_path / "out" / "spread.json").read_text())
     assert list(written) == ["tiny", "tuned"]
     assert set(written["tiny"]) == {"commands", "sql", "all"}
     assert written["tiny"] == written["tuned"]
     assert numbers == {f"{key}_{n}": written["tiny"]["all"][key] for n in (1, 2) for key in ("alignment", "uniformity")}
-    assert "| sql |" in (tmp_path / "out" / "representations.md").read_text()
+    assert "| sql |" in (tmp_path / "out" / "spread.md").read_text()
 
 
 def test_checkpoint_given_twice_is_refused(tiny, tmp_path):

@@ -36,8 +36,8 @@ def tried(problem: Problem, index: int, status: str, program: str, **more: Any) 
     return candidate, verdict
 
 
-def row(problem: Problem, kind: str, completion: str) -> TrainingRow:
-    return TrainingRow.of(kind=kind, problem=problem.id, messages=[], completion=completion)
+def row(problem: Problem, kind: str, completion: str, **more: Any) -> TrainingRow:
+    return TrainingRow.of(kind=kind, problem=problem.id, messages=[], completion=completion, **more)
 
 
 def report(checkpoint: Path, stage: str, asked: Problem) -> Report:
@@ -65,14 +65,15 @@ def run(tmp_path: Path, problem: Callable[..., Problem]) -> tuple[Path, Problem,
         tried(learnt, 0, "rejected", "answer = 7", value="7"),
         tried(learnt, 1, "accepted", "answer = 2 + 2", value="4", agrees=True),
         tried(learnt, 2, "accepted", "answer = 8 / 2", value="4", agrees=False),
-        tried(learnt, 3, "unparsable", "answer = (", detail="line 1: '(' was never closed"),
+        tried(learnt, 3, "unparsable", "answer = ( # \x1b[2J", detail="line 1: '(' was never closed"),
     ]
     found = {"candidates.jsonl": [c for c, _ in tries], "verdicts.jsonl": [v for _, v in tries]}
     explored = wrote(home / "explored", "explore", found, collection=collection, checkpoint=base)
     kept = PoolEntry(
         problem=learnt.id, canonical="c", program="answer = 2 + 2", logprob=-1, accepted=True, origin="explore", round=1
     )
-    made = {"pool.jsonl": [kept], ROWS: [row(learnt, "L1", "answer = 2 + 2")]}
+    rows = [row(learnt, "L1", "answer = 2 + 2"), row(learnt, "sample", "answer = 7", advantage=-0.5)]
+    made = {"pool.jsonl": [kept], ROWS: rows}
     selected = wrote(home / "selected", "select", made, explored=explored)
     tuned = wrote(home / "tuned", "tune", {"weights.jsonl": []}, training_set=selected, checkpoint=base)
     for checkpoint, stage in ((base, "original"), (tuned, "round 1")):
@@ -93,7 +94,8 @@ def test_a_problem_is_followed_from_its_tries_to_the_checkpoints_that_learnt_fro
         ("original", 3, "unparsable", None),
     ]
     assert [e.program for e in story.kept] == ["answer = 2 + 2"]
-    assert [(t.kind, t.made_by, t.learnt_by) for t in story.taught] == [("L1", "select", ("round 1",))]
+    taught = [(t.kind, t.advantage, t.made_by, t.learnt_by) for t in story.taught]
+    assert taught == [("L1", None, "select", ("round 1",)), ("sample", -0.5, "select", ("round 1",))]
     assert story.asked_by == ()
 
 
@@ -130,11 +132,13 @@ def test_words_say_why_each_try_failed(run: tuple[Path, Problem, Problem]) -> No
     assert "original, explore 2: accepted; right by chance  gives 4" in text
     assert "original, explore 3: unparsable  line 1: '(' was never closed" in text
     assert "learnt by round 1: 'answer = 2 + 2'" in text
+    assert ", advantage -0.50, learnt by round 1: 'answer = 7'" in text
 
 
 def test_command_prints_words_or_json(run: tuple[Path, Problem, Problem]) -> None:
     home, learnt, _ = run
     done = CliRunner().invoke(cli.main, ["why", learnt.id, str(home)])
     assert (done.exit_code, f"problem   {learnt.id}" in done.output) == (0, True)
+    assert "answer = ( # \\u001b[2J" in done.output
     done = CliRunner().invoke(cli.main, ["why", learnt.id, str(home), "--json"])
     assert len(json.loads(done.stdout)["attempts"]) == 4
