@@ -2,7 +2,7 @@
 
     all x. (Bird(x) & ~Penguin(x) -> Flies(x))  # one formula per line, in the syntax of `symbol_llm/notation/logic.py`
 
-The formulas of several lines are joined by "and".
+The formulas of several lines are joined by "and". A formula may go on over lines, as `statements` there says.
 
 Aligning names. If the environment declares `symbols`, a program may use no others and nothing is aligned. Otherwise a
 predicate or constant that gold lacks is aligned with one of the same arity that only gold has, if they are surely the
@@ -47,12 +47,12 @@ from symbol_llm.notation.logic import (
     parse,
     printed,
     satisfiable,
+    statements,
     to_z3,
-    without_comment,
 )
 from symbol_llm.sandbox import executor
 
-VERSION = 4
+VERSION = 5
 METRIC = "logical equivalence"
 MAX_ATOMS = 12
 """Most atoms of both formulas together for which a truth table is built; beyond that there is no LE."""
@@ -194,8 +194,7 @@ def _gold(problem: Problem) -> Formulas:
 
 def _parse(program: str) -> Formulas:
     names = Names({}, set())
-    texts = [(n, without_comment(line)) for n, line in enumerate(program.splitlines(), 1)]
-    lines = [parse(text, names, n) for n, text in texts if text.strip()]
+    lines = [parse(text, names, n) for n, text in statements(program)]
     if not lines:
         raise Unparsable("no formula")
     return Formulas(lines, names)

@@ -58,12 +58,12 @@ from symbol_llm.notation.logic import (
     predicates,
     printed,
     satisfiable,
+    statements,
     to_z3,
-    without_comment,
 )
 from symbol_llm.sandbox import executor
 
-VERSION = 4
+VERSION = 5
 METRIC = "label by entailment"
 
 LABELS = ("True", "False", "Unknown")
@@ -282,11 +282,10 @@ def _parse(program: str) -> Theory:
 def _formulas(program: str) -> Iterator[tuple[int, str, int, bool]]:
     """Yield the number and text of each line that has a formula, where it starts, and whether it is the query."""
     section = ""
-    for n, line in enumerate(program.splitlines(), 1):
-        text = without_comment(line)
+    for n, text in statements(program):
         if heading := _HEADING.fullmatch(text):
             section = heading[1].lower()
-        elif text.strip() and section != "predicates":
+        elif section != "predicates":
             start = _QUERY.match(text, after_number(text))
             is_query = start is not None or _QUERY.match(f"{section}:") is not None
             yield n, _plain(text), start.end() if start else 0, is_query

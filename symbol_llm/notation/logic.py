@@ -67,10 +67,36 @@ def parse(text: str, names: Names, line: int = 1, start: int = 0) -> Formula:
     return formula
 
 
-def without_comment(line: str) -> str:
-    """Return `line` without a comment, which begins with #, //, % or :::."""
-    found = _COMMENT.search(line)
-    return line[: found.start()].rstrip() if found else line
+def statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each line of `text` that holds something, with its number, without comments, which begin with #, //, % or :::.
+
+    Lines that go on with it are part of it: as long as a bracket or `$$` is open, behind a line that ends with a quantifier
+    or connective, and where the next line begins with a connective.
+    """
+    held: list[str] = []
+    first, goes_on, n_open, n_dollars = 1, False, 0, 0
+    for n, line in enumerate(text.splitlines(), 1):
+        found = _COMMENT.search(line)
+        kept = line[: found.start()].rstrip() if found else line
+        tokens = [next(filter(None, token)) for token in _TOKEN.findall(kept)]
+        if not held or not (goes_on or (tokens and _OPERATOR.get(tokens[0]) in _BINARY)):
+            if held:
+                yield first, "\n".join(held).rstrip()
+            held, first, n_open, n_dollars = [], n, 0, 0
+        if held or tokens:
+            held.append(kept)
+        n_open += sum((token in _CLOSING) - (token in _CLOSING.values()) for token in tokens)
+        n_dollars += tokens.count("$")
+        goes_on = n_open > 0 or n_dollars % 4 == 2 or (_wants_more(tokens) if tokens else goes_on)
+    if held:
+        yield first, "\n".join(held).rstrip()
+
+
+def _wants_more(tokens: list[str]) -> bool:
+    """Return whether a formula cannot end with `tokens`, the last of which is an operator or a quantifier's variable."""
+    ended = tokens[:-1] if tokens[-1] in ".:" else tokens
+    before, last = ["", "", *ended][-2:]
+    return last in _OPERATOR or _OPERATOR.get(before) in _QUANTIFIER
 
 
 def after_number(text: str) -> int:
@@ -248,12 +274,18 @@ def _unwrapped(text: str, start: int) -> _Place:
     return _Place(start, end)
 
 
+def _where(text: str, position: int, line: int) -> str:
+    """Return the line and column of `position` in `text`, whose first line is number `line`."""
+    before = text[:position]
+    return f"line {line + before.count(chr(10))}, column {position - before.rfind(chr(10))}"
+
+
 class _Unbound(Unparsable):
     """A variable is outside the scope of its quantifier."""
 
 
 class _Parser:
-    """Recursive descent over one line; fills `names`."""
+    """Recursive descent over one formula; fills `names`."""
 
     def __init__(self, text: str, place: _Place, line: int, *, wide: bool = False) -> None:
         self._tokens: list[tuple[str, int]] = []
@@ -261,10 +293,11 @@ class _Parser:
             kind = token.lastindex or 4
             is_unknown = token[kind][0] == "\\" and token[kind] not in (*_OPERATOR, *_EQUALITIES)
             if kind == 4 or is_unknown or len(token[kind]) > MAX_NAME:
-                raise Unparsable(f"line {line}, column {token.start(kind) + 1}: unexpected {token[kind][:40]!r}")
-            self._tokens.append((token[kind], token.start(kind) + 1))
-        self._tokens.append(("", place.end + 1))
-        self._at, self._line, self._depth, self._n_operators = 0, line, 0, 0
+                raise Unparsable(f"{_where(text, token.start(kind), line)}: unexpected {token[kind][:40]!r}")
+            self._tokens.append((token[kind], token.start(kind)))
+        self._tokens.append(("", place.end))
+        self._at, self._depth, self._n_operators = 0, 0, 0
+        self._text, self._line = text, line
         self._wide, self._leading = wide, True
         self.names = Names({}, set())
         self._bound: list[str] = []
@@ -285,8 +318,9 @@ class _Parser:
         return self._tokens[self._at - 1][0]
 
     def _error(self, expected: str) -> Unparsable:
-        token, column = self._tokens[self._at]
-        return Unparsable(f"line {self._line}, column {column}: expected {expected}, got {token or 'the end'!r}")
+        token, position = self._tokens[self._at]
+        where = _where(self._text, position, self._line)
+        return Unparsable(f"{where}: expected {expected}, got {token or 'the end'!r}")
 
     def _expect(self, sign: str) -> None:
         if self._peek() != sign:
@@ -369,10 +403,10 @@ class _Parser:
 
     def _variable(self) -> list[str]:
         """Read a variable, or several written together, possibly with the predicate: `∀xy`, `∀xP(x)`."""
-        name, column = self._tokens[self._at]
+        name, position = self._tokens[self._at]
         joined = _VARIABLE_AND_PREDICATE.fullmatch(name)
         if joined and self._peek(1) == "(":
-            self._tokens[self._at] = (joined[2], column + 1)
+            self._tokens[self._at] = (joined[2], position + 1)
             return [joined[1]]
         self._name("a variable")
         alone = _VARIABLES.fullmatch(name) and not any(token == name for token, _ in self._tokens[self._at :])

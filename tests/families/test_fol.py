@@ -10,6 +10,7 @@ import pytest
 from symbol_llm.families.fol import canonical, mutants, score
 from symbol_llm.ground.errors import Unparsable
 from symbol_llm.ground.params import Limits
+from symbol_llm.notation.logic import statements
 from tests.problems import problem
 
 LIMITS = Limits(timeout_s=20)
@@ -103,6 +104,42 @@ def test_exactly_one_is_not_some() -> None:
     assert judged("∃!x P(x)", "∃x (P(x) ∧ ∀y (P(y) → x = y))") == 1.0
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "∀x (\n  P(x) →\n  Q(x)\n)",
+        "∀x (P(x)\n→ Q(x))",
+        "all x.\n(P(x) -> Q(x))",
+        "∀x\n(P(x) → Q(x))",
+        "∀x (P(x) →  # if so,\n\n    Q(x))  # then so",
+        "1. ∀x (P(x)\n   → Q(x)).",
+        "$$\n\\forall x\n(P(x) \\rightarrow Q(x))\n$$",
+        "\\[\n∀x (P(x) → Q(x))\n\\]",
+    ],
+)
+def test_a_formula_goes_on_over_lines(program: str) -> None:
+    assert canonical(program) == canonical("all x (P(x) -> Q(x))")
+
+
+def test_lines_that_do_not_go_on_are_formulas_of_their_own() -> None:
+    text = "P(a)\n~Q(a)  # a ->\n- R(a)\n(S(a) | T(a)\n  & U(a))\nV(a)"
+    assert [n for n, _ in statements(text)] == [1, 2, 3, 4, 6]
+    assert canonical(text).count("\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("program", "where"),
+    [
+        ("∀x (P(x)\n  → Q(x) R(x))", "line 2, column 10: expected ')', got 'R'"),
+        ("P(a)\n\n∀x (P(x) →\n  ?)", "line 4, column 3: unexpected '?'"),
+        ("P(a) &\n", "line 1, column 7: expected a formula, got 'the end'"),
+    ],
+)
+def test_a_fault_is_placed_in_its_own_line(program: str, where: str) -> None:
+    with pytest.raises(Unparsable, match=re.escape(where)):
+        canonical(program)
+
+
 @pytest.mark.parametrize("text", ["[P(a))", "(∀x]P(x)", r"P(a) \foo Q(a)", "$P(a)", "∃!", "1.P(a)", "P[a]"])
 def test_what_only_looks_like_them_is_refused(text: str) -> None:
     with pytest.raises(Unparsable):
@@ -121,6 +158,8 @@ def test_what_only_looks_like_them_is_refused(text: str) -> None:
         "P" * 60_000,
         "P(a)\\," + "\\," * 20_000,
         "$" * 60_000,
+        "(\n" * 30_000,
+        "P(a) &\n" * 8_000,
         "[" * 60_000,
     ],
 )

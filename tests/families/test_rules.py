@@ -104,7 +104,7 @@ def test_against_a_formal_theory_nothing_may_be_invented(program: str, score_: f
         ("P(x)\nquery: P(a)", "line 1, column 3: expected a bound variable or a constant"),
         ("all x P(x) -> Q(y)\nquery: P(a)", "line 1, column 17"),
         ("P(a)\nP(a, b)\nquery: P(a)", "line 2: P has 2 terms here and 1 before"),
-        ("P(a\nquery: P(a)", r"line 1, column 4: expected '\)', got 'the end'"),
+        ("P(a\nquery: P(a)", r"line 2, column 1: expected '\)', got 'query'"),
         ("P(a) $ Q(a)\nquery: P(a)", r"line 1, column 6: unexpected '\$'"),
         ("P(a) Q(a)\nquery: P(a)", "line 1, column 6: expected an operator"),
         ("P(f(a))\nquery: P(a)", "line 1, column 4"),
@@ -187,6 +187,11 @@ def test_uncertain_is_another_word_for_unknown() -> None:
 
 def test_numbered_lines_and_the_signs_of_textbooks_are_read() -> None:
     assert label("1. Furry(bob).\n2. (∀x)(Furry(x) ⇒ Nice(x)).\n3. query: Nice(bob).") == "True"
+
+
+def test_premises_and_query_go_on_over_lines() -> None:
+    program = "all x. (Bird(x)\n  -> Flies(x))\nBird(tweety)\nquery:\n  Flies(tweety)"
+    assert canonical(program) == canonical("all x. (Bird(x) -> Flies(x))\nBird(tweety)\nquery: Flies(tweety)")
 
 
 def test_a_mutant_takes_the_query_for_a_premise() -> None:

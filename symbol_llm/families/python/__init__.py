@@ -45,7 +45,7 @@ from symbol_llm.notation import numbers, replies
 from symbol_llm.sandbox import executor, interpreter
 from symbol_llm.sandbox.interpreter import MAX_DEPTH
 
-VERSION = 5
+VERSION = 6
 METRIC = "execution accuracy"
 MAX_ASKED = 12
 """Most pairs of expressions of one answer that are put to SymPy."""

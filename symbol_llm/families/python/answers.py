@@ -81,7 +81,7 @@ def read(text: str) -> Answer:
     if len(text) > MAX_CHARS:
         raise ValueError("too long")
     text = text.strip().replace("\\\\%", "%")
-    if "\\" in text or "{" in text or "$" in text:
+    if not {"\\", "{", "$", "|"}.isdisjoint(text):
         text = latex.plain(re.sub(r"\\\$|\$(?=\d)", "", text).replace("$", ""))
     text = text.translate(_SIGNS).strip().rstrip(".").strip()
     if _DATE.fullmatch(text):
@@ -348,7 +348,10 @@ def _split(text: str, by: str) -> list[str]:
 _TOKEN = re.compile(
     r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+(?![\w.]))?)|(?P<name>[A-Za-z]\w*)|(?P<sign>\*\*|[-+*/^(),!\[\]])|(?P<space>\s+)"
 )
-_CONSTANTS = {"i": "I", "e": "E"}
+_SPELLINGS = {
+    "i": "I", "e": "E", "abs": "Abs", "max": "Max", "min": "Min", "ceil": "ceiling", "arcsin": "asin", "arccos": "acos",
+    "arctan": "atan",
+}  # fmt: skip
 _KNOWN = {*FUNCTIONS, "pi", "E", "I", "oo"}
 
 
@@ -356,7 +359,7 @@ def _expression(text: str) -> str:
     """Return `text` with every product written out and `**` for powers; ValueError if a sign is unknown."""
     made: list[str] = []
     for kind, written in _tokens(text):
-        piece = _CONSTANTS.get(written, written)
+        piece = _SPELLINGS.get(written, written)
         if kind == "name" and made and made[-1][0].isdigit() and piece.isalpha() and piece not in _KNOWN:
             piece = "*".join(piece)  # 2xy
         if made and _is_product(made[-1], kind, piece):

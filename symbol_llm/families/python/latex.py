@@ -1,7 +1,7 @@
 r"""LaTeX in short answers, rewritten as plain text that `answers.py` reads. Not an evaluator, and not all of LaTeX.
 
->>> plain(r"3\frac{3}{4}"), plain(r"\left[0, \tfrac12\right)")
-('(3+(3)/(4))', '[0,((1)/(2)))')
+>>> plain(r"3\frac{3}{4}"), plain(r"\left[0, \tfrac12\right)"), plain("2|x - |y||")
+('(3+(3)/(4))', '[0,((1)/(2)))', '2 Abs(x -  Abs(y))')
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ _GREEK = {
     "alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "nu", "rho", "sigma", "tau", "phi", "omega",
 }  # fmt: skip
 _SERIES = {"sum": "Sum", "prod": "Product"}
+_BARS = ("\\lvert", "\\rvert", "\\vert", "|")
+_BEFORE_AN_OPERAND = ("", *"+-*/^(,=<>[±⦃|&")
 
 
 def plain(text: str) -> str:
@@ -43,7 +45,8 @@ class _Reader:
     """Reads tokens from left to right, each once."""
 
     def __init__(self, tokens: list[str]) -> None:
-        self._tokens = tokens[::-1]
+        self._tokens = ["|" if piece in _BARS else piece for piece in reversed(tokens)]
+        self._are_bars_paired = self._tokens.count("|") % 2 == 0
         self._has_commands = any(piece[0] == "\\" for piece in tokens)
         self._depth = 0
 
@@ -55,7 +58,7 @@ class _Reader:
         made: list[str] = []
         while self._tokens:
             piece = self._tokens.pop()
-            if piece == end:
+            if piece == end and not (piece == "|" and _wants_an_operand(made)):
                 self._depth -= 1
                 return "".join(made)
             self._one(piece, made)
@@ -73,6 +76,8 @@ class _Reader:
             made.append("," if inner == "," else f"({inner})" if is_group else f"⦃{inner}⦄")
         elif piece == "}":
             raise ValueError("} closes nothing")
+        elif piece == "|" and self._are_bars_paired:
+            made.append(f" Abs({self.upto('|')})")
         elif piece[0] == "\\":
             self._command(piece[1:], made)
         else:
@@ -212,6 +217,10 @@ class _Reader:
                 self._one(piece, made)
                 rows[-1][-1] = (rows[-1][-1] + "".join(made)).strip()
         raise ValueError("\\end is missing")
+
+
+def _wants_an_operand(made: list[str]) -> bool:
+    return next((piece.rstrip()[-1] for piece in reversed(made) if piece.strip()), "") in _BEFORE_AN_OPERAND
 
 
 def _fraction(over: str, under: str, made: list[str]) -> str:
