@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import benchmarks
-from benchmarks import import_graph
+from benchmarks import import_graph, noise
+from symbol_llm.ground.records import Verdict
 
 PROGRAMS = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
 
@@ -62,3 +63,38 @@ def test_import_graph_of_the_library_has_no_cycle():
     graph = import_graph.read(Path(benchmarks.__file__).parents[1])
     assert graph.cycles() == []
     assert len(graph.rooms) > 10
+
+
+def test_noise_turns_round_what_it_turned_at_a_lower_rate_and_nothing_else():
+    verdicts = [
+        Verdict(candidate=f"{n:016}", problem="p", status=status, score=score, verifier="python@6")
+        for n, (status, score) in enumerate([("accepted", 1.0), ("rejected", 0.0), ("unparsable", 0.0)] * 200)
+    ]
+    changed = {}
+    for kind, (true, told) in noise.KINDS.items():
+        for rate in (0, 10, 20, 100):
+            after = list(noise.turned(verdicts, noise.Arm(kind, rate, 0)))
+            pairs = [(a, b) for a, b in zip(verdicts, after, strict=True) if a != b]
+            assert {(a.status, b.status, b.score) for a, b in pairs} <= {(true, told, float(told == "accepted"))}
+            changed[kind, rate] = {a.candidate for a, _ in pairs}
+        assert not changed[kind, 0]
+        assert 5 < len(changed[kind, 10]) < 40
+        assert changed[kind, 10] < changed[kind, 20] < changed[kind, 100]
+        assert len(changed[kind, 100]) == 200
+    other = {
+        a.candidate for a, b in zip(verdicts, noise.turned(verdicts, noise.Arm("accept", 10, 1)), strict=True) if a != b
+    }
+    assert other != changed["accept", 10]
+
+
+def test_noise_compares_the_same_problems_over_seeds():
+    def row(kind, rate, seed, **outcomes):
+        test = sum(outcomes.values()) / len(outcomes)
+        figures = {"n_turned": 3, "n_rows": 9, "dev": 0.5, "test": test, "outcomes": outcomes}
+        return {"kind": kind, "rate": rate, "seed": seed, **figures}
+
+    rows = [row("none", 0.0, 0, a=1, b=1), row("none", 0.0, 1, a=1, b=0)]
+    rows += [row("accept", 5.0, 0, a=1, b=0), row("accept", 5.0, 1, a=0, b=0)]
+    *_, first, second = noise.table(rows)
+    assert first == "| none | 0 | 3 | 9 | 50.0 | 75.0 |  |"
+    assert second.startswith("| accept | 5 | 3 | 9 | 50.0 | 25.0 | -50.0 [-50.0, -50.0] |")

@@ -144,8 +144,7 @@ def _conjunction(manager: Any, program: str) -> Any:
     import cvc5
 
     names = logic.Names({}, set())
-    lines = [logic.without_comment(line) for line in program.splitlines()]
-    parts = [_term(manager, logic.parse(line, names), {}) for line in lines if line.strip()]
+    parts = [_term(manager, logic.parse(text, names), {}) for _, text in logic.statements(program)]
     return parts[0] if len(parts) == 1 else manager.mkTerm(cvc5.Kind.AND, *parts)
 
 

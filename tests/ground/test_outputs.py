@@ -761,6 +761,7 @@ DELETING = {
 MAY = {
     "benchmarks/collection.py": {"main": {"TemporaryDirectory"}},
     "benchmarks/engine.py": {"in_turn": {"TemporaryDirectory"}, "main": {"TemporaryDirectory"}},
+    "benchmarks/noise.py": {"again": {"TemporaryDirectory"}},
     "benchmarks/overhead.py": {"local_step": {"TemporaryDirectory"}, "main": {"TemporaryDirectory"}},
     "benchmarks/soak.py": {"main": {"TemporaryDirectory"}},
     "manifests/resources.py": {"render": {"TemporaryDirectory"}},
