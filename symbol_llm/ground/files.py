@@ -123,7 +123,7 @@ def explain(error: ValidationError, whole: str = "row") -> str:
     first = error.errors()[0]
     place = ".".join(str(p) for p in first["loc"]) or whole
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    said = first["msg"].removeprefix("Value error, ")
+    said = re.sub(r"\b[Tt]uple\b", "list", first["msg"].removeprefix("Value error, "))  # JSON and YAML have lists alone
     got = (
         f", got {str(first['input'])[:80]!r}"
         if first["type"] != "value_error" or not isinstance(first["input"], dict)

@@ -9,9 +9,11 @@ import zlib
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from symbol_llm.ground import files
 from symbol_llm.ground.errors import Busy, InvalidInput
+from symbol_llm.ground.params import Collect
 from symbol_llm.ground.records import GeneralItem, Interval
 
 
@@ -41,6 +43,16 @@ def test_malformed_line_is_refused_with_file_line_and_field(tmp_path: Path, line
     with pytest.raises(InvalidInput) as e:
         list(files.read_records(path, Interval))
     assert message in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [(7, "tasks: input should be a valid list, got '7'"), ([7], "tasks.0: input should be a valid string, got '7'")],
+)
+def test_fault_is_told_in_the_words_of_the_file_not_in_pythons(tasks: object, message: str) -> None:
+    with pytest.raises(ValidationError) as told:
+        Collect(tasks=tasks)  # type: ignore[arg-type]
+    assert files.explain(told.value) == message
 
 
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
