@@ -77,7 +77,7 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
     first, goes_on, n_open, n_dollars = 1, False, 0, 0
     for n, line in enumerate(text.splitlines(), 1):
         found = _COMMENT.search(line)
-        kept = line[: found.start()].rstrip() if found else line
+        kept = (line[: found.start()] if found else line).rstrip()
         tokens = [next(filter(None, token)) for token in _TOKEN.findall(kept)]
         if not held or not (goes_on or (tokens and _OPERATOR.get(tokens[0]) in _BINARY)):
             if held:
