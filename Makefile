@@ -107,11 +107,12 @@ IMAGE_OPTIONS ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILD = $(ENGINE) build --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_OPTIONS)
 
-images:  ## Build the images for CPUs  [ENGINE=podman IMAGE_OPTIONS=]
+images:  ## Build images for CPUs, and try them  [ENGINE=podman]
 	@test -n "$(ENGINE)" || { echo "neither podman nor docker is installed"; exit 1; }
 	$(BUILD) --file components/images/cpu.Dockerfile --target light --tag localhost/symbol-llm/light:$(VERSION) .
 	$(BUILD) --file components/images/cpu.Dockerfile --target cpu --tag localhost/symbol-llm/cpu:$(VERSION) .
 	$(BUILD) --file serving/Dockerfile --tag localhost/symbol-llm/solver:$(VERSION) .
+	ENGINE=$(ENGINE) VERSION=$(VERSION) components/images/try.sh
 
 manifests: setup  ## Render every overlay and check it, against CRDS too
 	$(BIN)/python -m manifests.check --crds $(CRDS)

@@ -54,7 +54,7 @@ platform() {
   kubectl apply --filename "https://github.com/cert-manager/cert-manager/releases/download/$CERT_MANAGER/cert-manager.yaml"
   kubectl --namespace cert-manager wait --for=condition=Available deployment --all --timeout=5m
   helm upgrade --install kserve-crd oci://ghcr.io/kserve/charts/kserve-crd --version "$KSERVE" --namespace kserve --create-namespace
-  helm upgrade --install kserve oci://ghcr.io/kserve/charts/kserve --version "$KSERVE" --namespace kserve --wait \
+  helm upgrade --install kserve oci://ghcr.io/kserve/charts/kserve-resources --version "$KSERVE" --namespace kserve --wait \
     --set kserve.controller.deploymentMode=Standard
   kubectl apply --server-side --filename "https://github.com/kubernetes-sigs/kueue/releases/download/$KUEUE/manifests.yaml"
   kubectl apply --server-side --kustomize "https://github.com/kubeflow/trainer.git/manifests/overlays/manager?ref=$TRAINER"

@@ -16,8 +16,8 @@ from manifests.resources import KUBEFLOW_TASK, NAMESPACE, Fault, Pod, Resource, 
 PORTS = {"http": 80, "https": 443}
 DNS = 53
 API = 443
-KUBEFLOW_PORTS = (8887, 8888)
-"""Of KFP's own API, which its driver and launcher ask."""
+KUBEFLOW_PORTS = (8887, 8888, 8080)
+"""Of KFP's own API and of its metadata store, which its driver and launcher ask."""
 
 
 class Peer(NamedTuple):
@@ -53,7 +53,7 @@ def reachable(resources: Sequence[Resource]) -> Iterator[Fault]:
             yield Fault(pod.owner, f"has a token and may not reach the Kubernetes API, port {API}")
     for port in KUBEFLOW_PORTS:
         if not allows(policies, "Egress", KUBEFLOW_TASK.labels, Peer("kubeflow"), port):
-            yield Fault(KUBEFLOW_TASK.owner, f"may not reach Kubeflow's API, port {port}")
+            yield Fault(KUBEFLOW_TASK.owner, f"may not reach Kubeflow, port {port}")
 
 
 def allows(

@@ -17,7 +17,12 @@ def build(parameters: Parameters, place: Place, reference: str = "") -> Any:
     """Return the pipeline for `parameters` and the checkpoint that `reference` names, by default the challenger."""
     p = parameters
 
-    @dsl.pipeline(name="evaluation", description="The report on one checkpoint.", pipeline_root=place.root)
+    @dsl.pipeline(
+        name="evaluation",
+        description="The report on one checkpoint.",
+        pipeline_root=place.root,
+        pipeline_config=place.config,
+    )
     def evaluation(
         checkpoint: str = reference or f"models:/{p.promote.name}@challenger",
         collecting: dict = dump(p.collect),

@@ -38,6 +38,8 @@ YEAR_S = 365 * 24 * 60 * 60
 """Argo starts no task again that long after its first start, time in queues included; by default it is an hour."""
 SHORT_S = 30 * 60
 """When a try of a task ends that only asks or says something, the pull of its image included."""
+KEPT_S = {"ttl_seconds_after_success": 60 * 60, "ttl_seconds_after_failure": 3 * 24 * 60 * 60}
+"""How long Argo keeps the pods of a run, and with them their logs and volumes of their own, once it has ended."""
 USER = 65532
 """The user of the images, said again in the pod: Pod Security does not look into images."""
 
@@ -63,6 +65,11 @@ class Place(NamedTuple):
     def root(self) -> str | None:
         """Where artifacts go, if the placement says so."""
         return self.placement.pipeline_root if self.placement else None
+
+    @property
+    def config(self) -> Any:
+        """How long what a run leaves on a cluster is kept."""
+        return dsl.PipelineConfig(**KEPT_S) if self.placement else None
 
     def task(self, made: Any, name: str, kind: Kind = "light", *, deadline_s: int | None = None) -> Any:
         """Return `made` under `name`, with what tasks of its kind get; `deadline_s` instead of the deadline of the kind."""

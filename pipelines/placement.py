@@ -5,9 +5,9 @@ two files and two options, `--profile published-7b --placement 8xa100`, since th
 a GPU node run the same profile, and the library that reads profiles knows no cluster. A placement changes no code.
 
 Three things Kubeflow (2.17) has no word for are missing here. Ephemeral storage: give a role a volume for its `state`, or
-set defaults in a LimitRange. A pod's priority class: `priority` is that of Kueue. Which failures to retry: Argo's default
-holds, that is, a container that failed is started again, one out of memory too, while a pod that was deleted, as by
-preemption or with its node, is only where the cluster's administrator gives Argo the retry policy `Always`.
+set defaults in a LimitRange. A pod's priority class: `priority` is that of Kueue. Which failures to retry: Argo's policy
+decides. Kubeflow installs Argo with `OnError`: a pod that was deleted, as by preemption or with its node, is started again,
+and a container that failed is not, one out of memory neither. With Argo's own default, `OnFailure`, it is the other way round.
 """
 
 from __future__ import annotations

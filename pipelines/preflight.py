@@ -5,7 +5,7 @@ python -m pipelines.preflight --placement one-gpu --host ADDRESS    Kubeflow Pip
 
 Each check (`checks/`) is one line, and a remedy where it failed; the exit code is 1 if one did. What cannot be seen from here
 (names of the cluster's own network from outside it, nodes without the right to list them) is said to be unchecked, and is no
-failure. Whether network policies are enforced is not asked: that takes pods which run. Nothing here knows how pipelines are built.
+failure. Whether network policies are enforced is tried by the first task of a run. Nothing here knows how pipelines are built.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ CHECKS: Mapping[str, Callable[[View], Iterator[Finding]]] = {
     "accelerators": pods.accelerators,
     "train job": pods.train_job,
     "queue": objects.queue,
+    "queue of pods": pods.queued,
     "addresses": services.addresses,
+    "network policies": services.isolation,
     "mlflow": services.mlflow,
     "pipelines": services.pipelines,
     "data repository": services.data_repository,
@@ -74,8 +76,9 @@ def check(view: View) -> Iterator[Finding]:
 @click.option("--mlflow", default="", help="Address of MLflow from here, e.g. http://localhost:5000.")
 @click.option("--host", envvar="KF_PIPELINES_ENDPOINT", default="", help="Address of Kubeflow Pipelines from here.")
 @click.option("--token", envvar="KF_PIPELINES_TOKEN", default="", help="Bearer token for Kubeflow Pipelines.")
+@click.option("--cookie", envvar="KF_PIPELINES_COOKIE", default="", help="Session cookie for it instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def main(placement: str, namespace: str, mlflow: str, host: str, token: str, as_json: bool) -> None:
+def main(placement: str, namespace: str, mlflow: str, host: str, token: str, cookie: str, as_json: bool) -> None:
     """Check that the cluster has what pipelines with this placement need; exit 1 if anything is amiss."""
     try:
         wanted = _placement(placement)
@@ -84,7 +87,7 @@ def main(placement: str, namespace: str, mlflow: str, host: str, token: str, as_
         click.echo(f"pipelines.preflight: {e}", err=True)
         sys.exit(e.exit_code)
     space = namespace or there
-    view = View(wanted, space, api, _as_account(api, space, wanted.service_account), mlflow, host, token)
+    view = View(wanted, space, api, _as_account(api, space, wanted.service_account), mlflow, host, token, cookie)
     found = list(check(view))
     if as_json:
         click.echo(json.dumps([one._asdict() for one in found], indent=2, ensure_ascii=False))

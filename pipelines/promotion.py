@@ -17,7 +17,12 @@ def build(parameters: Parameters, place: Place, reference: str = "") -> Any:
     """Return the pipeline for `parameters` and the checkpoint that `reference` names, by default the challenger."""
     p = parameters
 
-    @dsl.pipeline(name="promotion", description="One checkpoint before the gate.", pipeline_root=place.root)
+    @dsl.pipeline(
+        name="promotion",
+        description="One checkpoint before the gate.",
+        pipeline_root=place.root,
+        pipeline_config=place.config,
+    )
     def promotion(
         checkpoint: str = reference or f"models:/{p.promote.name}@challenger",
         model: str = p.model,

@@ -17,7 +17,10 @@ def build(parameters: Parameters, place: Place) -> Any:
     p = parameters
 
     @dsl.pipeline(
-        name="self-training", description="A weak language model becomes a writer of symbols.", pipeline_root=place.root
+        name="self-training",
+        description="A weak language model becomes a writer of symbols.",
+        pipeline_root=place.root,
+        pipeline_config=place.config,
     )
     def self_training(
         model: str = p.model,

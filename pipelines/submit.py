@@ -26,6 +26,8 @@ from symbol_llm.ground.errors import InvalidInput, SymbolLLMError, Unavailable
 
 CRON = {5: "0 {}", 6: "{}"}
 """Number of fields, and what Kubeflow is given: its first field are seconds."""
+ASKS_WHO = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER)
+"""Answers of who wants to know whom it speaks to; some send to a page for that."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +71,12 @@ CRON = {5: "0 {}", 6: "{}"}
 @click.option(
     "--cookie", envvar="KF_PIPELINES_COOKIE", help="Session cookie instead, as Dex gives it: authservice_session=..."
 )
+@click.option(
+    "--ca",
+    envvar="KF_PIPELINES_CA",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Certificate that signed the API's, where it is not one that everybody trusts.",
+)
 @click.option("--namespace", default="symbol-llm", show_default=True, help="Namespace of the run.")
 @click.option("--experiment", default="symbol-llm", show_default=True, help="Experiment that the run belongs to.")
 @click.option("--run-name", default="", help="Name of the run. Default: that of the pipeline.")
@@ -99,6 +107,7 @@ def main(
     host: str | None,
     token: str | None,
     cookie: str | None,
+    ca: Path | None,
     namespace: str,
     experiment: str,
     run_name: str,
@@ -107,8 +116,9 @@ def main(
 ) -> None:
     """Compile a pipeline, or submit it to Kubeflow Pipelines.
 
-    Options in capitals in the environment: KF_PIPELINES_ENDPOINT, KF_PIPELINES_TOKEN, KF_PIPELINES_COOKIE. In a pod with a
-    projected token, KF_PIPELINES_SA_TOKEN_PATH names its file. Kubeflow's own variables for IAP are read, too.
+    Options in capitals in the environment: KF_PIPELINES_ENDPOINT, KF_PIPELINES_TOKEN, KF_PIPELINES_COOKIE, KF_PIPELINES_CA. In a
+    pod with a projected token, KF_PIPELINES_SA_TOKEN_PATH names its file. Kubeflow's own variables for IAP and its file with a
+    cookie or a header (~/.config/kfp/context.json) are read, too.
     """
     try:
         parameters = settings.load(file, profile, strategy, source, overrides)
@@ -124,7 +134,7 @@ def main(
             click.echo(f"compiled to {output}")
         elif host:
             run = Run(run_name or pipeline.replace("_", "-"), experiment, namespace, times)
-            click.echo(submit(job, run, host, who=Identity(token, cookie), timeout_s=timeout))
+            click.echo(submit(job, run, host, who=Identity(token, cookie, ca), timeout_s=timeout))
         else:
             raise click.UsageError(
                 "give --output FILE to compile, or --host ADDRESS to submit; on this machine alone: make run"
@@ -135,10 +145,12 @@ def main(
 
 
 class Identity(NamedTuple):
-    """What a multi-user Kubeflow is shown; neither: the token of the service account, where a pod has one."""
+    """What a multi-user Kubeflow is shown; neither token nor cookie: the token of the service account, where a pod has one."""
 
     token: str | None = None
     cookie: str | None = None
+    ca: Path | None = None
+    """What it has to show us: a certificate that this one signed."""
 
     def given(self) -> dict[str, Any]:
         """Return it as Kubeflow's client takes it."""
@@ -149,6 +161,7 @@ class Identity(NamedTuple):
         path = os.environ.get(KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH)
         if not (self.token or self.cookie) and Path(path).is_file():
             found["credentials"] = ServiceAccountTokenVolumeCredentials(path)
+        found["ssl_ca_cert"] = str(self.ca) if self.ca else None
         return {name: value for name, value in found.items() if value}
 
 
@@ -201,23 +214,30 @@ def submit(job: Job, run: Run, host: str, *, who: Identity, timeout_s: float = 6
 def _start(client: Any, package: str, run: Run, account: str) -> str:
     if not run.times:
         more = {"run_name": run.name, "experiment_name": run.experiment, "namespace": run.namespace}
-        return str(client.create_run_from_pipeline_package(package, service_account=account, **more).run_id)
+        return _known(client.create_run_from_pipeline_package(package, service_account=account, **more).run_id)
     experiment = client.create_experiment(run.experiment, namespace=run.namespace)
     recurring = client.create_recurring_run(
-        experiment.experiment_id,
+        _known(experiment.experiment_id),
         run.name,
         cron_expression=run.times,
         no_catchup=True,  # a round over the data of now takes the place of those that were missed
         pipeline_package_path=package,
         service_account=account,
     )
-    return str(recurring.recurring_run_id)
+    return _known(recurring.recurring_run_id)
+
+
+def _known(identity: str | None) -> str:
+    """Return `identity`; InvalidInput if there is none, since Kubeflow's client takes any page for an answer (2.17)."""
+    if not identity:
+        raise InvalidInput("what answers is no Kubeflow Pipelines; a login page? Give --token or --cookie")
+    return identity
 
 
 def _refusal(e: Any, host: str) -> SymbolLLMError:
     """Return what the API's answer `e` means for who asked, in one line."""
     said = " ".join(str(e.body or "").split())[:200]
-    if e.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+    if e.status in ASKS_WHO:
         why = "is a token or a cookie needed (--token, --cookie), or another --namespace?"
         return InvalidInput(f"{host} answers {e.status} {e.reason}: {why} {said}".rstrip())
     kind = Unavailable if e.status is None or e.status >= HTTPStatus.INTERNAL_SERVER_ERROR else InvalidInput
@@ -225,13 +245,24 @@ def _refusal(e: Any, host: str) -> SymbolLLMError:
 
 
 def _end_requests_after(timeout_s: float, client: Any) -> None:
-    """Have each request of `client` end after `timeout_s`, tried once; as Kubeflow makes it (2.17), it waits for ever."""
+    """Have each request of `client` end after `timeout_s`, tried once; as Kubeflow makes it (2.17), it waits for ever.
+
+    InvalidInput if the other side cannot prove who it is; Kubeflow's client stumbles over that.
+    """
+    from kfp_server_api.exceptions import ApiException
+
     rest = client._run_api.api_client.rest_client
     rest.pool_manager.connection_pool_kw["retries"] = False
     request = rest.request
 
     def limited(*args: Any, **more: Any) -> Any:
-        return request(*args, **{**more, "_request_timeout": (timeout_s, timeout_s)})
+        try:
+            return request(*args, **{**more, "_request_timeout": (timeout_s, timeout_s)})
+        except ApiException as e:
+            if e.status:
+                raise
+            said = " ".join(str(e.reason).split())
+            raise InvalidInput(f"no trusted certificate; --ca names the one that signed it: {said}") from e
 
     rest.request = limited
 

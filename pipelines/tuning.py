@@ -14,7 +14,10 @@ def build(parameters: Parameters, place: Place) -> Any:
     p = parameters
 
     @dsl.pipeline(
-        name="tuning", description="Injection of symbols, then infusion with general replies.", pipeline_root=place.root
+        name="tuning",
+        description="Injection of symbols, then infusion with general replies.",
+        pipeline_root=place.root,
+        pipeline_config=place.config,
     )
     def tuning(
         model: str = p.model,

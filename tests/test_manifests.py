@@ -24,6 +24,7 @@ from symbol_llm import __version__
 ROOT = Path(check.__file__).parent
 OVERLAYS = ("dev", "laptop", "multi-node", "prod")
 CRDS = Path(os.environ.get("CRDS") or ROOT / "crds")
+DEFAULT_PLACE = "workflows.argoproj.io/default-artifact-repository"
 
 needs_kubectl = pytest.mark.skipif(
     not shutil.which("kubectl"), reason="kubectl, which renders the overlays, is not installed"
@@ -182,7 +183,12 @@ BREAKS = {
     "tasks may not speak to Kubeflow": (
         "base/network.yaml",
         ("        - {protocol: TCP, port: 8887}\n", ""),
-        "a task of Kubeflow Pipelines: may not reach Kubeflow's API, port 8887",
+        "a task of Kubeflow Pipelines: may not reach Kubeflow, port 8887",
+    ),
+    "tasks may not speak to Kubeflow's metadata store": (
+        "base/network.yaml",
+        ("        - {protocol: TCP, port: 8080}\n    - to:\n        - ipBlock", "    - to:\n        - ipBlock"),
+        "a task of Kubeflow Pipelines: may not reach Kubeflow, port 8080",
     ),
     "a role gives Secrets": (
         "base/accounts.yaml",
@@ -196,8 +202,8 @@ BREAKS = {
     ),
     "the quota is less than what always runs": (
         "base/limits.yaml",
-        ('requests.cpu: "8"', 'requests.cpu: "1"'),
-        "ResourceQuota/symbol-llm: requests.cpu 1 is less than the 1.450 of what always runs",
+        ('requests.cpu: "8"', "requests.cpu: 500m"),
+        "ResourceQuota/symbol-llm: requests.cpu 500m is less than the 0.700 of what always runs",
     ),
     "volumes are more than the quota": (
         "base/limits.yaml",
@@ -387,7 +393,9 @@ DOCUMENTS = ("manifests/README.md", "docs/guides/kubernetes.md", "docs/guides/ru
 KINDS = (
     "deployment|statefulset|service|inferenceservice|resourcequota|clusterqueue|cronjob|persistentvolumeclaim|configmap"
 )
-MADE = {"deployment/symbol-llm-predictor", "configmap/mlflow-ca"}  # by KServe, and by who installs
+MADE = {"deployment/symbol-llm-predictor", "configmap/mlflow-ca", "deployment/ml-pipeline"}
+MADE |= {"deployment/kueue-controller-manager", "configmap/kueue-manager-config"}
+"""By KServe, by who installs, by Kubeflow and Kueue."""
 
 
 @needs_kubectl
@@ -429,3 +437,24 @@ def test_kubeflow_keeps_what_stages_hand_on_in_the_store_that_all_others_use(ove
     assert provider["region"] == storage["AWS_DEFAULT_REGION"]
     assert provider["credentials"] == {"fromEnv": True}
     assert launcher["defaultPipelineRoot"].startswith(f"s3://{storage['SYMBOL_LLM_BUCKET']}/")
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_argo_leaves_logs_in_the_same_store_with_keys_that_there_are(overlay: str) -> None:
+    """Without a place of the namespace's own, Argo mounts the Secret of Kubeflow's, and no pod of a run starts."""
+    found = {r["metadata"]["name"]: r for r in rendered(overlay) if r["kind"] == "ConfigMap"}
+    places, storage = found["artifact-repositories"], found["storage"]["data"]
+    place = yaml.safe_load(places["data"][resources.annotation(places, DEFAULT_PLACE)])
+    scheme, _, host = storage["AWS_ENDPOINT_URL"].partition("://")
+    assert place["archiveLogs"] is True
+    assert (place["s3"]["endpoint"], place["s3"].get("insecure", False)) == (host, scheme == "http")
+    assert (place["s3"]["bucket"], place["s3"]["region"]) == (
+        storage["SYMBOL_LLM_BUCKET"],
+        storage["AWS_DEFAULT_REGION"],
+    )
+    assert place["s3"]["keyFormat"].endswith("/{{workflow.name}}/{{pod.name}}")
+    example = (ROOT / "overlays" / "laptop" / "secret.example.env").read_text()
+    for secret in (place["s3"]["accessKeySecret"], place["s3"]["secretKeySecret"]):
+        assert secret["name"] == "credentials"
+        assert f"\n{secret['key']}=" in example

@@ -13,6 +13,8 @@ from pipelines.placement import Placement
 from symbol_llm.ground.errors import InvalidInput
 
 LAUNCHER = "kfp-launcher"
+LOGS = "artifact-repositories"
+"""ConfigMap by which Argo knows where logs go; without one it takes Kubeflow's place, whose Secret other namespaces lack."""
 APIS = {
     "argoproj.io": ("v1alpha1", "workflows", "install Kubeflow Pipelines"),
     "serving.kserve.io": ("v1beta1", "inferenceservices", "install KServe 0.16 or newer"),
@@ -105,7 +107,8 @@ def settings(view: View) -> Iterator[Finding]:
     apply = "apply an overlay of the manifests"
     made = "kubectl create secret generic; its keys are in manifests/overlays/laptop/secret.example.env"
     of_launcher = () if wanted.pipeline_root else ("defaultPipelineRoot", "providers")
-    yield keyed(f"ConfigMap {LAUNCHER}", core.read_namespaced_config_map, LAUNCHER, view.namespace, of_launcher, apply)
+    for told, needed in ((LAUNCHER, of_launcher), (LOGS, ())):
+        yield keyed(f"ConfigMap {told}", core.read_namespaced_config_map, told, view.namespace, needed, apply)
     for title, read, name, keys, remedy in (
         ("ConfigMap", core.read_namespaced_config_map, wanted.config, ADDRESSES, apply),
         ("Secret", core.read_namespaced_secret, wanted.keys, KEYS, made),

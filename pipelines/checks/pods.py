@@ -9,9 +9,12 @@ from kubernetes.utils.quantity import parse_quantity
 
 from components.tune_on_nodes import trainjob
 from pipelines.checks.probe import Absent, Finding, Unseen, View, look
-from pipelines.place import SHARED_MEMORY, STATE, USER
+from pipelines.place import QUEUE, SHARED_MEMORY, STATE, USER
 from pipelines.placement import Claim, Placement, Role
 from symbol_llm.ground.errors import InvalidInput
+
+GATE = "kueue.x-k8s.io/admission"
+"""By which Kueue holds a pod back until its queue lets it in."""
 
 
 def pod(name: str, role: Role, placement: Placement) -> dict[str, Any]:
@@ -60,12 +63,36 @@ def tasks(view: View) -> Iterator[Finding]:
         yield _let_in(view, f"pod {name}", pod(name, role, view.placement))
 
 
-def _let_in(view: View, title: str, made: Mapping[str, Any]) -> Finding:
+def queued(view: View) -> Iterator[Finding]:
+    """Whether Kueue holds pods of tasks back until the queue lets them in; as it is installed, it lets pods alone."""
+    title, queue = "queue of pods", view.placement.queue
+    if not queue:
+        return
+    made = pod("queued", view.placement.light, view.placement)
+    made["metadata"]["labels"] = {QUEUE: queue}
+    try:
+        gates = _tried(view, made).spec.scheduling_gates or ()
+    except (InvalidInput, Absent, Unseen) as e:
+        yield Finding(title, "unchecked", str(e))
+        return
+    if GATE in [gate.name for gate in gates]:
+        yield Finding(title, "passed", "tasks wait until it lets them in")
+    else:
+        remedy = "add `pod` to the integrations in Kueue's configuration, or leave `queue` out of the placement"
+        yield Finding(title, "failed", f"tasks do not wait for {queue}: Kueue lets their pods alone", remedy)
+
+
+def _tried(view: View, made: Mapping[str, Any]) -> Any:
+    """Return the pod `made` as the cluster would take it, without making one."""
     from kubernetes import client
 
     create = client.CoreV1Api(view.api).create_namespaced_pod
+    return look(create, view.namespace, made, dry_run="All", field_validation="Strict")
+
+
+def _let_in(view: View, title: str, made: Mapping[str, Any]) -> Finding:
     try:
-        look(create, view.namespace, made, dry_run="All", field_validation="Strict")
+        _tried(view, made)
     except (InvalidInput, Absent) as e:
         return Finding(title, "failed", str(e), _remedy(str(e), view))
     except Unseen as e:

@@ -35,6 +35,7 @@ class View(NamedTuple):
     mlflow: str = ""
     host: str = ""
     token: str = ""
+    cookie: str = ""
 
     @property
     def roles(self) -> dict[str, Role]:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,10 @@ from symbol_llm.tracking import git, versions
 
 AUTHORITY = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 """Variable with the file of the certificate that signed MLflow's, as MLflow's own client reads it."""
+GUARDED = ("mlflow-db", 5432)
+"""What is there, as long as MLflow answers, and where a task has no way to."""
+TRIES, PAUSE_S, SHORT_S = 3, 5.0, 3.0
+"""Policies may hold of a pod some seconds after its start."""
 
 
 def addresses(view: View) -> Iterator[Finding]:
@@ -47,6 +52,27 @@ def addresses(view: View) -> Iterator[Finding]:
             yield Finding(
                 address, "failed", f"no connection ({e})", "check its pods, and the network policies of both ends"
             )
+
+
+def isolation(view: View) -> Iterator[Finding]:
+    """Whether network policies are enforced: a task that reaches the database of MLflow has been stopped by none."""
+    title, (host, port) = "network policies", GUARDED
+    if not view.is_inside:
+        yield Finding(title, "unchecked", "are tried inside the cluster alone")
+        return
+    for number in range(TRIES):
+        time.sleep(PAUSE_S if number else 0)
+        try:
+            with socket.create_connection(GUARDED, timeout=SHORT_S):
+                pass
+        except socket.gaierror:
+            yield Finding(title, "unchecked", f"there is no {host} to try them at")
+            return
+        except OSError:
+            yield Finding(title, "passed", f"let no task connect to {host}")
+            return
+    remedy = "use a network plug-in that enforces NetworkPolicies: without one every pod reaches every other, and the internet"
+    yield Finding(title, "failed", f"are not enforced: this task can connect to {host}:{port}", remedy)
 
 
 def mlflow(view: View) -> Iterator[Finding]:
@@ -80,16 +106,21 @@ def pipelines(view: View) -> Iterator[Finding]:
         yield Finding("Kubeflow Pipelines", "unchecked", "--host ADDRESS is not given")
         return
     headers = {"Authorization": f"Bearer {view.token}"} if view.token else {}
+    if view.cookie:
+        headers["Cookie"] = view.cookie
     address = f"{view.host.rstrip('/')}/apis/v2beta1/runs?page_size=1&namespace={view.namespace}"
-    yield _answers("Kubeflow Pipelines", address, headers, "give --token, or another --namespace")
+    yield _answers("Kubeflow Pipelines", address, headers, "give --token or --cookie, or another --namespace")
 
 
 def _answers(title: str, address: str, headers: Mapping[str, str], remedy: str) -> Finding:
     request = urllib.request.Request(address, headers=dict(headers))  # noqa: S310 - http and https, by who starts it
     try:
         trusted = ssl.create_default_context(cafile=os.environ.get(AUTHORITY) or None)
-        with urllib.request.urlopen(request, timeout=ANSWER_S, context=trusted):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=ANSWER_S, context=trusted) as answer:  # noqa: S310
+            is_api = answer.read(64).lstrip().startswith(b"{")
+        if is_api:
             return Finding(title, "passed", "answers, and knows us")
+        return Finding(title, "failed", "answers with a page instead of JSON; is a login before it?", remedy)
     except urllib.error.HTTPError as e:
         if e.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return Finding(title, "failed", f"answers {e.code} {e.reason}", remedy)

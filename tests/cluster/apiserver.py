@@ -104,6 +104,8 @@ class Cluster:
         self.logs: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self.closed: set[tuple[str, str]] = set()
         self.hooks: list[Callable[[str, Object], None]] = []
+        self.webhooks: list[Callable[[Object], None]] = []
+        """Each changes a pod before it is admitted; of a dry run, too."""
         self.faults: list[tuple[Callable[[str, str], bool], int]] = []
         """Which of the next requests fail, by method and path, and with which status; 0 drops the connection."""
         self.requests: list[tuple[str, str]] = []
@@ -601,6 +603,8 @@ class Handler(BaseHTTPRequestHandler):
             if key in self.cluster.objects:
                 raise Refused(409, "AlreadyExists", f'{call.kind.plural} "{key[3]}" already exists')
             if call.kind.plural == "pods":
+                for change in self.cluster.webhooks:
+                    change(made)
                 self._admit(made, call.namespace)
             if call.query.get("dryRun") == "All":
                 return 201, made

@@ -6,6 +6,7 @@ import base64
 import copy
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from kubernetes import client
 from pipelines import placement as placements
 from pipelines import preflight
 from pipelines.checks import objects, pods
+from pipelines.checks import services as checks
 from pipelines.checks.probe import IN_CLUSTER, Finding, View
 from pipelines.place import ADDRESSES, KEYS
 from pipelines.placement import Placement
@@ -98,16 +100,24 @@ def made(kind: str, name: str, version: str = "v1", **more: Any) -> Object:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **more.pop("metadata", {})}, **more}
 
 
+def kueue(pod: Object) -> None:
+    """Hold a pod back that names a queue, as Kueue with the integration `pod` does."""
+    if "kueue.x-k8s.io/queue-name" in pod["metadata"].get("labels", {}):
+        pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+
+
 @pytest.fixture
 def ready(server: Server) -> Server:
     """Give a cluster that has all that the placement needs."""
     cluster = server.cluster
+    cluster.webhooks = [kueue]
     cluster.kinds = [k for k in cluster.kinds if k.schema is None] + list(CUSTOM)
     cluster.put(namespace(**{"pod-security.kubernetes.io/enforce": "restricted"}))
     cluster.put(made("ServiceAccount", "trainer"))
     cluster.users["runner"] = User("system:serviceaccount:symbol-llm:trainer", RUNNER)
     cluster.put(made("ConfigMap", "storage", data={key: "http://x" for key in ADDRESSES}))
     cluster.put(made("ConfigMap", "kfp-launcher", data={"defaultPipelineRoot": "s3://b/kfp", "providers": "s3: {}"}))
+    cluster.put(made("ConfigMap", "artifact-repositories", data={"logs": "archiveLogs: true"}))
     secret = {key: base64.b64encode(b"word").decode() for key in KEYS}
     cluster.put(made("Secret", "credentials", data=secret))
     claim = {
@@ -145,7 +155,7 @@ def failed(server: Server, placement: Placement = PLACEMENT, who: str = "admin",
 
 def test_cluster_that_is_ready_passes_and_what_was_not_looked_at_is_said(ready: Server) -> None:
     found = {one.check: one.state for one in preflight.check(view(ready))}
-    unchecked = {"podmonitors.monitoring.coreos.com", "addresses", "MLflow", "Kubeflow Pipelines"}
+    unchecked = {"podmonitors.monitoring.coreos.com", "addresses", "network policies", "MLflow", "Kubeflow Pipelines"}
     assert {name for name, state in found.items() if state != "passed"} == unchecked
     assert {found[name] for name in unchecked} == {"unchecked"}
     assert found.keys() >= {
@@ -248,6 +258,10 @@ AMISS = {
         changed("configmaps", "kfp-launcher", "data", "defaultPipelineRoot", to=None),
         "ConfigMap kfp-launcher: lacks defaultPipelineRoot",
     ),
+    "Argo is not told where logs go": (
+        without("configmaps", "artifact-repositories"),
+        "ConfigMap artifact-repositories: is not there",
+    ),
     "the Secret is absent": (without("secrets", "credentials"), "Secret credentials: is not there"),
     "the Secret lacks a key": (
         changed("secrets", "credentials", "data", "AWS_ACCESS_KEY_ID", to=None),
@@ -301,6 +315,10 @@ AMISS = {
             to=[{"type": "Active", "status": "False", "message": "stopped"}],
         ),
         "queue gpus: lets nothing in: stopped",
+    ),
+    "the queue is not asked by pods": (
+        lambda server: server.cluster.webhooks.clear(),
+        "queue of pods: tasks do not wait for gpus: Kueue lets their pods alone",
     ),
     "the runtime is absent": (
         without("trainingruntimes", "symbol-llm-torch"),
@@ -381,13 +399,17 @@ def test_every_placement_that_ships_has_pods_that_a_restricted_namespace_lets_in
 
 
 class Guarded(BaseHTTPRequestHandler):
-    """A server that knows one name and password, and one token."""
+    """A server that knows one name and password, one token and one cookie; it shows others a page if asked for one."""
 
     def do_GET(self) -> None:
         known = ("Basic " + base64.b64encode(b"word:word").decode(), "Bearer t0ken")
-        self.send_response(200 if self.headers.get("Authorization") in known else 401)
-        self.send_header("Content-Length", "0")
+        is_known = self.headers.get("Authorization") in known or self.headers.get("Cookie") == "session=abc"
+        has_page = self.path.startswith("/behind-a-page/")
+        body = b'{"runs": []}' if is_known else b"<html>Log in</html>" if has_page else b""
+        self.send_response(200 if body else 401)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -413,6 +435,46 @@ def test_mlflow_and_kubeflow_have_to_answer_and_to_know_us(
     assert (second.check, second.said) == ("Kubeflow Pipelines", "answers 401 Unauthorized")
     (away,) = failed(ready, mlflow="http://127.0.0.1:1")
     assert away.said.startswith("no answer: <urlopen error [Errno 111]")
+    behind = f"{guarded}/behind-a-page"
+    assert failed(ready, host=behind, cookie="session=abc") == []
+    (page,) = failed(ready, host=behind)
+    assert page.said == "answers with a page instead of JSON; is a login before it?"
+    assert page.remedy == "give --token or --cookie, or another --namespace"
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Give what a task of the cluster has no way to, and which here any process reaches."""
+    monkeypatch.setenv(IN_CLUSTER, "10.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setattr(checks, "GUARDED", listening.getsockname())
+        yield listening
+
+
+def policies(server: Server) -> Finding:
+    (found,) = [one for one in preflight.check(view(server)) if one.check == "network policies"]
+    return found
+
+
+def test_network_policies_that_nobody_enforces_are_found(
+    ready: Server, database: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(checks.time, "sleep", pauses.append)
+    found = policies(ready)
+    assert (found.state, found.said.partition(":")[0]) == ("failed", "are not enforced")
+    assert found.remedy.startswith("use a network plug-in that enforces NetworkPolicies")
+    assert pauses == [0, 5.0, 5.0]
+
+
+def test_network_policies_hold_at_once_or_a_little_later(
+    ready: Server, database: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.time, "sleep", lambda pause_s: database.close() if pause_s else None)
+    assert policies(ready).state == "passed"
+    assert policies(ready).state == "passed"
+    monkeypatch.setattr(checks, "GUARDED", ("mlflow-db.invalid", 5432))
+    assert policies(ready).state == "unchecked"
 
 
 def test_inside_the_cluster_names_and_ports_are_tried(

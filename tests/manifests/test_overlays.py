@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import yaml
 from kubernetes.utils.quantity import parse_quantity
 
 from manifests.check import check
-from manifests.resources import Resource, environment, name_of, pods, render
+from manifests.resources import Resource, environment, matches, name_of, pods, render
 from symbol_llm import __version__
 from tests.manifests.conftest import OVERLAYS, needs_kubectl
 
@@ -163,6 +164,21 @@ def test_workers_of_a_trainjob_find_what_the_client_of_trainjobs_counts_on(
     assert volumes[mounts["/dev/shm"]]["emptyDir"]["medium"] == "Memory"
 
 
+def test_worker_that_was_put_out_is_replaced_and_one_out_of_memory_ends_the_job(
+    rendered: dict[str, list[Resource]],
+) -> None:
+    from components.tune_on_nodes import trainjob
+
+    for overlay in ("dev", "prod", "multi-node"):
+        runtime = next(r for r in rendered[overlay] if name_of(r) == "TrainingRuntime/symbol-llm-torch")
+        (job,) = (one["template"]["spec"] for one in runtime["spec"]["template"]["spec"]["replicatedJobs"])
+        put_out, out_of_memory = job["podFailurePolicy"]["rules"]
+        assert (put_out["action"], put_out["onPodConditions"]) == ("Ignore", [{"type": "DisruptionTarget"}])
+        codes = {"containerName": trainjob.CONTAINER, "operator": "In", "values": [137]}
+        assert (out_of_memory["action"], out_of_memory["onExitCodes"]) == ("FailJob", codes)
+        assert job["template"]["spec"]["restartPolicy"] == "Never"  # else Kubernetes refuses the policy
+
+
 def test_placements_name_what_the_overlays_have(rendered: dict[str, list[Resource]]) -> None:
     from pipelines import placement
 
@@ -214,6 +230,47 @@ def test_quotas_have_room_for_a_run_beside_what_always_runs(
             assert need <= nominal["symbol-llm-gpu", key.removeprefix("requests.")], key
 
 
+def test_small_node_has_room_for_a_task_while_the_solver_is_replaced(rendered: dict[str, list[Resource]]) -> None:
+    """Four cores, of which Kubernetes and what it takes to run Kubeflow have one."""
+    from manifests import check
+    from pipelines import placement
+
+    resources = rendered["laptop"]
+    solver = next(pod for pod in pods(resources) if pod.owner == "InferenceService/symbol-llm")
+    asked = check.requested(resources)["requests.cpu"]
+    asked += parse_quantity(solver.containers[0]["resources"]["requests"]["cpu"])
+    placed = placement.load("laptop")
+    asked += max(parse_quantity(role.requests.cpu) for role in (placed.light, placed.sample, placed.tune) if role)
+    assert asked <= 3
+
+
+@pytest.mark.parametrize(
+    ("overlay", "bytes_of_a_checkpoint"),
+    [("laptop", 4 * 135e6), ("dev", 4 * 135e6), ("prod", 2 * 7e9)],
+    ids=["135M, in 32 bits", "135M", "7B, in 16 bits"],
+)
+def test_champion_and_the_next_lie_on_a_volume_that_holds_both(
+    rendered: dict[str, list[Resource]], overlay: str, bytes_of_a_checkpoint: float
+) -> None:
+    """Beyond its limit the pod would be evicted; what its container keeps there is still there when it is started again."""
+    solver = next(pod for pod in pods(rendered[overlay]) if pod.owner == "InferenceService/symbol-llm")
+    (container,) = solver.containers
+    mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+    sizes = {v["name"]: parse_quantity(v["emptyDir"]["sizeLimit"]) for v in solver.spec["volumes"] if "emptyDir" in v}
+    home = environment(container, rendered[overlay])["SYMBOL_LLM_HOME"]
+    assert mounts[home] == "state"
+    assert sizes["state"] > 2 * bytes_of_a_checkpoint
+    assert parse_quantity(container["resources"]["limits"]["ephemeral-storage"]) > sum(sizes.values())
+
+
+def test_a_node_may_be_drained_one_solver_at_a_time(rendered: dict[str, list[Resource]]) -> None:
+    for resources in rendered.values():
+        (budget,) = (r["spec"] for r in resources if r["kind"] == "PodDisruptionBudget")
+        solver = next(pod for pod in pods(resources) if pod.owner == "InferenceService/symbol-llm")
+        assert matches(budget["selector"], solver.labels)
+        assert budget["maxUnavailable"] == 1  # not 0, by which a node could not be drained at all
+
+
 def test_whoever_is_told_of_a_certificate_has_it(rendered: dict[str, list[Resource]]) -> None:
     from pipelines import place
 
@@ -254,3 +311,35 @@ def test_script_for_kind_submits_what_there_is() -> None:
     assert given["placement"] == "laptop"
     assert params.load(None, overrides=given["overrides"]).rounds.n == 1
     assert f"VERSION={__version__}\n" in text
+
+
+def installed(text: str) -> set[tuple[str, ...]]:
+    """Return the commands of `text` that bring something from elsewhere into a cluster, as words."""
+    lines = re.findall(r"^(?:\$ | *)((?:kubectl apply|helm upgrade) .+)$", text, re.M)
+    commands = [tuple(shlex.split(line.partition("||")[0])) for line in lines]
+    return {words for words in commands if any("://" in word or word.startswith("github.com/") for word in words)}
+
+
+def test_guide_installs_what_the_script_for_kind_installs() -> None:
+    script = (OVERLAYS.parent / "kind.sh").read_text().replace("\\\n", " ")
+    values = dict(re.findall(r"^([A-Z_]+)=\$\{\1:-(.+)\}$", script, flags=re.M))
+    values |= dict(re.findall(r'local (kustomization)="(.+)"', script))
+    for _ in range(2):  # one of them is made of another
+        script = re.sub(r"\$(\w+)", lambda found: values.get(found[1], found[0]), script)
+    guide = (OVERLAYS.parents[1] / "docs" / "guides" / "kubernetes.md").read_text()
+    assert len(installed(guide)) == 7
+    assert installed(guide) == installed(script)
+
+
+def test_guide_shows_who_submits_as_the_script_for_kind_does() -> None:
+    guide = (OVERLAYS.parents[1] / "docs" / "guides" / "kubernetes.md").read_text()
+    script = (OVERLAYS.parent / "kind.sh").read_text().replace("\\\n", " ")
+    for text in (guide, script):
+        words = " ".join(text.split())
+        assert "create serviceaccount submitter" in words
+        assert (
+            "create rolebinding submitter --clusterrole kubeflow-pipelines-edit --serviceaccount symbol-llm:submitter"
+            in words
+        )
+        assert "create token submitter --audience pipelines.kubeflow.org" in words
+    assert guide.index("create token submitter") < guide.index("python -m pipelines.submit")

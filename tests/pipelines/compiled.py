@@ -44,6 +44,8 @@ class Compiled(NamedTuple):
     loops: dict[str, Any]
     """What each loop goes over, by the component that it repeats."""
     spec: dict[str, Any]
+    config: dict[str, Any]
+    """What the cluster is told of the run as a whole."""
 
     def titles(self, function: str) -> list[str]:
         return sorted(task.title for task in self.tasks if task.function == function)
@@ -108,7 +110,8 @@ def function_of(container: dict[str, Any]) -> str:
 def read(path: Path) -> Compiled:
     spec, platform = yaml.load_all(path.read_text(), yaml.CSafeLoader)  # noqa: S506 - safe, and fast
     executors = spec["deploymentSpec"]["executors"]
-    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    kubernetes = platform["platforms"]["kubernetes"]
+    pods = kubernetes["deploymentSpec"]["executors"]
     tasks, conditions, loops = [], [], {}
     for group, task, component in walk(spec, "root", spec["root"]["dag"]):
         if "condition" in task.get("triggerPolicy", {}):
@@ -125,4 +128,5 @@ def read(path: Path) -> Compiled:
             pod = pods.get(component["executorLabel"], {})
             tasks.append(Task(name, function, caching, container, given, artifacts, retry, policy, pod, group))
     assert len(tasks) == len(executors)
-    return Compiled(tasks, sorted(conditions), spec["root"]["inputDefinitions"]["parameters"], loops, spec)
+    inputs, config = spec["root"]["inputDefinitions"]["parameters"], kubernetes.get("pipelineConfig", {})
+    return Compiled(tasks, sorted(conditions), inputs, loops, spec, config)

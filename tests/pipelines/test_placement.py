@@ -168,6 +168,10 @@ def test_tasks_end_at_last_and_are_started_again_until_then(placed: tuple[str, s
         assert 10 * deadline_s < 365 * DAY_S
 
 
+def test_pods_of_a_run_are_cleaned_up_and_of_one_that_failed_later(placed: tuple[str, str, Compiled]) -> None:
+    assert placed[2].config == {"resourceTtlOnSuccess": 3600, "resourceTtlOnFailure": 3 * DAY_S}
+
+
 def test_pod_security_of_the_namespace_admits_every_task(placed: tuple[str, str, Compiled]) -> None:
     """`restricted` asks each container for a user that is not root; the launcher brings the rest of what it asks."""
     enforced = (ROOT / "manifests" / "base" / "namespace.yaml").read_text()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -92,6 +94,66 @@ def test_a_kubeflow_that_asks_who_it_is_is_told_and_its_refusal_is_one_line(
     ]
     assert "Traceback" not in done.stderr
     assert all(shown.items() <= headers.items() for headers in Guarded.asked), Guarded.asked
+
+
+class Page(BaseHTTPRequestHandler):
+    """What stands before an API and shows a page to whom it does not know, at once or after a way round."""
+
+    status: ClassVar[int] = 200
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(self.status)
+        self.send_header("Location", "/dex/auth")
+        self.end_headers()
+        self.wfile.write(b"<html><body>Log in</body></html>")
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("options", [(), ("--cron", "0 3 * * 1")], ids=["once", "at times"])
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (200, "what answers is no Kubeflow Pipelines; a login page? Give --token or --cookie"),
+        (302, "answers 302 Found: is a token or a cookie needed (--token, --cookie), or another --namespace?"),
+    ],
+)
+def test_a_login_page_is_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, told: str, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(Page, "status", status)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        done = submit("--host", address, "--pipeline", "evaluation", *options, home=tmp_path)
+        server.shutdown()
+    assert done.returncode == 2, done.stdout
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("pipelines.submit: ")]
+    assert told in said
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes the certificate, is not installed")
+def test_a_certificate_of_ones_own_is_trusted_where_it_is_named(tmp_path: Path) -> None:
+    names = ["-subj", "/CN=kubeflow", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "crt", *names]
+    subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Open) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = ("--host", f"https://localhost:{server.server_port}", "--pipeline", "evaluation")
+        refused = submit(*host, home=tmp_path / "home")
+        done = submit(*host, "--ca", str(tmp_path / "crt"), home=tmp_path / "home")
+        server.shutdown()
+    assert (refused.returncode, done.returncode) == (2, 0), refused.stderr + done.stderr
+    (said,) = [line for line in refused.stderr.splitlines() if line.startswith("pipelines.submit: ")]
+    assert "no trusted certificate; --ca names the one that signed it: SSLError" in said
+    assert done.stdout.splitlines()[-1] == "run-1"
 
 
 class Open(BaseHTTPRequestHandler):
