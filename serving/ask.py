@@ -1,6 +1,6 @@
 """`python -m serving.ask "question"` asks a running solver and prints the answer, the program and how many agreed.
 
-Exit status: 0 answered, 1 not answered, 2 refused or no server. A model's text is printed without control characters.
+Exit status: 0 answered, 1 not answered, 2 refused or no server. Control characters in a model's text are printed as escapes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from symbol_llm.ground.errors import Unavailable
+from symbol_llm.ground.terminal import shown
 
 TIMEOUT_S = 300
 
@@ -78,14 +79,14 @@ def show(answer: dict[str, Any], console: Console) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("answer", _plain(answer["answer"] or answer["status"]))
+    table.add_row("answer", Text(shown(answer["answer"] or answer["status"])))
     if answer["program"]:
-        table.add_row("program", _plain(answer["program"]))
+        table.add_row("program", Text(shown(answer["program"])))
     table.add_row("votes", f"{votes['agreed']} agreed, {votes['ran']} ran, {votes['k']} sampled")
     if verdict:
         table.add_row("verdict", f"{verdict['status']} in {verdict['seconds']:.3f} s under {verdict['isolation']}")
     for reason in answer["reasons"]:
-        table.add_row("no vote", _plain(f"{reason['n']} x {reason['status']}: {reason['detail']}"))
+        table.add_row("no vote", Text(shown(f"{reason['n']} x {reason['status']}: {reason['detail']}")))
     console.print(table)
 
 
@@ -95,10 +96,6 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
         return text.strip()[:200] or error.reason
-
-
-def _plain(text: str) -> Text:
-    return Text("".join(c for c in text if c.isprintable() or c in "\n\t"))
 
 
 if __name__ == "__main__":

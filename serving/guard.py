@@ -38,6 +38,14 @@ OPEN = re.compile(r"/|/health|/metrics|/v2/health/(live|ready)|/v[12]/models/[^/
 """What anybody may read: the page, and what probes and Prometheus look at."""
 REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
 RETRY_AFTER_S = 1
+READ = re.compile(r"(application/(.+\+)?json|text/plain|application/x-www-form-urlencoded|application/octet-stream)?")
+"""Types of a body that is read, as JSON whatever they say: curl has one of its own, and binary tensors begin with JSON."""
+FIELD = re.compile(r"([a-z]\w*(?:\.\w+)*): ")
+"""How a reason begins that is about a field of the request."""
+REMEDIES = {401: (b"www-authenticate", b"Bearer"), 405: (b"allow", b"POST")}
+"""The header that says what would be right, where HTTP asks for one."""
+CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+"""OpenAI's words for a status, by which its clients tell them apart."""
 
 
 class Guard:
@@ -54,15 +62,15 @@ class Guard:
         self._callers = callers
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Let a request through, or answer 401, 403, 408, 413, 429, 503 or 504."""
+        """Let a request through, or answer 401, 403, 405, 408, 413, 415, 429, 503 or 504."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = plain(scope)
-        if scope["method"] == "GET" and OPEN.fullmatch(scope["path"]):
-            await self._app(scope, receive, send)
-            return
+        unread, scope = unreadable(scope), plain(scope)
         told, caller, began = Told(scope, send), "", time.monotonic()
+        if scope["method"] == "GET" and OPEN.fullmatch(scope["path"]):
+            await self._app(scope, receive, told)
+            return
         shown = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         try:
             caller = self._callers.name_of(shown, str(scope["client"][0]) if scope.get("client") else "unknown")
@@ -71,7 +79,7 @@ class Guard:
             await told.refuse(e.status, str(e), e.after_s)
         else:
             try:
-                await self._let_in(scope, receive, told)
+                await (told.refuse(415, unread) if unread else self._let_in(scope, receive, told))
             finally:
                 self._callers.leave(caller)
         finally:
@@ -80,6 +88,8 @@ class Guard:
     async def _let_in(self, scope: MutableMapping[str, Any], receive: Receive, send: Told) -> None:
         if REPOSITORY.fullmatch(scope["path"]):
             await send.refuse(403, "models are neither loaded nor unloaded over the network")
+        elif scope["path"].endswith(ASKING) and scope["method"] != "POST":
+            await send.refuse(405, f"{scope['method']} {scope['path']}: method not allowed")
         elif scope["path"].endswith(ASKING) and (why := self._why_not()):
             await send.refuse(503, why, RETRY_AFTER_S)
         else:
@@ -131,12 +141,26 @@ def plain(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return scope
 
 
-def fault(path: str, status: int, why: str) -> dict[str, Any]:
-    """Return the body that says what is wrong, in the form that clients of `path` read: OpenAI's, or KServe's."""
+def unreadable(scope: MutableMapping[str, Any]) -> str:
+    """Return why the body of the request `scope` is not read, by what its headers say of it; empty if it is, or none is wanted."""
+    headers = dict(scope["headers"]) if scope["method"] == "POST" else {}
+    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    packed = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+    if packed != "identity":
+        return f"the body is {packed[:40]!a}: expected one that is not compressed"
+    return "" if READ.fullmatch(kind) else f"the body is {kind[:40]!a}: expected 'application/json'"
+
+
+def fault(path: str, status: int, why: str, code: str | None = None) -> dict[str, Any]:
+    """Return the body that says what is wrong, in the form that clients of `path` read: OpenAI's, or KServe's.
+
+    `code` is OpenAI's word for what is wrong, where the status does not say it.
+    """
     if not path.startswith("/openai/"):
         return {"error": why}
     kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004
-    return {"error": {"message": why, "type": kind, "param": None, "code": status}}
+    field = FIELD.match(why) if status == 400 else None  # noqa: PLR2004
+    return {"error": {"message": why, "type": kind, "param": field and field[1], "code": code or CODES.get(status)}}
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -179,8 +203,8 @@ class Told:
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         if after_s:
             headers.append((b"retry-after", str(after_s).encode()))
-        if status == 401:  # noqa: PLR2004
-            headers.append((b"www-authenticate", b"Bearer"))
+        if status in REMEDIES:
+            headers.append(REMEDIES[status])
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self({"type": "http.response.body", "body": json.dumps(fault(self._scope["path"], status, why)).encode()})
 

@@ -8,12 +8,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
 from symbol_llm.engines import Completion, Engine, Request
-from symbol_llm.ground.errors import SymbolLLMError, Unavailable
+from symbol_llm.engines.chat import prompt_ids
+from symbol_llm.ground.errors import InvalidInput, SymbolLLMError, Unavailable
 from symbol_llm.ground.records import Messages
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,16 @@ class Job:
     """When its batch began, on the monotonic clock."""
     n_tokens: int = 0
     """Sampled for it so far."""
+    n_prompt: int | None = None
+    """Tokens of its prompts, once each; None while they are not counted, or where the engine has no tokenizer here."""
+
+    def end(self, error: Exception | None = None) -> None:
+        """Tell who waits for it that it is done or what went wrong, unless they were told or have left."""
+        with contextlib.suppress(InvalidStateError):
+            if error:
+                self.done.set_exception(error)
+            else:
+                self.done.set_result(None)
 
 
 class Sampler:
@@ -42,6 +53,8 @@ class Sampler:
     def __init__(self) -> None:
         """Start the thread, which ends with the process; there is no engine yet."""
         self.engine: Engine | None = None
+        self.reads = 0
+        """Tokens that the model reads at most, the reply included; 0: not known."""
         self.is_broken = False
         self._work: queue.SimpleQueue[Job | Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="generate", daemon=True).start()
@@ -64,10 +77,10 @@ class Sampler:
         self._work.put(run)
         return done
 
-    def take(self, engine: Engine | None) -> Engine | None:
+    def take(self, engine: Engine | None, reads: int = 0) -> Engine | None:
         """Go on with `engine`, and return the one of before; runs in the thread, so between two batches."""
         self.engine, before = engine, self.engine
-        self.is_broken = False
+        self.reads, self.is_broken = reads, False
         return before
 
     def probe(self) -> None:
@@ -92,7 +105,7 @@ class Sampler:
             self._batch(batch)
 
     def _batch(self, jobs: list[Job]) -> None:
-        jobs = [job for job in jobs if not (job.gone.is_set() and job.done.cancel())]
+        jobs = [job for job in jobs if not (job.gone.is_set() and job.done.cancel()) and self._can_read(job)]
         if not jobs:
             return
         try:
@@ -101,8 +114,31 @@ class Sampler:
             if not isinstance(e, SymbolLLMError):
                 self.is_broken = not self._gives_a_token()
             for job in jobs:
-                if not job.done.done():
-                    job.done.set_exception(e)
+                job.end(e)
+
+    def _can_read(self, job: Job) -> bool:
+        """Count the tokens of the prompts of `job`; what the model cannot read is refused here, to its caller alone."""
+        tok = getattr(self.engine, "tok", None)
+        if tok is None:
+            return True
+        try:
+            job.n_prompt = sum(
+                self._length(tok, prompt, r.sampling.max_tokens) for r in job.requests for prompt in r.prompts
+            )
+        except InvalidInput as e:
+            job.end(e)
+            return False
+        return True
+
+    def _length(self, tok: Any, prompt: Messages, max_tokens: int) -> int:
+        try:
+            n = len(prompt_ids(tok, prompt))
+        except Exception as e:  # of a template that came with the model
+            why = " ".join(str(e).split())
+            raise InvalidInput(f"the model's chat template refuses the messages: {why}") from e
+        if self.reads and n + max_tokens > self.reads:
+            raise InvalidInput(f"{n} tokens and {max_tokens} for the reply: the model reads {self.reads} together")
+        return n
 
     def _generate(self, jobs: list[Job]) -> None:
         if self.engine is None:
@@ -116,10 +152,11 @@ class Sampler:
             for at, place, completions in replies:
                 job, number = asked[at]
                 job.n_tokens += sum(completion.n_tokens for completion in completions)
-                job.take(number, place, completions)
+                if not job.gone.is_set():
+                    job.take(number, place, completions)
                 left[id(job)] -= 1
                 if not left[id(job)]:
-                    job.done.set_result(None)
+                    job.end()
                 if all(j.done.done() or j.gone.is_set() for j in jobs):
                     break
         for job in jobs:

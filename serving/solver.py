@@ -41,7 +41,8 @@ from symbol_llm import families, tasks
 from symbol_llm.engines import Completion, Engine, Request, Sampling
 from symbol_llm.engines.prompts import messages
 from symbol_llm.engines.rollout import Asked, Judging, Pending
-from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
+from symbol_llm.ground import files
+from symbol_llm.ground.errors import InvalidInput, SymbolLLMError, Unavailable
 from symbol_llm.ground.files import explain
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Messages, Problem
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 
 TEMPERATURE = 0.7  # as in self-consistency (Wang et al., 2022, section 3.1)
 B = TypeVar("B", bound=BaseModel)
+REFUSALS = (http.InvalidInput, http.ModelNotFound, http.ModelNotReady, http.NoModelReady, http.ServerNotReady)
+"""What KServe logs with a stack, and is no fault: a probe of a server that waits for a model asks every few seconds."""
 
 VERDICTS = Counter("symbol_llm_verdicts", "Programs run, by notation and verdict", ["family", "status"])
 ANSWERS = Counter("symbol_llm_answers", "Questions answered, by status", ["status"])
@@ -117,6 +120,13 @@ class Ask(NamedTuple):
     k: int
 
 
+class New(NamedTuple):
+    """Weights that are not served yet: what their source calls them, and the folder they lie in."""
+
+    name: str
+    place: Path
+
+
 class Overloaded(http.ServerNotReady):  # type: ignore[misc]
     """Answered with HTTP 503: too many requests wait, or the engine does not answer."""
 
@@ -126,7 +136,7 @@ class Overloaded(http.ServerNotReady):  # type: ignore[misc]
 
 
 class Solver(kserve.Model):  # type: ignore[misc]
-    """The served model. Nothing is loaded before `look`, which is called at the start and then every `follow_s`."""
+    """The served model. Nothing is loaded before `begin`."""
 
     def __init__(self, settings: Settings, start: Callable[[Path], Engine], source: Source) -> None:
         """Check the default task, load nothing."""
@@ -155,27 +165,54 @@ class Solver(kserve.Model):  # type: ignore[misc]
         Weights that do not load or give no token are tried once, and what was served before is put back. With a canary, other
         weights than those served are put on trial first, and a trial that was decided is ended.
         """
+        if new := self._new():
+            self._go_on_with(new)
+
+    def begin(self) -> None:
+        """Look for the first time, and from then on every `follow_s` in a thread of its own.
+
+        Where an alias names weights that are not handed over, because they were altered or are not signed or the store is away, the
+        server waits for others, and says so to who asks: a process that ended would be started again, and end again. What else is
+        wrong is raised, and so is this where nobody would look again.
+        """
+        try:
+            new = self._new()
+        except (InvalidInput, Unavailable) as e:
+            if not (self.settings.follow_s and self._source.may_change):
+                raise
+            self._tell(e)
+            new = None
+        if new:
+            self._go_on_with(new)
+        if self.settings.follow_s:
+            threading.Thread(target=self.follow, name="follow", daemon=True).start()
+
+    def _new(self) -> New | None:
+        """Return weights that `source` has now and that are not served; a trial that was decided is ended."""
         found = self._source.now()
         if self.trial and self.trial.state == "running":
             if found == self.trial.name and not self.trial.says:
-                return
+                return None
             self._end(self.trial, found)
         if found == self.serves:
             self._refused, self.trouble = None, ""
         if found is None or found in (self.serves, self._refused):
-            return
-        place = self._source.fetch()
+            return None
+        return New(found, self._source.fetch())
+
+    def _go_on_with(self, new: New) -> None:
+        """Serve `new`, or put it on trial; what does not load or gives no token is raised, and not tried again."""
         try:
             if self._second and self.serves:
-                self._second.call(partial(self._load, self._second, place)).result()
-                self.trial = Trial(found, self.serves, self.settings.canary, place)
-                log.info("model %s: %s is on trial", self.name, found)
+                self._second.call(partial(self._load, self._second, new.place)).result()
+                self.trial = Trial(new.name, self.serves, self.settings.canary, new.place)
+                log.info("model %s: %s is on trial", self.name, new.name)
                 return
-            self.sampler.call(partial(self._take, place, self._place)).result()
+            self.sampler.call(partial(self._take, new.place, self._place)).result()
         except Exception:
-            self._refused = found if self._place else None
+            self._refused = new.name if self._place else None
             raise
-        self._took(found, place)
+        self._took(new.name, new.place)
 
     def _took(self, found: str, place: Path) -> None:
         self.serves, self._place, self._refused, self.trouble = found, place, None, ""
@@ -195,12 +232,13 @@ class Solver(kserve.Model):  # type: ignore[misc]
             if before is not None:
                 engine.load(before)
             raise
+        self.sampler.reads = _reads(engine, place)
 
     def _load(self, sampler: Sampler, place: Path) -> None:
         """Give `sampler` an engine of its own on `place`; runs in its thread."""
         engine = self._start(place)
         engine.together = True
-        sampler.take(engine)
+        sampler.take(engine, _reads(engine, place))
         try:
             sampler.probe()
         except Exception:
@@ -215,7 +253,7 @@ class Solver(kserve.Model):  # type: ignore[misc]
         if self._second:
             engine = self._second.call(partial(self._second.take, None)).result()
             if state == "kept":
-                self.sampler.call(partial(self.sampler.take, engine)).result()
+                self.sampler.call(partial(self.sampler.take, engine, _reads(engine, trial.place))).result()
                 self._took(trial.name, trial.place)
         trial.end(state)
         log.info("model %s: %s %s: %s", self.name, trial.name, state, trial.words())
@@ -238,9 +276,14 @@ class Solver(kserve.Model):  # type: ignore[misc]
             try:
                 self.look()
             except Exception as e:  # the registry may be away for a while, a version may be broken
-                before, self.trouble = self.trouble, f"still serving {self.serves or 'nothing'}: {e}"
-                if self.trouble != before:
-                    log.warning("%s", self.trouble)
+                self._tell(e)
+
+    def _tell(self, error: Exception) -> None:
+        """Remember what is in the way of the weights that should be served, and log it unless that was done."""
+        what = f"still serving {self.serves}" if self.serves else "no model is served"
+        before, self.trouble = self.trouble, f"{what}: {error}"
+        if self.trouble != before:
+            log.warning("%s", self.trouble)
 
     def why_not(self) -> str | None:
         """Return why no question is answered now, in words; None if they are."""
@@ -423,6 +466,18 @@ class Solver(kserve.Model):  # type: ignore[misc]
         return answer
 
 
+def _reads(engine: Engine, place: Path) -> int:
+    """Return how many tokens `engine` reads at most with the weights in `place`, the reply included; 0 where they do not say."""
+    config = place / "config.json"
+    said = files.read_json(config).get("max_position_embeddings") if config.is_file() else None
+    most = said if isinstance(said, int) else 0
+    if engine.name != "vllm":
+        return most
+    from symbol_llm.engines.vllm import MAX_MODEL_LEN
+
+    return min(most or MAX_MODEL_LEN, MAX_MODEL_LEN)
+
+
 def parsed(kind: type[B], payload: Any) -> B:
     """Return `payload`, bytes or what JSON means, as `kind`; HTTP 400 names the field that is wrong."""
     validate = kind.model_validate_json if isinstance(payload, bytes) else kind.model_validate
@@ -430,6 +485,20 @@ def parsed(kind: type[B], payload: Any) -> B:
         return validate(payload)
     except ValidationError as e:
         raise http.InvalidInput(_fault_of(e)) from e
+
+
+def described(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return what OpenAPI says of a body that is read by `parsed`, which FastAPI does not see."""
+    schema = kind.model_json_schema()
+    defined = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            named = defined.get(str(part.get("$ref", "")).rpartition("/")[2])
+            return inlined(named) if named else {key: inlined(value) for key, value in part.items()}
+        return [inlined(one) for one in part] if isinstance(part, list) else part
+
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
 
 
 def _fault_of(error: ValidationError) -> str:
@@ -478,7 +547,7 @@ async def _refused(request: Any, error: HTTPException) -> JSONResponse:
 def _is_ours(record: logging.LogRecord) -> bool:
     """Return whether KServe's `record` is more than the stack of a refusal, which repeats what was asked; the guard logs those."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, (http.InvalidInput, http.ModelNotFound, http.ServerNotReady, NotImplementedError))
+    return not isinstance(error, (*REFUSALS, NotImplementedError))
 
 
 def serve(
@@ -490,9 +559,7 @@ def serve(
     """
     from serving import api
 
-    solver.look()
-    if solver.settings.follow_s:
-        threading.Thread(target=solver.follow, name="follow", daemon=True).start()
+    solver.begin()
     for name in ("uvicorn.access", "kserve.trace"):  # the guard writes a line a request
         logging.getLogger(name).disabled = True
     logging.getLogger("kserve").addFilter(_is_ours)

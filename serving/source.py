@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from symbol_llm.engines import weights
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.tracking import registry, signing
 
+AGAIN_S, SELDOM_S = 60.0, 3600.0
+"""Seconds after which what was refused is fetched again, since it may have been mended where it lies: at first, and in the end."""
+
 
 class Source(Protocol):
     """Weights that may change while they are served."""
+
+    may_change: ClassVar[bool]
+    """Whether other weights may come, or the same ones mended."""
 
     def now(self) -> str | None:
         """Return what names the weights to serve now, for comparison alone; None while there are none."""
@@ -34,6 +42,8 @@ def of(model: str, key: Path | None = None) -> Source:
 
 class Fixed:
     """Weights that stay: a folder, a package, a revision, a version."""
+
+    may_change: ClassVar[bool] = False
 
     def __init__(self, model: str, key: Path | None = None) -> None:
         """Name them as `weights.resolve` takes it."""
@@ -61,21 +71,28 @@ class Fixed:
 class Alias:
     """The version that an alias of the registry names, such as the champion."""
 
-    def __init__(self, name: str, alias: str, key: Path | None = None) -> None:
+    may_change: ClassVar[bool] = True
+
+    def __init__(
+        self, name: str, alias: str, key: Path | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Follow `alias` of the registered model `name`."""
         self.name, self.alias = name, alias
         self._key = key
+        self._clock = clock
         self._found: registry.Version | None = None
         self._refused: tuple[registry.Version, str] | None = None
         """The version that was not handed over, and its signature then."""
         self._why = ""
+        self._again_at, self._wait_s = 0.0, AGAIN_S
+        """When, on the clock, it is fetched again, and how long after that."""
         self._numbers: dict[str, str] = {}
 
     def now(self) -> str | None:
         """See `Source`."""
         self._found = registry.by_alias(self.name, self.alias)
         if self._refused and self._refused[0] != self._found:  # the alias has moved, and may come back
-            self._refused = None
+            self._refused, self._wait_s = None, AGAIN_S
         if self._found is None:
             return None
         called = f"version {self._found.number}, {self._found.digest}"
@@ -85,23 +102,30 @@ class Alias:
     def fetch(self) -> Path:
         """Return the folder of the version that `now` found last; InvalidInput if it found none.
 
-        What is refused, with InvalidInput, is not fetched again, and refused with the same words, until the alias has moved or
-        the version has another signature.
+        What is refused, with InvalidInput, is refused with the same words until the alias has moved, the version has another
+        signature, or it is time to see whether it was mended: after `AGAIN_S`, then after twice as long, up to `SELDOM_S`.
         """
         found = self._found
         if found is None:
             raise InvalidInput(f"models:/{self.name}@{self.alias}: there is no such alias")
         signature = _kept(self.name, found) if self._key else ""
-        if self._refused == (found, signature):
+        if self._refused == (found, signature) and self._clock() < self._again_at:
             raise InvalidInput(self._why)
         try:
             folder = weights.check(registry.fetch(found.source, found.digest))
             if self._key:
                 signing.verify(folder, signature, self._key)
         except InvalidInput as e:
-            self._refused, self._why = (found, signature), str(e)
-            raise
+            self._refused, self._why = (found, signature), self._refusal(found, e)
+            self._again_at, self._wait_s = self._clock() + self._wait_s, min(2 * self._wait_s, SELDOM_S)
+            raise InvalidInput(self._why) from e
+        self._refused, self._wait_s = None, AGAIN_S
         return folder
+
+    def _refusal(self, version: registry.Version, error: InvalidInput) -> str:
+        """Return why `version` is not handed over, and what helps."""
+        back = " (`symbol-llm rollback`)" if self.alias == registry.CHAMPION else ""
+        return f"version {version.number} is refused: {error}; mend it where it lies, or move the alias{back}"
 
     def put_back(self, weights: str, in_place_of: str, why: str) -> None:
         """See `Source`: a rollback of the champion, with its entry in the log."""

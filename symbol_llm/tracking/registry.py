@@ -76,8 +76,12 @@ def fetch(source: str, digest: str) -> Path:
         return _unaltered(Path(path), source, digest)
     place = outputs.state_dir() / "weights" / f"registry-{digest[:16]}"
     whole = place / "checkpoint"
-    if whole.is_dir() and files.hash_path(whole) == digest:
-        return whole
+    if whole.is_dir():
+        if files.hash_path(whole) == digest:
+            return whole
+        logger.warning(
+            "%s: not what was downloaded, fetched anew: %s", place, outputs.fault(place) or "it is another's"
+        )
     with outputs.building(place, "download", {"source": source}, {}) as draft:
         _unaltered(runs.download(path, draft.folder / "checkpoint"), source, digest)
     return whole
@@ -101,9 +105,8 @@ def fetch_output(uri: str) -> Path:
 
 def _unaltered(folder: Path, source: str, digest: str) -> Path:
     if (found := files.hash_path(folder)) != digest:
-        raise InvalidInput(
-            f"{source}: its files have the digest {found}, the registered version {digest}; it was altered"
-        )
+        why = outputs.fault(folder) or "it was altered"
+        raise InvalidInput(f"{source}: its files have the digest {found}, the registered version {digest}; {why}")
     return folder
 
 

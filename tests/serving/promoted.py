@@ -67,6 +67,12 @@ class Served:
         assert self.process.poll() is None, self.said()
         return self
 
+    def there(self) -> Served:
+        """Wait until it answers, with or without a model."""
+        until(lambda: self.get("/health")[0] == 200 or self.process.poll() is not None)
+        assert self.process.poll() is None, self.said()
+        return self
+
     def get(self, path: str, body: Any = None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})

@@ -15,16 +15,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from symbol_llm.engines import Completion, Ended, Request
 from symbol_llm.engines.fake import FakeEngine
 from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.ground.records import Messages
 
 APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
 BREAK, WAIT, SLEEP = "Break the engine.", "Wait for the gate.", "Write programs that never end."
-WHO = "Which weights are you?"
-HOSTILE = "Write markup."
+WHO, HOW = "Which weights are you?", "How are replies drawn?"
+HOSTILE, LONG = "Write markup.", "Write at length."
 REPLIES = {
     APPLES: ["answer = 5", "answer = 7", "answer = 3 + 4", "answer = 9 - 2", "answer = ("],
     "Which city has the most people?": ["SELECT name FROM cities ORDER BY people DESC LIMIT 1"],
@@ -32,10 +34,24 @@ REPLIES = {
     "Delete my files.": ["import os\nos.mkdir('/tmp/escaped-from-the-solver')\nanswer = 1"],
     "Say nothing.": [""],
     HOSTILE: ["answer = '<img src=x onerror=alert(1)>'"],
+    LONG: ["\n".join([*(f"line_{n} = {n}" for n in range(60)), "answer = 'a long answer, ' * 60"])],
     SLEEP: [f"while True:\n    pass  # {n}" for n in range(32)],
     WAIT: ["answer = 1"],
     BREAK: [],
 }
+
+
+class Words:
+    """A tokenizer whose tokens are words, in place of a model's; its chat template knows no `refuse`."""
+
+    def apply_chat_template(self, messages: Messages, **_: Any) -> str:
+        text = " ".join(message["content"] for message in messages)
+        if "refuse" in text:
+            raise ValueError("no such\nrole")
+        return text
+
+    def __call__(self, text: str, **_: Any) -> Any:
+        return SimpleNamespace(input_ids=text.split())
 
 
 class Scripted(FakeEngine):
@@ -44,6 +60,7 @@ class Scripted(FakeEngine):
     def __init__(self, gate: Any, place: Path) -> None:
         self.gate = gate
         self.broken = False
+        self.tok = Words()
         self.load(place)
 
     def load(self, checkpoint: Path) -> None:
@@ -53,9 +70,12 @@ class Scripted(FakeEngine):
     def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
         if self.place == "broken":
             raise RuntimeError("these weights give no token")
-        for number, (prompts, sampling, _) in enumerate(requests):
+        for number, (prompts, sampling, seed) in enumerate(requests):
             for place, prompt in enumerate(prompts):
-                yield Ended(number, place, self._replies(prompt[-1]["content"], sampling.n, sampling.temperature))
+                if prompt[-1]["content"] == HOW:
+                    yield Ended(number, place, [Completion(f"{sampling} {seed}", 1, 0.0)] * sampling.n)
+                else:
+                    yield Ended(number, place, self._replies(prompt[-1]["content"], sampling.n, sampling.temperature))
 
     def _replies(self, asked: str, n: int, temperature: float) -> list[Completion]:
         question = asked.splitlines()[-1]
@@ -73,6 +93,8 @@ class Scripted(FakeEngine):
 
 class Named:
     """Weights that are named by a file, while there is one; those called `altered` are not handed over."""
+
+    may_change: ClassVar[bool] = True
 
     def __init__(self, file: Path) -> None:
         self.file = file

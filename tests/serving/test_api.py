@@ -234,6 +234,23 @@ def test_new_weights_are_taken_under_load_without_a_failed_request_and_broken_on
         server.stop()
 
 
+def test_new_weights_wait_for_the_batch_under_way(weights: Path) -> None:
+    weights.write_text("first")
+    server = Server(weights)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(server.predict, {"question": WAIT, "k": 1})
+            until(lambda: "symbol_llm_waiting 1.0" in server.get("/metrics")[1])
+            weights.write_text("second")
+            threading.Event().wait(1)  # ten looks
+            assert json.loads(server.get("/health")[1])["serves"] == "first"
+            server.gate.set()
+            until(lambda: json.loads(server.get("/health")[1])["serves"] == "second")
+            assert held.result()[0] == 200
+    finally:
+        server.stop()
+
+
 def test_what_is_wrong_with_new_weights_is_logged_once_until_it_changes(
     weights: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

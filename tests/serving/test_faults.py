@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.serving.scripted import APPLES, BREAK, SLEEP, Server, until
+from tests.serving.scripted import APPLES, BREAK, SLEEP, WAIT, Server, until
+from tests.serving.test_callers import made
 
 CHAT, TEXT, SOLVE = "/openai/v1/chat/completions", "/openai/v1/completions", "/v1/solve"
 PREDICT, INFER, JUDGE = "/v1/models/symbol-llm:predict", "/v2/models/symbol-llm/infer", "/v1/judge"
@@ -53,6 +55,115 @@ def test_body_that_is_not_the_json_of_a_request_is_refused_in_a_line(server: Ser
     assert not why(reply).startswith("row")
 
 
+# --- every door, every fault -------------------------------------------------------------------------------------------
+
+QUESTION: dict[str, Any] = {"question": APPLES}
+TENSORS = {"inputs": [{"name": "question", "shape": [1], "datatype": "BYTES", "data": [APPLES]}]}
+DOORS: dict[str, Any] = {
+    CHAT: {"messages": MESSAGES},
+    TEXT: {"prompt": APPLES},
+    SOLVE: QUESTION,
+    PREDICT: {"instances": [QUESTION]},
+    INFER: TENSORS,
+    JUDGE: {"task": "word_problems", "answer": 7, "reply": "answer = 7"},
+}
+"""Where a question or a reply goes in, and one that is answered."""
+MODELS = {
+    CHAT: (CHAT, {"model": "other"}),
+    TEXT: (TEXT, {"model": "other"}),
+    SOLVE: ("/v1/solves", {}),
+    PREDICT: ("/v1/models/other:predict", {}),
+    INFER: ("/v2/models/other/infer", {}),
+    JUDGE: ("/v1/judges", {}),
+}
+"""Whom to ask at each door that there is not."""
+
+
+def refused(reply: httpx.Response, status: int, code: str | None = None) -> str:
+    """Return why `reply` refuses, which has to have `status`, the form of its protocol, and the id that was sent."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["x-request-id"] == "mine-1"
+    assert reply.headers["content-type"] == "application/json"
+    assert ("retry-after" in reply.headers) == (status in (429, 503))
+    if reply.url.path.startswith("/openai/"):
+        error = reply.json()["error"]
+        assert (error["type"], error["code"]) == ("invalid_request_error" if status < 500 else "server_error", code)
+    return why(reply)
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_door_is_open_to_a_good_request(server: Server, path: str) -> None:
+    reply = asked(server, path, DOORS[path])
+    assert (reply.status_code, len(reply.headers["x-request-id"])) == (200, 32)
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_fault_of_a_request_is_told_in_the_form_of_its_door(server: Server, path: str) -> None:
+    mine = {"X-Request-ID": "mine-1"}
+    assert "POST" in asked(server, path, b"", "GET", **mine).headers["allow"]
+    refused(asked(server, path, b"", "GET", **mine), 405)
+    refused(asked(server, path, b"{", **mine), 400)
+    assert "larger than 1048576 bytes" in refused(asked(server, path, b" " * 2**20 + b"{}", **mine), 413)
+    for kind in ("application/xml", "multipart/form-data; boundary=x", "image/png"):
+        said = refused(asked(server, path, DOORS[path], **mine, **{"Content-Type": kind}), 415)
+        assert said == f"the body is '{kind.partition(';')[0]}': expected 'application/json'"
+    said = refused(asked(server, path, DOORS[path], **mine, **{"Content-Encoding": "gzip"}), 415)
+    assert said == "the body is 'gzip': expected one that is not compressed"
+    other, more = MODELS[path]
+    refused(asked(server, other, DOORS[path] | more, **mine), 404, "model_not_found" if more else None)
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/ld+json", "TEXT/PLAIN", ""])
+def test_json_by_another_name_is_read(server: Server, kind: str) -> None:
+    for path, body in DOORS.items():
+        assert asked(server, path, body, **{"Content-Type": kind}).status_code == 200, path
+
+
+def test_request_without_a_body_may_call_it_what_it_likes(server: Server) -> None:
+    assert asked(server, "/v1/tasks", b"", "GET", **{"Content-Type": "text/html"}).status_code == 200
+
+
+def test_caller_who_is_not_known_or_asks_too_often_is_told_so_at_each_door(tmp_path: Path) -> None:
+    keys = tmp_path / "callers.txt"
+    key = made(keys, "alice", "--per-minute", "1")
+    server = Server(keys=keys)
+    try:
+        assert asked(server, "/v1/tasks", b"", "GET", Authorization=f"Bearer {key}").status_code == 200
+        for path, body in DOORS.items():
+            mine = {"X-Request-ID": "mine-1"}
+            reply = asked(server, path, body, **mine)
+            assert "a key is needed" in refused(reply, 401, "invalid_api_key")
+            assert reply.headers["www-authenticate"] == "Bearer"
+            reply = asked(server, path, body, **mine, Authorization=f"Bearer {key}")
+            assert "the key is good for 1 requests a minute" in refused(reply, 429, "rate_limit_exceeded")
+            assert 1 <= int(reply.headers["retry-after"]) <= 61
+    finally:
+        server.stop()
+
+
+def test_request_that_takes_too_long_is_told_so_at_each_door_of_the_model() -> None:
+    held = {CHAT: {"messages": [{"role": "user", "content": WAIT}]}, TEXT: {"prompt": WAIT}}
+    held |= {SOLVE: {"question": WAIT}, PREDICT: {"instances": [{"question": WAIT}]}}
+    server = Server(deadline_s=0.5)
+    try:
+        for path, body in held.items():
+            assert refused(asked(server, path, body, **{"X-Request-ID": "mine-1"}), 504).startswith(
+                "no answer within 0.5 s"
+            )
+    finally:
+        server.stop()
+
+
+def test_probe_of_a_server_without_a_model_has_an_id_too(tmp_path: Path) -> None:
+    server = Server(tmp_path / "weights", ready=False)
+    try:
+        for path in ("/v1/models/symbol-llm", "/v2/models/symbol-llm/ready"):
+            reply = asked(server, path, b"", "GET", **{"X-Request-ID": "mine-1"})
+            assert (reply.status_code, reply.headers["x-request-id"]) == (503, "mine-1")
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize("path", [CHAT, "/openai/v1/models", "/openai/nothing", "/nothing", SOLVE, INFER])
 def test_method_or_path_that_there_is_not_is_refused_in_the_form_of_its_protocol(server: Server, path: str) -> None:
     for method in ("DELETE", "OPTIONS", "PUT"):
@@ -80,13 +191,7 @@ def test_v2_describes_its_tensors(server: Server) -> None:
 
 @pytest.mark.parametrize("path", [CHAT, SOLVE, PREDICT, INFER, "/openai/v1/models", "/v1/tasks"])
 def test_slash_at_the_end_changes_nothing(server: Server, path: str) -> None:
-    body: Any = {"messages": MESSAGES, "question": APPLES, "instances": [{"question": APPLES}]}
-    if path == SOLVE:
-        body = {"question": APPLES}
-    elif path == PREDICT:
-        body = {"instances": [{"question": APPLES}]}
-    elif path == INFER:
-        body = {"inputs": [{"name": "question", "shape": [1], "datatype": "BYTES", "data": [APPLES]}]}
+    body = DOORS.get(path, b"")
     method = "GET" if path.endswith(("models", "tasks")) else "POST"
     assert asked(server, f"{path}/", body, method).status_code == 200
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.serving.scripted import APPLES, BREAK, HOSTILE, Server
+from tests.serving.scripted import APPLES, BREAK, HOSTILE, LONG, SLEEP, Server
 from tests.serving.test_callers import made
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get install chromium)")
-PHONE, DESK = {"width": 360, "height": 800}, {"width": 1200, "height": 900}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +68,27 @@ def programs(page: Any) -> list[tuple[str, str]]:
     return [(item.get_attribute("class") or "", item.inner_text()) for item in shown]
 
 
-VIEWS = [{"viewport": DESK}, {"viewport": PHONE}, {"viewport": PHONE, "scheme": "dark"}]
+VIEWS = [{"viewport": view, "scheme": scheme} for view in (DESK, PHONE) for scheme in ("light", "dark")]
+SEEN = ("desk", "desk-dark", "phone", "phone-dark")
+viewed = pytest.mark.parametrize("page", VIEWS, indirect=True, ids=SEEN)
 
 
-@pytest.mark.parametrize("page", VIEWS, indirect=True, ids=["desk", "phone", "dark"])
-def test_a_question_is_answered_with_the_programs_that_voted(page: Any) -> None:
-    page.fill("#question", APPLES)
+def ask(page: Any, question: str, answered: bool = True) -> None:
+    page.fill("#question", question)
     page.click("#go")
-    page.wait_for_selector("#answer b")
+    if answered:
+        page.wait_for_selector("#answer b")
+
+
+@viewed
+def test_a_question_is_answered_with_the_programs_that_voted(page: Any) -> None:
+    ask(page, APPLES)
     assert page.inner_text("#answer").startswith("7\n3 of 4 that ran agree, 5 sampled")
     shown = programs(page)
     assert len(shown) == 5
     assert sorted(kind for kind, _ in shown) == ["", "ran", "ran voted", "ran voted", "ran voted"]
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.inner_text("#serves") == "Model: first"
+    assert page.evaluate(FITS)
 
 
 def test_example_of_a_task_is_loaded_and_the_keyboard_asks(page: Any) -> None:
@@ -98,9 +106,7 @@ def test_example_of_a_task_is_loaded_and_the_keyboard_asks(page: Any) -> None:
 
 
 def test_what_a_model_writes_is_shown_and_not_run(page: Any) -> None:
-    page.fill("#question", HOSTILE)
-    page.click("#go")
-    page.wait_for_selector("#answer b")
+    ask(page, HOSTILE)
     assert "<img src=x onerror=alert(1)>" in page.inner_text("#programs")
     assert page.query_selector("#programs img, #answer img") is None
 
@@ -142,6 +148,106 @@ def test_page_asks_for_a_key_where_the_server_wants_one(browser: Any, tmp_path: 
     finally:
         opened.close()
         server.stop()
+
+
+# --- how it looks ------------------------------------------------------------------------------------------------------
+
+FITS = "document.documentElement.scrollWidth <= innerWidth"
+CONTRASTS = """() => {
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+  const over = ([r, g, b, a = 1], under) => [r, g, b].map((c, i) => c * a + under[i] * (1 - a));
+  const behind = e => e ? over(rgb(getComputedStyle(e).backgroundColor), behind(e.parentElement)) : [255, 255, 255];
+  const seen = (colour, e, opacity = 1) => { const [r, g, b, a = 1] = rgb(colour); return over([r, g, b, a * opacity], behind(e)); };
+  const found = {};
+  for (const e of document.querySelectorAll("main *")) {
+    const style = getComputedStyle(e), name = e.tagName + (e.id && "#" + e.id) + (e.className && "." + e.className);
+    if (!e.checkVisibility() || e.tagName === "OPTION" || e.tagName === "OPTGROUP") continue;
+    if ([...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || e.value)
+      found[name + " text"] = ratio(seen(style.color, e, style.opacity), behind(e)) / 4.5;
+    if (e.matches("select, input, textarea, button"))
+      found[name + " edge"] = ratio(seen(style.borderTopColor, e.parentElement), behind(e.parentElement)) / 3;
+    if (e.matches("li"))
+      found[name + " edge"] = ratio(seen(style.borderLeftColor, e.parentElement), behind(e.parentElement)) / 3;
+  }
+  return found;
+}"""
+"""How many times the contrast that WCAG 2.2 AA asks for there is: 4.5 of a text (1.4.3), 3 of an edge that tells something (1.4.11)."""
+SHIFTS = """() => new Promise(done => new PerformanceObserver(list =>
+  done(list.getEntries().map(e => e.value).reduce((a, b) => a + b, 0))).observe({ type: "layout-shift", buffered: true })
+  || setTimeout(() => done(0), 500))"""
+
+
+@viewed
+def test_contrast_of_texts_and_edges_is_what_wcag_asks_for(page: Any) -> None:
+    ask(page, APPLES)
+    found = page.evaluate(CONTRASTS)
+    assert {"BUTTON#go.go text", "LI.ran.voted edge", "SELECT#task edge", "DIV.note text"} <= {
+        name.replace(" voted", ".voted") for name in found
+    }
+    assert {name: ratio for name, ratio in found.items() if ratio < 1} == {}
+
+
+@viewed
+def test_nothing_on_the_page_moves_while_a_question_is_answered(page: Any) -> None:
+    ask(page, APPLES)
+    assert page.evaluate(SHIFTS) < 0.01
+    assert page.evaluate(FITS)
+
+
+@viewed
+def test_long_program_and_answer_keep_to_their_boxes_and_are_read_by_keyboard(page: Any) -> None:
+    page.fill("#k", "2")
+    ask(page, f"{LONG}\n" + "A question that goes on, with many words. " * 40 + f"\n{LONG}")
+    assert page.evaluate(FITS)
+    for name, most in (("#programs pre", 260), ("#answer b", 200), ("#question", 260)):
+        box = page.locator(name).first
+        assert box.bounding_box()["height"] <= most
+        assert box.evaluate("e => e.scrollHeight > e.clientHeight && e.tabIndex === 0")
+
+
+def test_keyboard_goes_through_the_page_in_the_order_in_which_it_is_read(page: Any) -> None:
+    order = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        at = page.evaluate(
+            "() => { const e = document.activeElement, s = getComputedStyle(e); "
+            "return [e.id, s.outlineStyle, parseFloat(s.outlineWidth)]; }"
+        )
+        order.append(at[0])
+        assert at[1:] == ["solid", 3]
+    assert order == ["task", "k", "context", "question", "go", "example"]
+
+
+@viewed
+def test_slow_answer_says_so_and_can_be_stopped(page: Any, server: Server) -> None:
+    from playwright.sync_api import expect
+
+    page.fill("#k", "8")
+    ask(page, SLEEP, answered=False)
+    expect(page.locator("li.pending")).to_have_count(8)
+    expect(page.locator("#answer")).to_contain_text("1 s", timeout=5_000)
+    page.keyboard.press("Control+Enter")  # asks nothing while a question is under way
+    page.focus("#stop")
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer")).to_have_text("Not answeredStopped.")
+    expect(page.locator("#go")).to_be_focused()
+    expect(page.locator("li.pending")).to_have_count(0)
+    expect(page.locator("#stop")).to_be_hidden()
+
+
+@viewed
+def test_refusal_stands_out_and_a_database_is_asked_for_before(page: Any) -> None:
+    page.select_option("#task", "table_questions")
+    ask(page, "Which city has the most people?", answered=False)
+    assert page.locator("#context").evaluate("e => e.validity.valueMissing")
+    assert page.inner_text("#about") == "Database"
+    page.fill("#context", "CREATE")
+    ask(page, "Say nothing.")
+    assert page.inner_text("#answer").startswith("No answer: no program ran to a value\nnone ran, 5 sampled")
+    assert page.get_attribute("#answer", "class") == "bad"
 
 
 def test_page_of_an_open_server_asks_for_no_key(page: Any) -> None:

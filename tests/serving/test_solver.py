@@ -244,7 +244,7 @@ def test_ask_says_how_to_start_a_server() -> None:
     assert "`make serve`" in done.output
 
 
-def test_ask_prints_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ask_prints_control_characters_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
     votes = {"k": 1, "ran": 1, "agreed": 1}
     verdict = {"status": "ran", "seconds": 0.0, "isolation": "none"}
     ask.show(
@@ -258,7 +258,7 @@ def test_ask_prints_no_control_characters(capsys: pytest.CaptureFixture[str]) ->
         },
         Console(),
     )
-    assert capsys.readouterr().out.splitlines()[0].rstrip() == "answer   ]0;x[red]7"
+    assert capsys.readouterr().out.splitlines()[0].rstrip() == "answer   \\u001b]0;x\\u0007[red]7"
 
 
 def test_a_missing_checkpoint_is_said_in_one_line() -> None:

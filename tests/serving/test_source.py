@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from serving.source import Alias
+from serving.solver import Settings, Solver
+from serving.source import AGAIN_S, SELDOM_S, Alias, Fixed
+from symbol_llm.engines import Engine
 from symbol_llm.ground import files
-from symbol_llm.ground.errors import InvalidInput, Unavailable
+from symbol_llm.ground.errors import InvalidInput, MissingDependency, Unavailable
 from symbol_llm.tracking import registry, runs, signing
 from tests.checkpoints import whole_checkpoint
 from tests.keys import key_pair
@@ -50,7 +54,11 @@ def test_altered_weights_are_fetched_once_and_again_when_the_alias_has_moved(sto
     source = Alias(NAME, registry.CHAMPION)
     said = {refused(source) for _ in range(3)}
     assert (len(said), store.n) == (1, 1)
-    assert said.pop().endswith("it was altered")
+    assert re.fullmatch(
+        r"version 1 is refused: s3://bucket/a: its files have the digest \w{64}, the registered version \w{64}; it was altered; "
+        r"mend it where it lies, or move the alias \(`symbol-llm rollback`\)",
+        said.pop(),
+    )
     champion("s3://bucket/b", "0" * 64)
     refused(source)
     assert store.n == 2
@@ -59,6 +67,37 @@ def test_altered_weights_are_fetched_once_and_again_when_the_alias_has_moved(sto
     source.now()
     assert files.hash_path(source.fetch()) == first.digest
     assert store.n == 3
+
+
+def test_altered_weights_are_fetched_again_more_and_more_seldom_and_taken_once_they_are_mended(store: Store) -> None:
+    now = [0.0]
+    source = Alias(NAME, registry.CHAMPION, clock=lambda: now[0])
+    whole = (store.folder / "model.safetensors").read_bytes()
+    (store.folder / "model.safetensors").write_bytes(whole + b" ")
+    refused(source)
+    for wait_s, n in ((AGAIN_S, 2), (2 * AGAIN_S, 3), (4 * AGAIN_S, 4)):
+        now[0] += wait_s - 1
+        refused(source)
+        now[0] += 1
+        refused(source)
+        refused(source)
+        assert store.n == n
+    (store.folder / "model.safetensors").write_bytes(whole)
+    refused(source)
+    now[0] += SELDOM_S
+    source.now()
+    assert files.hash_path(source.fetch()) == files.hash_path(store.folder)
+    assert store.n == 5
+
+
+def test_altered_copy_is_fetched_anew_once(store: Store) -> None:
+    source = Alias(NAME, registry.CHAMPION)
+    source.now()
+    copy = source.fetch() / "model.safetensors"
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:-1] + b"x")
+    assert (source.fetch() / "model.safetensors").read_bytes() == whole
+    assert (source.fetch(), store.n) == (copy.parent, 2)
 
 
 def test_weights_without_a_good_signature_are_looked_at_again_once_they_have_another(
@@ -94,3 +133,44 @@ def test_store_that_was_away_is_asked_again(store: Store) -> None:
     source.now()
     assert source.fetch().is_dir()
     assert store.n == 3
+
+
+def never(place: Path) -> Engine:
+    raise AssertionError(f"{place} was not handed over")
+
+
+class Away:
+    """Weights that are not to be had."""
+
+    may_change: ClassVar[bool] = True
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def now(self) -> str:
+        return "version 1"
+
+    def fetch(self) -> Path:
+        raise self.error
+
+    def put_back(self, weights: str, in_place_of: str, why: str) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("error", [InvalidInput("it was altered"), Unavailable("the store is away")])
+def test_server_waits_for_weights_that_may_come_and_ends_where_none_can(error: Exception) -> None:
+    waits = Solver(Settings(follow_s=3600), never, Away(error))
+    waits.begin()
+    assert (waits.why_not(), waits.ready) == (f"no model is served: {error}", False)
+    with pytest.raises(type(error)):
+        Solver(Settings(follow_s=0), never, Away(error)).begin()
+
+
+def test_server_ends_for_what_no_other_weights_would_mend() -> None:
+    with pytest.raises(MissingDependency):
+        Solver(Settings(follow_s=3600), never, Away(MissingDependency("model-signing"))).begin()
+
+
+def test_server_of_weights_that_stay_ends_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no such folder"):
+        Solver(Settings(follow_s=3600), never, Fixed(str(tmp_path / "none"))).begin()

@@ -256,6 +256,20 @@ def test_what_is_not_as_a_stage_left_it_is_refused_and_not_kept(
     assert not list((tracked_home / "weights").glob("store-*"))
 
 
+def test_local_copy_that_was_altered_is_fetched_anew_and_said(
+    tracked_home: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.register(NAME, "s3://bucket/a", report("1", digest=files.hash_path(store.folder)), "")
+    copy = registry.resolve(f"models:/{NAME}@challenger")
+    assert registry.resolve(f"models:/{NAME}@challenger") == copy
+    assert not caplog.records
+    (copy / "model.safetensors").write_bytes(b"weight5")
+    assert files.hash_path(registry.resolve(f"models:/{NAME}@challenger")) == files.hash_path(store.folder)
+    (said,) = caplog.messages
+    assert "not what was downloaded, fetched anew: " in said
+    assert "model.safetensors was altered" in said
+
+
 def test_remote_checkpoint_that_was_altered_is_refused_and_not_kept(tracked_home: Path, store: Store) -> None:
     registry.register(NAME, "s3://bucket/a", report("1", digest=files.hash_path(store.folder)), "")
     (store.folder / "model.safetensors").write_bytes(b"weight5")

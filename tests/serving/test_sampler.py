@@ -1,0 +1,101 @@
+"""The thread that generates for all: what one caller asks or does is no matter of the others in its batch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from serving.sampler import Job, Sampler
+from symbol_llm.engines import Completion, Ended, Request, Sampling
+from symbol_llm.engines.fake import FakeEngine
+from symbol_llm.ground.errors import InvalidInput
+from tests.serving.scripted import Words
+
+
+class Held(FakeEngine):
+    """Says `answer`; the replies to a prompt that asks to wait are held back until `go`."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda messages, index: "answer")
+        self.tok = Words()
+        self.busy, self.go = threading.Event(), threading.Event()
+        self.sizes: list[int] = []
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        self.sizes.append(len(requests))
+        for number, request in enumerate(requests):
+            self.busy.set()
+            if request.prompts[0][0]["content"] == "wait":
+                assert self.go.wait(60)
+            yield Ended(number, 0, [Completion("answer", 1, 0.0)] * request.sampling.n)
+
+
+def job(text: str, max_tokens: int = 5) -> Job:
+    request = Request([[{"role": "user", "content": text}]], Sampling(2, 1.0, 1.0, max_tokens), 0)
+    return Job([request], lambda *_: None)
+
+
+@pytest.fixture
+def sampler() -> Any:
+    made = Sampler()
+    made.call(lambda: made.take(Held(), reads=10)).result(60)
+    return made
+
+
+def in_one_batch(sampler: Any, *jobs: Job) -> None:
+    """Have the engine begin on `jobs`, all of them together."""
+    first = job("wait")
+    done = sampler.sample(first)
+    assert sampler.engine.busy.wait(60)
+    for one in jobs:
+        sampler.sample(one)
+    sampler.engine.go.set()
+    done.result(60)
+
+
+def test_jobs_that_come_while_the_engine_is_busy_are_one_batch(sampler: Any) -> None:
+    jobs = [job("hello") for _ in range(5)]
+    in_one_batch(sampler, *jobs)
+    for one in jobs:
+        one.done.result(60)
+    assert sampler.engine.sizes == [1, 5]
+
+
+def test_caller_that_leaves_as_the_replies_come_fails_nobody_else_in_the_batch(sampler: Any) -> None:
+    leaves, stays = job("hello"), job("hello")
+    leaves.take = lambda *_: leaves.done.cancel()
+    in_one_batch(sampler, leaves, stays)
+    stays.done.result(60)
+    assert (leaves.done.cancelled(), sampler.is_broken) == (True, False)
+
+
+def test_replies_to_who_has_left_are_given_to_nobody(sampler: Any) -> None:
+    taken: list[Any] = []
+    before, leaves, after = job("hello"), job("hello"), job("hello")
+    before.take = lambda *_: leaves.gone.set()
+    leaves.take = lambda *reply: taken.append(reply)
+    in_one_batch(sampler, before, leaves, after)
+    after.done.result(60)
+    assert taken == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (job("one two three four five six"), "6 tokens and 5 for the reply: the model reads 10 together"),
+        (job("refuse me"), "the model's chat template refuses the messages: no such role"),
+    ],
+    ids=["long", "refused"],
+)
+def test_what_the_model_cannot_read_is_refused_to_its_caller_alone(sampler: Any, bad: Job, why: str) -> None:
+    good = job("one two three four five")
+    in_one_batch(sampler, bad, good)
+    good.done.result(60)
+    assert (good.n_prompt, good.n_tokens) == (5, 2)
+    with pytest.raises(InvalidInput) as e:
+        bad.done.result(60)
+    assert str(e.value) == why
+    assert not sampler.is_broken
