@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +260,7 @@ ENTRY = "from symbol_llm.cli import main; main()"
 
 
 def pairs(undisturbed: Run, folder: Path, n: int) -> Iterator[dict[str, Any]]:
-    """Start two promotions of one checkpoint at once, `n` times: one is the champion, and the log says what became of both."""
+    """Start two promotions of one checkpoint at once, `n` times: one is the champion, and each is told what became of it."""
     reports = [str(undisturbed.place(f"{name}/report")) for name in ("evaluate-2", "evaluate")]
     arguments = ("--set", "promote.name=soak", "promote", str(undisturbed.place("teach/strong")), *reports)
     told = "from symbol_llm.tracking import promotions as p; import json; print(json.dumps([p.aliases('soak'), p.entries('soak')]))"
@@ -273,10 +273,23 @@ def pairs(undisturbed: Run, folder: Path, n: int) -> Iterator[dict[str, Any]]:
             (champion, previous), entries = json.loads(process.communicate(timeout=PATIENCE_S)[0].splitlines()[-1])
         actions = sorted(entry[2] for entry in entries)
         winner = next((entry[3] for entry in entries if entry[2] == "promote"), None)
-        right = actions in (["lost", "promote"], ["promote", "refuse"]) and (champion, previous) == (winner, "")
-        right = right and codes == ([0, Busy.exit_code] if "lost" in actions else [0, 0])
+        right = (champion, previous) == (winner, "") and is_right(actions, codes, said)
         why = "" if right else f"{codes} {actions} {champion!r} {previous!r} {said}"
         yield {"what": "two promotions at once", "finished": int(right), "bricked": int(not right), "said": why[-2000:]}
+
+
+def is_right(actions: list[str], codes: list[int], said: Sequence[str]) -> bool:
+    """Return whether what two promotions of one checkpoint logged, how they ended and what they said go together.
+
+    The second has lost where it had begun to decide before the first was logged, and is refused where it began after. Where it
+    began in between, it finds the first one's decision, which it finishes, or its own version as the champion already; then
+    there is nothing more to log.
+    """
+    if actions == ["lost", "promote"]:
+        return codes == [0, Busy.exit_code]
+    told = sorted("promoted  1" in text for text in said)
+    may_be = {("promote",): ([False, True], [True, True]), ("promote", "refuse"): ([False, True],)}
+    return codes == [0, 0] and told in may_be.get(tuple(actions), ())
 
 
 ALTERED = (

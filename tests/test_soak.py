@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import soak
+from symbol_llm.ground.errors import Busy
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,28 @@ def test_alterations_do_alter() -> None:
     made = [soak.altered(whole, draw) for _ in range(200)]
     assert whole not in made
     assert {b"", b"one\n", b"one\ntwo\n"} <= set(made)
+
+
+@pytest.mark.parametrize(
+    ("actions", "codes", "promoted", "right"),
+    [
+        (["lost", "promote"], [0, Busy.exit_code], (1, 0), True),
+        (["lost", "promote"], [0, 0], (1, 1), False),
+        (["promote", "refuse"], [0, 0], (1, 0), True),
+        (["promote", "refuse"], [0, 0], (1, 1), False),
+        (["promote"], [0, 0], (0, 1), True),
+        (["promote"], [0, 0], (1, 1), True),
+        (["promote"], [0, 0], (0, 0), False),
+        (["promote"], [0, Busy.exit_code], (1, 0), False),
+        (["promote", "promote"], [0, 0], (1, 1), False),
+        ([], [0, 0], (1, 0), False),
+    ],
+)
+def test_each_of_two_promotions_is_told_what_became_of_it(
+    actions: list[str], codes: list[int], promoted: tuple[int, int], right: bool
+) -> None:
+    said = [f"promoted  {one}\nversion   1\n" for one in promoted]
+    assert soak.is_right(actions, codes, said) is right
 
 
 def test_of_two_promotions_at_once_one_is_the_champion_and_the_log_has_both(
