@@ -17,8 +17,9 @@ from symbol_llm.ground.errors import InvalidInput, Unavailable
 from symbol_llm.ground.params import Parameters
 from symbol_llm.tracking import registry, runs
 
-ENOUGH_S = 20
-"""Imports of the libraries that ask included; without a time-out each of these waits for minutes or for ever."""
+ENOUGH_S = 60
+"""Imports of the libraries that ask, and compiling what is submitted, included, on a busy machine; without a time-out each of these waits for
+minutes or for ever."""
 
 
 @pytest.fixture
