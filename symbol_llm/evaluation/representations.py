@@ -1,4 +1,4 @@
-"""How a model represents symbols: alignment and uniformity (Wang and Isola 2020), as in Symbol-LLM's analysis.
+"""How a model represents symbols: alignment and uniformity (Wang and Isola 2020), which Symbol-LLM's analysis looks at.
 
 A program is represented by the mean of the last layer's hidden states over its tokens, scaled to length 1. Of two programs x
 and y, d(x, y) is the squared distance, from 0 to 4:
@@ -8,7 +8,7 @@ and y, d(x, y) is the squared distance, from 0 to 4:
   notation, and over the pairs of all programs.
 
 Programs are gold programs of test problems. They are read as they are, without a prompt, so nothing but the notation speaks.
-The paper shows both as a picture and prints no numbers.
+Which pairs are taken is our choice; the paper's figures are not compared with.
 """
 
 from __future__ import annotations
