@@ -43,6 +43,12 @@ from symbol_llm.ground.errors import SymbolLLMError
     "--max-tokens", default=96, show_default=True, type=click.IntRange(min=1), help="Longest program in tokens."
 )
 @click.option(
+    "--repair/--no-repair",
+    default=True,
+    show_default=True,
+    help="Where no program gives a value, show the model what went wrong and run what it makes of it.",
+)
+@click.option(
     "--n-waiting",
     default=16,
     show_default=True,

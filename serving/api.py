@@ -25,11 +25,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving import chat
 from serving.guard import fault
-from serving.solver import Ask, Instance, Overloaded, Solver, described, parsed
+from serving.programs import Ask, Overloaded, Run
+from serving.solver import Instance, Solver, described, parsed
 from symbol_llm import tasks
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
 from symbol_llm.judging import rows, verify
-from symbol_llm.judging.verify import Execution
 
 log = logging.getLogger(__name__)
 
@@ -157,17 +157,19 @@ def _task(task: tasks.Task) -> dict[str, str]:
 async def _solved(solver: Solver, ask: Ask) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
     """Yield each program as it has run, then the answer, which holds all of them."""
     began = time.monotonic()
-    ran: list[tuple[int, Execution]] = []
+    ran: list[Run] = []
     turn = solver.turn()
     async with contextlib.aclosing(solver.run([ask], turn)) as runs:
-        async for _, index, execution in runs:
-            if index < ask.k:
-                ran.append((index, execution))
-                yield "program", {"index": index, **execution._asdict(), "after_s": time.monotonic() - began}
-    ran.sort(key=lambda run: run[0])
-    answer = solver.answer([execution for _, execution in ran]).model_dump(mode="json")
-    programs = [{"index": index, **execution._asdict()} for index, execution in ran]
-    yield "answer", {**answer, "programs": programs, "seconds": time.monotonic() - began, "model": turn.weights}
+        async for run in runs:
+            ran.append(run)
+            yield "program", _program(run) | {"after_s": time.monotonic() - began}
+    answer = solver.answer(ask, ran).model_dump(mode="json")
+    told = [_program(run) for run in sorted(ran)]
+    yield "answer", {**answer, "programs": told, "seconds": time.monotonic() - began, "model": turn.weights}
+
+
+def _program(run: Run) -> dict[str, Any]:
+    return {"index": run.place, "repairs": run.repairs, **run.execution._asdict()}
 
 
 async def _events(solver: Solver, ask: Ask) -> AsyncIterator[str]:

@@ -33,6 +33,7 @@ class NoAnswer(click.ClickException, Unavailable):
 @click.option("--task", help="Task of the question. Default: that of the server.")
 @click.option("--context", help="What the question is about, such as a schema, a theory or an ontology.")
 @click.option("--k", type=int, help="Number of programs to sample, 1 to 32. Default: that of the server.")
+@click.option("--whole", is_flag=True, default=None, help="Run all programs, even where fewer decide the vote.")
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Address of the server.")
 @click.option("--key", envvar="SYMBOL_LLM_KEY", help="Key, where the server wants one. Also: SYMBOL_LLM_KEY.")
 @click.option("--name", default="symbol-llm", show_default=True, help="Name of the served model.")
@@ -82,7 +83,9 @@ def show(answer: dict[str, Any], console: Console) -> None:
     table.add_row("answer", Text(shown(answer["answer"] or answer["status"])))
     if answer["program"]:
         table.add_row("program", Text(shown(answer["program"])))
-    table.add_row("votes", f"{votes['agreed']} agreed, {votes['ran']} ran, {votes['k']} sampled")
+    spared = f", {votes['spared']} not needed" if votes["spared"] else ""
+    repaired = ", repaired" if answer["repaired"] else ""
+    table.add_row("votes", f"{votes['agreed']} agreed, {votes['ran']} ran, {votes['k']} asked for{spared}{repaired}")
     if verdict:
         table.add_row("verdict", f"{verdict['status']} in {verdict['seconds']:.3f} s under {verdict['isolation']}")
     for reason in answer["reasons"]:

@@ -30,6 +30,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from prometheus_client import Counter, Gauge
 
+from serving.programs import Run
 from serving.vote import vote
 from symbol_llm.judging.verify import Execution
 
@@ -51,8 +52,6 @@ for _outcome in ("better", "worse", "alike"):  # a rate starts from a zero that 
 for _end in get_args(End):
     ENDED.labels(_end)
 
-Run = tuple[str, int, Execution]
-"""Problem, index of the reply, and what came of its program."""
 Answering = Callable[[], AsyncGenerator[Run, None]]
 
 
@@ -90,7 +89,7 @@ def agreement(runs: Sequence[Execution]) -> float | None:
     """Return the share of the programs that gave the answer, 0 where there is none; None if the fault is ours."""
     if not runs:
         return 0.0
-    found = vote(runs)
+    found = vote(runs, len(runs))
     return None if found.status == "unscored" else found.votes.agreed / found.votes.k
 
 
@@ -129,7 +128,7 @@ class Trial:
         """Count how both did on `problems`; what has failed gave no runs. A question that comes again counts once."""
         old, new = sorted(old, key=_place), sorted(new, key=_place)
         for problem in dict.fromkeys(problems):
-            before, now = (agreement([e for p, _, e in runs if p == problem]) for runs in (old, new))
+            before, now = (agreement([run.execution for run in runs if run.problem == problem]) for runs in (old, new))
             if before is None or now is None or problem in self._asked or not self.takes_part:
                 continue
             self._asked.add(problem)

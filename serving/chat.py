@@ -9,25 +9,27 @@ because it changes no reply (`IGNORED`). One that is in none of these is refused
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from kserve import errors as http
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serving.guard import fault
-from serving.sampler import Job
+from serving.replies import Choice, Replies
 from serving.solver import Solver, described, parsed
 from symbol_llm import engines
-from symbol_llm.engines import Completion, Sampling
-from symbol_llm.ground.errors import InvalidInput
+from symbol_llm.engines import Sampling
 from symbol_llm.ground.records import Message, Messages
+
+log = logging.getLogger(__name__)
 
 MAX_SEED = 2**63
 Line = Annotated[str, Field(min_length=1, max_length=16_000)]
@@ -175,13 +177,6 @@ class Text(Drawn):
     max_tokens: int | None = Field(default=16, ge=1, le=4096)
 
 
-class Replies(NamedTuple):
-    """What the model gave, and the tokens that it read and wrote; None where the engine does not count them."""
-
-    choices: list[dict[str, Any]]
-    usage: dict[str, int] | None
-
-
 def routes(api: APIRouter, solver: Solver) -> None:
     """Have `api` answer for the model of `solver`."""
     model = {"id": solver.name, "object": "model", "created": 0, "owned_by": "symbol-llm"}
@@ -203,15 +198,7 @@ def routes(api: APIRouter, solver: Solver) -> None:
         asked = parsed(Chat, await request.body())
         prompt: Messages = [said.as_message() for said in asked.messages]
         most = asked.max_completion_tokens or asked.max_tokens or solver.settings.max_tokens
-        replies = await _completed(solver, asked, [prompt], most)
-        for choice in replies.choices:
-            choice["message"] = {"role": "assistant", "content": choice.pop("text"), "refusal": None}
-        whole = _whole(solver, "chatcmpl", "chat.completion", replies)
-        return (
-            StreamingResponse(_chat(whole, asked), media_type="text/event-stream")
-            if asked.stream
-            else JSONResponse(whole)
-        )
+        return await _answered(solver, asked, [prompt], most, CHATS)
 
     @api.post("/openai/v1/completions", openapi_extra=described(Text))
     async def complete(request: Request) -> Response:
@@ -219,13 +206,7 @@ def routes(api: APIRouter, solver: Solver) -> None:
         asked = parsed(Text, await request.body())
         texts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
         prompts: list[Messages] = [[{"role": "user", "content": text}] for text in texts]
-        replies = await _completed(solver, asked, prompts, asked.max_tokens or solver.settings.max_tokens)
-        whole = _whole(solver, "cmpl", "text_completion", replies)
-        return (
-            StreamingResponse(_texts(whole, asked), media_type="text/event-stream")
-            if asked.stream
-            else JSONResponse(whole)
-        )
+        return await _answered(solver, asked, prompts, asked.max_tokens or solver.settings.max_tokens, TEXTS)
 
     @api.post("/openai/v1/{other:path}")
     def refused(other: str) -> Response:
@@ -240,67 +221,108 @@ def _known(solver: Solver, model: str) -> None:
         raise HTTPException(404, f"model {model!r} is not served; {solver.name!r} is")
 
 
-async def _completed(solver: Solver, asked: Drawn, prompts: list[Messages], most: int) -> Replies:
-    """Return the choices for `prompts`, in their order, without what differs between chats and texts."""
+class Form(NamedTuple):
+    """How one of the two protocols tells replies."""
+
+    prefix: str
+    """Of ids."""
+    kind: str
+    of_chunks: str
+    whole: Callable[[Choice], dict[str, Any]]
+    parts: Callable[[Choice, str, bool], Iterator[dict[str, Any]]]
+    """What a stream says of a reply that has grown by a text, and whether it is the first that is said of it."""
+
+    def head(self, solver: Solver, *, in_chunks: bool) -> dict[str, Any]:
+        """Return what is said of all replies at once."""
+        kind = self.of_chunks if in_chunks else self.kind
+        made = {"id": f"{self.prefix}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time())}
+        return made | {"model": solver.name}
+
+
+def _message(choice: Choice) -> dict[str, Any]:
+    message = {"role": "assistant", "content": choice.text, "refusal": None}
+    return {"index": choice.number, "message": message, "finish_reason": choice.finish, "logprobs": None}
+
+
+def _deltas(choice: Choice, grown: str, is_first: bool) -> Iterator[dict[str, Any]]:
+    rest = {"index": choice.number, "logprobs": None}
+    if is_first:
+        yield rest | {"delta": {"role": "assistant", "content": grown, "refusal": None}, "finish_reason": None}
+    elif grown:
+        yield rest | {"delta": {"content": grown}, "finish_reason": None}
+    if choice.finish:
+        yield rest | {"delta": {}, "finish_reason": choice.finish}
+
+
+def _text(choice: Choice) -> dict[str, Any]:
+    return {"index": choice.number, "text": choice.text, "finish_reason": choice.finish, "logprobs": None}
+
+
+def _texts(choice: Choice, grown: str, _: bool) -> Iterator[dict[str, Any]]:
+    if grown or choice.finish:
+        yield _text(choice._replace(text=grown))
+
+
+CHATS = Form("chatcmpl", "chat.completion", "chat.completion.chunk", _message, _deltas)
+TEXTS = Form("cmpl", "text_completion", "text_completion", _text, _texts)
+
+
+async def _answered(solver: Solver, asked: Drawn, prompts: list[Messages], most: int, form: Form) -> Response:
+    """Return the replies to `prompts`: whole, or a stream of them as they are written."""
     _known(solver, asked.model)
-    found: dict[int, list[Completion]] = {}
     seed = secrets.randbits(31) if asked.seed is None else asked.seed
     request = engines.Request(prompts, Sampling(asked.n, asked.temperature, asked.top_p, most), seed)
-    job = Job([request], lambda _, place, completions: found.update({place: completions}))
+    stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop
+    replies = Replies(request, stops, as_written=asked.stream)
+    written = _in_place(solver, replies)
+    head = form.head(solver, in_chunks=asked.stream)
+    if asked.stream:
+        first = await anext(written)  # what is wrong is told by a status as long as none is sent
+        parts = _parts(form, first, written)
+        return StreamingResponse(_stream(head, parts, replies, asked), media_type="text/event-stream")
+    choices = [form.whole(choice) for choice in sorted([choice async for choice in written])]
+    return JSONResponse(head | {"choices": choices} | ({"usage": replies.usage} if replies.usage else {}))
+
+
+async def _in_place(solver: Solver, replies: Replies) -> AsyncGenerator[Choice, None]:
+    """Yield `replies` as the model of `solver` writes them, in a place of its own."""
     with solver.place():
-        try:
-            await solver.sampled(job)
-        except InvalidInput as e:
-            raise http.InvalidInput(str(e)) from e
-        finally:
-            job.gone.set()
-    replies = [completion for _, completions in sorted(found.items()) for completion in completions]
-    choices = [{"index": index, **_cut(reply, asked, most), "logprobs": None} for index, reply in enumerate(replies)]
-    return Replies(choices, _usage(job))
+        async with contextlib.aclosing(replies.by(solver.sampler)) as written:
+            async for choice in written:
+                yield choice
 
 
-def _usage(job: Job) -> dict[str, int] | None:
-    """Return the tokens of the prompts, once each, and those of all that was sampled, also beyond where a text to stop at came."""
-    if job.n_prompt is None:
-        return None
-    total = job.n_prompt + job.n_tokens
-    return {"prompt_tokens": job.n_prompt, "completion_tokens": job.n_tokens, "total_tokens": total}
+async def _parts(
+    form: Form, first: Choice, others: AsyncGenerator[Choice, None]
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Yield what a stream says of replies, of which `first` has come already."""
+    shown: dict[int, str] = {}
+    async with contextlib.aclosing(others):
+        choice: Choice | None = first
+        while choice:
+            before = shown.get(choice.number)
+            shown[choice.number] = choice.text
+            for part in form.parts(choice, choice.text[len(before or "") :], before is None):
+                yield part
+            choice = await anext(others, None)
 
 
-def _cut(completion: Completion, asked: Drawn, most: int) -> dict[str, Any]:
-    text, reason = completion.text, "length" if completion.n_tokens >= most else "stop"
-    for stop in [asked.stop] if isinstance(asked.stop, str) else asked.stop:
-        if stop and stop in text:
-            text, reason = text[: text.index(stop)], "stop"
-    return {"text": text, "finish_reason": reason}
-
-
-def _whole(solver: Solver, prefix: str, kind: str, replies: Replies) -> dict[str, Any]:
-    made = {"id": f"{prefix}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": solver.name}
-    return made | {"choices": replies.choices} | ({"usage": replies.usage} if replies.usage else {})
-
-
-def _chat(whole: dict[str, Any], asked: Drawn) -> AsyncIterator[str]:
-    """Return a whole chat completion in OpenAI's form of a stream, a chunk a choice and one that ends it."""
-    parts = []
-    for choice in whole["choices"]:
-        rest = {"index": choice["index"], "logprobs": None}
-        parts.append(rest | {"delta": choice["message"], "finish_reason": None})
-        parts.append(rest | {"delta": {}, "finish_reason": choice["finish_reason"]})
-    return _stream(whole | {"object": "chat.completion.chunk"}, parts, asked)
-
-
-def _texts(whole: dict[str, Any], asked: Drawn) -> AsyncIterator[str]:
-    """Return whole completions of texts in OpenAI's form of a stream, a chunk a choice."""
-    return _stream(whole, whole["choices"], asked)
-
-
-async def _stream(whole: dict[str, Any], parts: list[dict[str, Any]], asked: Drawn) -> AsyncIterator[str]:
+async def _stream(
+    head: dict[str, Any], parts: AsyncGenerator[dict[str, Any], None], replies: Replies, asked: Drawn
+) -> AsyncIterator[str]:
     """Yield a chunk for each of `parts`; where usage is asked for, one without choices that has it, and null in the others."""
-    head = {key: whole[key] for key in ("id", "object", "created", "model")}
-    chunks = [head | {"choices": [part]} | ({"usage": None} if asked.tells_usage else {}) for part in parts]
-    if asked.tells_usage and "usage" in whole:
-        chunks.append(head | {"choices": [], "usage": whole["usage"]})
-    for chunk in chunks:
-        yield f"data: {json.dumps(chunk)}\n\n"
-    yield "data: [DONE]\n\n"
+    usage = {"usage": None} if asked.tells_usage else {}
+    try:
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                yield _event(head | {"choices": [part]} | usage)
+        if asked.tells_usage and replies.usage:
+            yield _event(head | {"choices": [], "usage": replies.usage})
+        yield "data: [DONE]\n\n"
+    except Exception as e:  # of whichever engine; the status is sent already
+        log.warning("a stream failed: %s", e)
+        yield _event(fault("/openai/", 503, str(e)))
+
+
+def _event(body: dict[str, Any]) -> str:
+    return f"data: {json.dumps(body)}\n\n"

@@ -1,18 +1,21 @@
-"""One thread that generates for all requests. Those that have come while it was busy share its next batch."""
+"""One thread that generates for all requests. Those that come while it is busy join what is being generated.
+
+Weights are changed when nothing is being generated: what is asked after the change was is answered by the new ones.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
-from symbol_llm.engines import Completion, Engine, Request
+from symbol_llm.engines import Engine, Request, Written
 from symbol_llm.engines.chat import prompt_ids
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError, Unavailable
 from symbol_llm.ground.records import Messages
@@ -26,15 +29,19 @@ class Job:
     """What one caller wants generated."""
 
     requests: Sequence[Request]
-    take: Callable[[int, int, list[Completion]], None]
-    """Called in the generating thread with the number of the request, the place of the prompt, and its replies."""
+    take: Callable[[Written], None]
+    """Called in the generating thread with each reply, whose `request` is the place in `requests`."""
+    watches: bool = False
+    """Whether `take` is called with replies that are not whole, too."""
     gone: threading.Event = field(default_factory=threading.Event)
     """Set once nobody waits for it any more."""
+    spared: set[tuple[int, int]] = field(default_factory=set)
+    """Prompts to which no more replies are needed, by their request and place."""
     done: Future[None] = field(default_factory=Future)
     began: float = 0.0
-    """When its batch began, on the monotonic clock."""
+    """When it was begun, on the monotonic clock."""
     n_tokens: int = 0
-    """Sampled for it so far."""
+    """Sampled for it so far, in replies that have ended."""
     n_prompt: int | None = None
     """Tokens of its prompts, once each; None while they are not counted, or where the engine has no tokenizer here."""
 
@@ -56,16 +63,17 @@ class Sampler:
         self.reads = 0
         """Tokens that the model reads at most, the reply included; 0: not known."""
         self.is_broken = False
-        self._work: queue.SimpleQueue[Job | Callable[[], None]] = queue.SimpleQueue()
+        self._work: deque[Job | Callable[[], None]] = deque()
+        self._changed = threading.Condition()
         threading.Thread(target=self._run, name="generate", daemon=True).start()
 
     def sample(self, job: Job) -> Future[None]:
-        """Have `job` done in the next batch. Its future raises what the engine raises, and is cancelled once it is gone."""
-        self._work.put(job)
+        """Have `job` done. Its future raises what the engine raises, and is cancelled once it is gone."""
+        self._add(job)
         return job.done
 
     def call(self, what: Callable[[], Any]) -> Future[Any]:
-        """Have `what` called between two batches."""
+        """Have `what` called once all that was asked before is answered; what is asked later waits for it."""
         done: Future[Any] = Future()
 
         def run() -> None:
@@ -74,11 +82,11 @@ class Sampler:
             except BaseException as e:  # the thread goes on; who waits is told
                 done.set_exception(e)
 
-        self._work.put(run)
+        self._add(run)
         return done
 
     def take(self, engine: Engine | None, reads: int = 0) -> Engine | None:
-        """Go on with `engine`, and return the one of before; runs in the thread, so between two batches."""
+        """Go on with `engine`, and return the one of before; runs in the thread, while nothing is generated."""
         self.engine, before = engine, self.engine
         self.reads, self.is_broken = reads, False
         return before
@@ -89,35 +97,18 @@ class Sampler:
             raise Unavailable("there is no engine yet")
         self.engine.generate([PROBE], n=1, temperature=0.0, top_p=1.0, max_tokens=1, seed=0)
 
-    def _run(self) -> None:
-        while True:
-            work = [self._work.get()]
-            while not self._work.empty():
-                work.append(self._work.get())
-            batch: list[Job] = []
-            for one in work:
-                if isinstance(one, Job):
-                    batch.append(one)
-                else:
-                    self._batch(batch)
-                    batch = []
-                    one()
-            self._batch(batch)
+    def next_job(self) -> Job | None:
+        """Return the job that is next, None if there is none or something else is to be done first; in the thread alone."""
+        with self._changed:
+            if self._work and isinstance(self._work[0], Job):
+                return self._work.popleft()  # type: ignore[return-value] # it was looked at
+        return None
 
-    def _batch(self, jobs: list[Job]) -> None:
-        jobs = [job for job in jobs if not (job.gone.is_set() and job.done.cancel()) and self._can_read(job)]
-        if not jobs:
-            return
-        try:
-            self._generate(jobs)
-        except Exception as e:  # of the engine; each caller is told
-            if not isinstance(e, SymbolLLMError):
-                self.is_broken = not self._gives_a_token()
-            for job in jobs:
-                job.end(e)
-
-    def _can_read(self, job: Job) -> bool:
-        """Count the tokens of the prompts of `job`; what the model cannot read is refused here, to its caller alone."""
+    def can_do(self, job: Job) -> bool:
+        """Return whether `job` is to be done: not if it is gone, nor if the model cannot read it, which its caller alone is told."""
+        if job.gone.is_set():
+            job.done.cancel()
+            return False
         tok = getattr(self.engine, "tok", None)
         if tok is None:
             return True
@@ -130,6 +121,37 @@ class Sampler:
             return False
         return True
 
+    def _add(self, work: Job | Callable[[], None]) -> None:
+        with self._changed:
+            self._work.append(work)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._work)
+                work = None if isinstance(self._work[0], Job) else self._work.popleft()
+            if callable(work):
+                work()
+            else:
+                self._generate()
+
+    def _generate(self) -> None:
+        """Do the jobs that are next, and those that come meanwhile."""
+        intake = _Jobs(self)
+        try:
+            if self.engine is None:
+                intake.take()
+                raise Unavailable("there is no model to ask yet")
+            with contextlib.closing(self.engine.serve(intake)) as written:  # type: ignore[type-var]
+                for one in written:
+                    intake.give(one)
+            intake.sweep()
+        except Exception as e:  # of the engine; each caller is told
+            if not isinstance(e, SymbolLLMError):
+                self.is_broken = not self._gives_a_token()
+            intake.fail(e)
+
     def _length(self, tok: Any, prompt: Messages, max_tokens: int) -> int:
         try:
             n = len(prompt_ids(tok, prompt))
@@ -140,29 +162,6 @@ class Sampler:
             raise InvalidInput(f"{n} tokens and {max_tokens} for the reply: the model reads {self.reads} together")
         return n
 
-    def _generate(self, jobs: list[Job]) -> None:
-        if self.engine is None:
-            raise Unavailable("there is no model to ask yet")
-        for job in jobs:
-            job.began = time.monotonic()
-        asked = [(job, number) for job in jobs for number in range(len(job.requests))]
-        left = {id(job): sum(len(request.prompts) for request in job.requests) for job in jobs}
-        stream = self.engine.stream([job.requests[number] for job, number in asked])
-        with contextlib.closing(stream) as replies:  # type: ignore[type-var]
-            for at, place, completions in replies:
-                job, number = asked[at]
-                job.n_tokens += sum(completion.n_tokens for completion in completions)
-                if not job.gone.is_set():
-                    job.take(number, place, completions)
-                left[id(job)] -= 1
-                if not left[id(job)]:
-                    job.end()
-                if all(j.done.done() or j.gone.is_set() for j in jobs):
-                    break
-        for job in jobs:
-            if not job.done.done():
-                job.done.cancel()
-
     def _gives_a_token(self) -> bool:
         try:
             self.probe()
@@ -170,3 +169,79 @@ class Sampler:
             log.exception("the engine gives no token any more")
             return False
         return True
+
+
+class _Jobs:
+    """The jobs under way, as an engine takes them in."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self._n_taken = 0
+        self._asked: dict[int, tuple[Job, int]] = {}
+        """By the number of a request that was taken, its job and its place there, until the job has ended."""
+        self._left: dict[int, Counter[tuple[int, int]]] = {}
+        """By the first such number of a job, how many replies have not ended, by request and place."""
+
+    def take(self) -> list[Request]:
+        """See `Intake`."""
+        self.sweep()
+        return [request for job in iter(self._sampler.next_job, None) for request in self._begun(job)]
+
+    def sweep(self) -> None:
+        """End the jobs that need no more replies."""
+        for first, left in list(self._left.items()):
+            job, _ = self._asked[first]
+            if job.gone.is_set() or left.keys() <= job.spared:
+                self._end(first)
+
+    def _begun(self, job: Job) -> Sequence[Request]:
+        if not self._sampler.can_do(job):
+            return []
+        job.began = time.monotonic()
+        left = {(n, place): r.sampling.n for n, r in enumerate(job.requests) for place in range(len(r.prompts))}
+        self._left[self._n_taken] = Counter(left)
+        self._asked |= {self._n_taken + number: (job, number) for number in range(len(job.requests))}
+        self._n_taken += len(job.requests)
+        return job.requests
+
+    def wants(self, request: int, place: int) -> bool:
+        """See `Intake`."""
+        job, number = self._asked.get(request, (None, 0))
+        return job is not None and not (job.gone.is_set() or job.done.done() or (number, place) in job.spared)
+
+    def watches(self, request: int) -> bool:
+        """See `Intake`."""
+        job, _ = self._asked.get(request, (None, 0))
+        return job is not None and job.watches
+
+    def give(self, written: Written) -> None:
+        """Hand `written` to who asked."""
+        if written.request not in self._asked:
+            return
+        job, number = self._asked[written.request]
+        if written.has_ended:
+            job.n_tokens += written.completion.n_tokens
+        if not self.wants(written.request, written.place):
+            return
+        job.take(written._replace(request=number))
+        first = written.request - number
+        if written.has_ended:
+            self._left[first] -= Counter([(number, written.place)])
+        if not self._left[first]:
+            self._end(first)
+
+    def _end(self, first: int) -> None:
+        """End the job whose first request has the number `first`."""
+        job, _ = self._asked[first]
+        del self._left[first]
+        for number in range(len(job.requests)):
+            del self._asked[first + number]
+        if job.gone.is_set():
+            job.done.cancel()
+        else:
+            job.end()
+
+    def fail(self, error: Exception) -> None:
+        """Tell all whose jobs have not ended what went wrong."""
+        for first in self._left:
+            self._asked[first][0].end(error)

@@ -8,7 +8,6 @@ One thread generates for all requests (`sampler.py`); programs run beside it, an
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import struct
@@ -25,29 +24,29 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve import errors as http
 from kserve.model_server import app
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from serving import tensors
+from serving import programs, tensors
 from serving.callers import Callers
 from serving.canary import End, Trial, Turn, both
 from serving.guard import Guard, fault
 from serving.lanes import Lane, Lanes
-from serving.sampler import Job, Sampler
+from serving.programs import Ask, Overloaded, Run
+from serving.sampler import Sampler
 from serving.source import Source
 from serving.vote import Answer, vote
 from symbol_llm import families, tasks
-from symbol_llm.engines import Completion, Engine, Request, Sampling
+from symbol_llm.engines import Engine, Request, Sampling
 from symbol_llm.engines.prompts import messages
-from symbol_llm.engines.rollout import Asked, Judging, Pending
+from symbol_llm.engines.rollout import Asked
 from symbol_llm.ground import files
-from symbol_llm.ground.errors import InvalidInput, SymbolLLMError, Unavailable
+from symbol_llm.ground.errors import InvalidInput, Unavailable
 from symbol_llm.ground.files import explain
 from symbol_llm.ground.params import Limits
-from symbol_llm.ground.records import Messages, Problem
+from symbol_llm.ground.records import Problem
 from symbol_llm.judging import verify
-from symbol_llm.judging.verify import Execution
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +55,8 @@ B = TypeVar("B", bound=BaseModel)
 REFUSALS = (http.InvalidInput, http.ModelNotFound, http.ModelNotReady, http.NoModelReady, http.ServerNotReady)
 """What KServe logs with a stack, and is no fault: a probe of a server that waits for a model asks every few seconds."""
 
-VERDICTS = Counter("symbol_llm_verdicts", "Programs run, by notation and verdict", ["family", "status"])
 ANSWERS = Counter("symbol_llm_answers", "Questions answered, by status", ["status"])
 WAITING = Gauge("symbol_llm_waiting", "Requests that are held: waiting, being generated, or with programs running")
-TOKENS = Counter("symbol_llm_tokens", "Tokens sampled")
-SECONDS = Histogram(
-    "symbol_llm_seconds", "Seconds of a request in the queue, at the engine, and of each program run", ["part"]
-)
 
 
 class Instance(BaseModel):
@@ -78,6 +72,8 @@ class Instance(BaseModel):
     """SQL that makes the database; needed by tasks in SQL, shown to the model where no context is given."""
     k: int | None = Field(default=None, ge=1, le=32)
     """Programs sampled; None: the number given at start."""
+    whole: bool = False
+    """Run all `k` programs, even where those that have run decide the vote."""
 
 
 class Body(BaseModel):
@@ -94,6 +90,7 @@ class Settings(BaseModel):
     `n_waiting`: requests held at once, those whose programs are running included, before more are refused with 503.
     `deadline_s`: seconds after which a request is given up and answered with 504.
     `follow_s`: seconds between two looks at where the weights come from; 0 looks at the start alone.
+    `repair`: have programs repaired once, by what running them gave, where none for a question gives a value.
     `canary`: share of requests that new weights answer while they are on trial; 0: they are taken at once.
     """
 
@@ -104,6 +101,7 @@ class Settings(BaseModel):
     k: int = Field(default=5, ge=1, le=32)
     shots: int = Field(default=0, ge=0)
     max_tokens: int = Field(default=96, ge=1)
+    repair: bool = True
     n_waiting: int = Field(default=16, ge=1)
     deadline_s: float = Field(default=120.0, gt=0)
     follow_s: float = Field(default=15.0, ge=0)
@@ -112,27 +110,11 @@ class Settings(BaseModel):
     limits: Limits = Limits()
 
 
-class Ask(NamedTuple):
-    """A question ready for the model."""
-
-    problem: Problem
-    prompt: Messages
-    k: int
-
-
 class New(NamedTuple):
     """Weights that are not served yet: what their source calls them, and the folder they lie in."""
 
     name: str
     place: Path
-
-
-class Overloaded(http.ServerNotReady):  # type: ignore[misc]
-    """Answered with HTTP 503: too many requests wait, or the engine does not answer."""
-
-    def __str__(self) -> str:
-        """Return the detail alone; KServe's own text says that the server is not ready, which is not so."""
-        return str(self.args[0])
 
 
 class Solver(kserve.Model):  # type: ignore[misc]
@@ -237,7 +219,6 @@ class Solver(kserve.Model):  # type: ignore[misc]
     def _load(self, sampler: Sampler, place: Path) -> None:
         """Give `sampler` an engine of its own on `place`; runs in its thread."""
         engine = self._start(place)
-        engine.together = True
         sampler.take(engine, _reads(engine, place))
         try:
             sampler.probe()
@@ -300,11 +281,9 @@ class Solver(kserve.Model):  # type: ignore[misc]
         """
         asks = self.read(tensors.instances(payload) if isinstance(payload, kserve.InferRequest) else payload)
         turn = self.turn()
-        runs: dict[str, list[tuple[int, Execution]]] = {ask.problem.id: [] for ask in asks}
-        async with contextlib.aclosing(self.run(asks, turn)) as ran:
-            async for problem, index, execution in ran:
-                runs[problem].append((index, execution))
-        answers = [self.answer([e for _, e in sorted(runs[a.problem.id], key=_by_index)][: a.k]) for a in asks]
+        async with contextlib.aclosing(self.run(asks, turn)) as runs:
+            ran = [run async for run in runs]
+        answers = [self.answer(ask, ran) for ask in asks]
         if isinstance(payload, kserve.InferRequest):
             return tensors.response(payload, answers, self.name)
         return {"predictions": [answer.model_dump() for answer in answers]}
@@ -343,7 +322,8 @@ class Solver(kserve.Model):  # type: ignore[misc]
             source="request",
             licence="none",
         )
-        return Ask(problem, messages(problem, task.shots[: self.settings.shots]), instance.k or self.settings.k)
+        prompt = messages(problem, task.shots[: self.settings.shots])
+        return Ask(problem, prompt, instance.k or self.settings.k, instance.whole)
 
     def check_room(self) -> None:
         """Raise what is answered with HTTP 503 if there is no place for a request."""
@@ -385,66 +365,37 @@ class Solver(kserve.Model):  # type: ignore[misc]
             return Turn(trial.name if by_new else trial.against, trial, by_new)
         return Turn(self.serves)
 
-    async def run(self, asks: Sequence[Ask], turn: Turn) -> AsyncGenerator[tuple[str, int, Execution], None]:
-        """Yield problem id, index and outcome of each program as it has run: the greedy reply's is 0, k - 1 are sampled.
-
-        Nothing more is done for the asks once the generator is closed, but for what a trial that `turn` is of has begun.
-        """
-        old, problems = partial(self._run, asks, self.sampler), [ask.problem.id for ask in asks]
+    async def run(self, asks: Sequence[Ask], turn: Turn) -> AsyncGenerator[Run, None]:
+        """Yield each program as it has run, see `programs.run`. In a trial that `turn` is of, all programs of both weights are."""
         with self.place():
-            runs = old()
+            runs = self._run(asks, self.sampler)
             if turn.trial and self._second:
-                new = partial(self._run, asks, self._second)
-                runs = both(turn.trial, turn, problems, old, new, self.settings.deadline_s)
+                whole = [ask._replace(whole=True) for ask in asks]
+                old, new = (partial(self._run, whole, sampler) for sampler in (self.sampler, self._second))
+                runs = both(turn.trial, turn, [a.problem.id for a in asks], old, new, self.settings.deadline_s)
             async with contextlib.aclosing(runs):
                 async for one in runs:
                     yield one
 
-    async def _run(self, asks: Sequence[Ask], sampler: Sampler) -> AsyncGenerator[tuple[str, int, Execution], None]:
+    async def _run(self, asks: Sequence[Ask], sampler: Sampler) -> AsyncGenerator[Run, None]:
         """Yield as `run` what the weights of `sampler` give."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Queue[tuple[str, int, Execution] | None]()
-        asked, running, n_ran = self._asked(asks), list[asyncio.Task[None]](), 0
-
-        def hear(pending: Pending[Execution]) -> None:
-            running.append(loop.create_task(outcome(pending)))
-
-        async def outcome(pending: Pending[Execution]) -> None:
-            execution = await asyncio.wrap_future(pending.verdict)
-            VERDICTS.labels(pending.problem.family, execution.status).inc()
-            SECONDS.labels("run").observe(execution.seconds)
-            ended.put_nowait((pending.problem.id, pending.index, execution))
-
-        with self._own_lane() as lane:
-            judging = Judging(partial(verify.execute, limits=self.settings.limits), lane)
-
-            def take(number: int, place: int, completions: list[Completion]) -> None:
-                for pending in judging.take(asked[number], place, completions):
-                    loop.call_soon_threadsafe(hear, pending)
-
-            job = Job([a.request for a in asked], take)
-            sampled = asyncio.ensure_future(self.sampled(job, sampler))
-            sampled.add_done_callback(lambda _: ended.put_nowait(None))
-            try:
-                while n_ran < len(running) or not sampled.done():
-                    if (one := await ended.get()) is not None:
-                        n_ran += 1
+        try:
+            with self._own_lane() as lane:
+                ran: list[Run] = []
+                first = programs.run(asks, self._asked(asks), sampler, lane, self.settings.limits)
+                async with contextlib.aclosing(first):
+                    async for one in first:
+                        ran.append(one)
                         yield one
-                    else:
-                        _told(sampled)
-            finally:
-                self.ready = self.ready and not self.sampler.is_broken
-                job.gone.set()
-                for left in (*running, sampled):
-                    left.cancel()
-
-    async def sampled(self, job: Job, sampler: Sampler | None = None) -> None:
-        """Have `job` generated; raises what the engine raises. How long it waited and took is counted."""
-        asked = time.monotonic()
-        await asyncio.wrap_future((sampler or self.sampler).sample(job))
-        ended = time.monotonic()
-        SECONDS.labels("queue").observe(job.began - asked)
-        SECONDS.labels("generate").observe(ended - job.began)
-        TOKENS.inc(job.n_tokens)
+                if self.settings.repair and (failed := programs.failed(ran)):
+                    how = Sampling(1, TEMPERATURE, 1.0, self.settings.max_tokens)
+                    seed, limits = self.settings.seed, self.settings.limits
+                    repairs = programs.repaired(asks, failed, how, seed, sampler, lane, limits)
+                    async with contextlib.aclosing(repairs):
+                        async for one in repairs:
+                            yield one
+        finally:
+            self.ready = self.ready and not self.sampler.is_broken
 
     def _asked(self, asks: Sequence[Ask]) -> list[Asked]:
         """Return the greedy reply of each problem and its k - 1 sampled ones as requests; of equal problems the largest k."""
@@ -459,9 +410,14 @@ class Solver(kserve.Model):  # type: ignore[misc]
         request = Request([ask.prompt for ask in asks], sampling, self.settings.seed)
         return Asked(request, [ask.problem for ask in asks], [int(temperature > 0)] * len(asks))
 
-    def answer(self, executions: Sequence[Execution]) -> Answer:
-        """Put the values of all runs to the vote."""
-        answer = vote(executions)
+    def answer(self, ask: Ask, runs: Sequence[Run]) -> Answer:
+        """Put the values of those of `runs` that are for `ask` to the vote."""
+        mine = sorted(run for run in runs if run.problem == ask.problem.id)
+        repairs = {run.repairs: run for run in mine if run.repairs is not None}
+        last = [repairs.get(run.place, run) for run in mine if run.repairs is None and run.place < ask.k]
+        answer = vote([run.execution for run in last], ask.k)
+        if repairs and answer.answer is not None:
+            answer = answer.model_copy(update={"repaired": True})
         ANSWERS.labels(answer.status).inc()
         return answer
 
@@ -509,20 +465,6 @@ def _fault_of(error: ValidationError) -> str:
     if first["type"] == "value_error" and not first["loc"]:
         return str(first["ctx"]["error"])
     return explain(error, "body")
-
-
-def _by_index(run: tuple[int, Execution]) -> int:
-    return run[0]
-
-
-def _told(sampled: asyncio.Future[None]) -> None:
-    """Raise what the engine raised, as an answer in HTTP."""
-    try:
-        sampled.result()
-    except InvalidInput as e:
-        raise http.InvalidInput(str(e)) from e
-    except SymbolLLMError as e:
-        raise Overloaded(str(e)) from e
 
 
 async def _unreadable(_: Any, error: Exception) -> JSONResponse:

@@ -1,7 +1,7 @@
 """KServe's v2 protocol, the Open Inference Protocol: questions and answers as tensors with one element a question.
 
 In:  `question` (BYTES) and, where wanted, `task`, `context`, `script` (BYTES) and `k` (an integer type), all of one length.
-Out: `status`, `answer`, `program` (BYTES; empty where there is none), `k`, `ran` and `agreed` (INT64).
+Out: `status`, `answer`, `program` (BYTES; empty where there is none), `k`, `ran`, `agreed` and `spared` (INT64).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.vote import Answer
 TEXTS = ("question", "task", "context", "script")
 NUMBERS = ("k",)
 SAID = ("status", "answer", "program")
-COUNTED = ("k", "ran", "agreed")
+COUNTED = ("k", "ran", "agreed", "spared")
 
 
 def described(texts: Sequence[str], numbers: Sequence[str]) -> list[dict[str, Any]]:

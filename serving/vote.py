@@ -15,11 +15,13 @@ from symbol_llm.judging.verify import Execution
 
 
 class Votes(Record):
-    """How many programs were sampled, ran to a value, and gave the answer."""
+    """How many programs were asked for, ran to a value, and gave the answer."""
 
     k: int
     ran: int
     agreed: int
+    spared: int = 0
+    """Given up, because the others had decided the vote."""
 
 
 class Ran(Record):
@@ -49,10 +51,19 @@ class Answer(Record):
     votes: Votes
     verdict: Ran | None = None
     reasons: tuple[Reason, ...] = ()
+    repaired: bool = False
+    """Whether no program ran at first, and those that have voted are repairs."""
 
 
-def vote(executions: Sequence[Execution]) -> Answer:
-    """Return what most of `executions` gave, with the first program that gave it.
+def is_decided(executions: Sequence[Execution], k: int) -> bool:
+    """Return whether the answer stays what `executions` give most often, whatever the others of `k` programs give."""
+    counts = Counter(e.value for e in executions if e.value is not None)
+    first, second = ([n for _, n in counts.most_common(2)] + [0, 0])[:2]
+    return first > second + k - len(executions)
+
+
+def vote(executions: Sequence[Execution], k: int) -> Answer:
+    """Return what most of `executions`, which are all or some of `k`, gave, with the first program that gave it.
 
     Values are compared as text. Of values with equally many votes the one given first wins, so order `executions`
     by trust. A program without a value has no vote.
@@ -62,7 +73,7 @@ def vote(executions: Sequence[Execution]) -> Answer:
     reasons = _reasons(failed)
     if not ran:
         ours = all(e.status == "unscored" for e in failed)
-        votes = Votes(k=len(executions), ran=0, agreed=0)
+        votes = Votes(k=k, ran=0, agreed=0, spared=k - len(executions))
         return Answer(status="unscored" if ours else "unsolved", votes=votes, reasons=reasons)
     value, agreed = Counter(e.value for e in ran).most_common(1)[0]
     winner = next(e for e in ran if e.value == value)
@@ -70,7 +81,7 @@ def vote(executions: Sequence[Execution]) -> Answer:
         status="answered",
         answer=value,
         program=winner.program,
-        votes=Votes(k=len(executions), ran=len(ran), agreed=agreed),
+        votes=Votes(k=k, ran=len(ran), agreed=agreed, spared=k - len(executions)),
         verdict=Ran(detail=winner.detail, seconds=winner.seconds, isolation=winner.isolation),
         reasons=reasons,
     )

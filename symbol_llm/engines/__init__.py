@@ -7,7 +7,7 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.records import Messages
@@ -49,19 +49,58 @@ class Ended(NamedTuple):
     completions: list[Completion]
 
 
+class Written(NamedTuple):
+    """One reply to one prompt, as far as it is written."""
+
+    request: int
+    place: int
+    """Of the prompt in its request."""
+    nth: int
+    """Of the replies to the prompt, from 0."""
+    completion: Completion
+    has_ended: bool
+
+
+class Intake(Protocol):
+    """Requests that come while others are answered, numbered from 0 in the order in which they are taken."""
+
+    def take(self) -> Sequence[Request]:
+        """Return those that have come since, without waiting for any."""
+
+    def wants(self, request: int, place: int) -> bool:
+        """Return whether replies to the prompt at `place` are still waited for."""
+
+    def watches(self, request: int) -> bool:
+        """Return whether replies are waited for as they are written, and not only their ends."""
+
+
 class Engine(ABC):
     """What every engine does. Log-probabilities are the model's own, at temperature 1, whatever the sampling."""
 
     name: ClassVar[str]
     runs_on: str
     """What it runs on: `cpu`, the name of a GPU, the address of an endpoint."""
-    together: bool = False
-    """Let prompts of several requests share a batch: faster for many small requests, and what else is asked then changes
-    replies by rounding. vLLM always does."""
 
     @abstractmethod
     def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
         """Yield the replies to each prompt as they end. Equal requests give equal replies, in any order."""
+
+    def serve(self, intake: Intake) -> Iterator[Written]:
+        """Yield each reply to what `intake` has, until nothing is left; replies that nobody wants any more are given up.
+
+        Requests join those that are being answered, where the engine can have them do so; what else is asked then changes
+        replies by rounding. Where it cannot, as here, those that have come meanwhile are answered next, and all of them together.
+        """
+        first = 0
+        while requests := intake.take():
+            wanted = {(n, place) for n, request in enumerate(requests, first) for place in range(len(request.prompts))}
+            for number, place, completions in self.stream(requests):
+                wanted.discard((first + number, place))
+                for index, completion in enumerate(completions):
+                    yield Written(first + number, place, index, completion, has_ended=True)
+                if not any(intake.wants(*prompt) for prompt in wanted):
+                    break
+            first += len(requests)
 
     @abstractmethod
     def score(self, prompts: Sequence[Messages], replies: Sequence[str]) -> list[Completion]:

@@ -60,6 +60,25 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
         else:
             self.keys, self.values = (buffer[:, :, :filled] for buffer in self._buffers)
 
+    def join(self, other: _GrowingLayer, n_unused: int) -> None:
+        """Take in the sequences of `other`; what is shorter is padded on the left. The first `n_unused` places of ours go."""
+        width = max(self.get_seq_length() - n_unused, other.get_seq_length())
+        self._buffers = (
+            self._joined(self.keys[:, :, n_unused:], other.keys, width),
+            self._joined(self.values[:, :, n_unused:], other.values, width),
+        )
+        self.keys, self.values = (buffer[:, :, :width] for buffer in self._buffers)
+
+    @staticmethod
+    def _joined(ours: Any, theirs: Any, width: int) -> Any:
+        n = len(ours)
+        buffer = ours.new_empty(n + len(theirs), ours.shape[1], width + ROOM, ours.shape[-1])
+        for rows, held in ((buffer[:n], ours), (buffer[n:], theirs)):
+            padding = width - held.shape[-2]
+            rows[:, :, :padding] = 0  # no attention is paid to it, but 0 times what is not a number would be none
+            rows[:, :, padding:width] = held
+        return buffer
+
     @staticmethod
     def _roomy(like: Any, held: Any, needed: int) -> Any:
         buffer = like.new_empty(*like.shape[:2], needed + ROOM, like.shape[-1])

@@ -89,10 +89,10 @@ class Judging(Generic[V]):
         self._pool = pool
         self._verdicts: dict[tuple[str, str], Future[V]] = {}
 
-    def take(self, asked: Asked, place: int, completions: Sequence[Completion]) -> Iterator[Pending[V]]:
-        """Yield the replies to the prompt at `place`, on their way to be judged."""
+    def take(self, asked: Asked, place: int, completions: Sequence[Completion], nth: int = 0) -> Iterator[Pending[V]]:
+        """Yield the replies to the prompt at `place`, from number `nth` on, on their way to be judged."""
         problem = asked.problems[place]
-        for index, completion in enumerate(completions, asked.first[place] if asked.first else 0):
+        for index, completion in enumerate(completions, nth + (asked.first[place] if asked.first else 0)):
             key = problem.id, completion.text
             if key not in self._verdicts:
                 self._verdicts[key] = self._pool.submit(self._judge, problem, completion.text)

@@ -1,22 +1,24 @@
 """Sampling and scoring with transformers: the engine of a machine without vLLM, and the default on a CPU.
 
-Replies that have ended leave the batch, so a few long ones do not hold up the rest. Not for serving many users.
+Replies that have ended leave the batch, so a few long ones do not hold up the rest; requests that come meanwhile join it.
 Shape suffixes: B sequences, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
+import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
-from symbol_llm.engines import Completion, Ended, Engine, Request, Sampling, precision
+from symbol_llm.engines import Completion, Ended, Engine, Intake, Request, Written, precision
+from symbol_llm.engines.batch import Batch, Prompt, Row, draw_each
 from symbol_llm.engines.chat import completions, encode, prompt_ids, tokenizer
 from symbol_llm.engines.decoding import ATTENTION, growing_cache
 from symbol_llm.engines.memory import advising
@@ -60,71 +62,136 @@ class TransformersEngine(Engine):
         self.model.to(self.device).eval()
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
-        """See `Engine.stream`. Prompts of like length share a batch; requests share one only if they are `together`."""
-        numbered = [(n, r._replace(sampling=_drawn(r.sampling))) for n, r in enumerate(requests)]
-        for turn in [numbered] if self.together else [[one] for one in numbered]:
-            yield from self._turn(turn, requests)
+        """See `Engine.stream`. Prompts of like length share a batch; those of two requests do not."""
+        for number, request in enumerate(requests):
+            prompts = self._prompts(number, request)
+            n, more = prompts[0].request.sampling.n, request.sampling.max_tokens
+            ids = [p.ids for p in prompts]
+            most, size = [len(row) - 1 for row in ids], max(1, self.batch // n)
+            for count, groups in enumerate(batches(ids, most, size, held=HELD // (self.width * n), more=more)):
+                rngs = [self._rng(f"{request.seed}:{count}")] * len(prompts)
+                for prompt, replies in self._decode(prompts, groups, rngs):
+                    yield Ended(number, prompt.place, replies * prompt.copies)
 
-    def _turn(self, turn: list[tuple[int, Request]], requests: Sequence[Request]) -> Iterator[Ended]:
-        """Yield the replies to requests whose prompts may share batches."""
-        prompts = [_Prompt(number, place, request) for number, request in turn for place in range(len(request.prompts))]
-        ids = [prompt_ids(self.tok, p.request.prompts[p.place]) for p in prompts]
-        n = max(request.sampling.n for _, request in turn)
-        more = max(request.sampling.max_tokens for _, request in turn)
-        most, size = [len(row) - 1 for row in ids], max(1, self.batch // n)
-        for batch, groups in enumerate(batches(ids, most, size, held=HELD // (self.width * n), more=more)):
-            owners = [prompts[i] for i in _rows(groups)]
-            rngs = [self._rng(f"{o.request.seed}:{o.place}") for o in owners] if self.together else []
-            rngs = rngs or [self._rng(f"{owners[0].request.seed}:{batch}")] * len(owners)
-            with advising(f"a batch of {self.batch} sequences", ADVICE):
-                replies = iter(self._decode(ids, groups, owners, rngs))
-            for number, place, request in owners:
-                mine = list(itertools.islice(replies, request.sampling.n))
-                yield Ended(number, place, mine * (requests[number].sampling.n // request.sampling.n))
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def _decode(
+        self, prompts: Sequence[Prompt], groups: list[Group], rngs: Sequence[torch.Generator]
+    ) -> Iterator[tuple[Prompt, list[Completion]]]:
+        """Yield each of the `prompts` in `groups` with its replies, once all of them have ended."""
+        ended: dict[int, list[Row]] = {}
+        with self._advising():
+            batch = self._begin(prompts, groups, rngs)
+            while batch.rows:
+                for row in self._step(batch):
+                    rows = ended.setdefault(row.prompt.place, [])
+                    rows.append(row)
+                    if len(rows) == row.prompt.request.sampling.n:
+                        yield row.prompt, [self._completion(r) for r in sorted(rows, key=lambda r: r.index)]
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def serve(self, intake: Intake) -> Iterator[Written]:
+        """See `Engine.serve`. Each prompt is drawn with a generator of its own, and joins those under way at the next token."""
+        waiting: deque[Prompt] = deque()
+        batch: Batch | None = None
+        n_asked = 0
+        while True:
+            for request in intake.take():
+                waiting.extend(self._prompts(n_asked, request))
+                n_asked += 1
+            waiting = deque(p for p in waiting if intake.wants(p.number, p.place))
+            if batch:
+                wanted = [b for b, r in enumerate(batch.rows) if intake.wants(r.prompt.number, r.prompt.place)]
+                if len(wanted) < len(batch.rows):
+                    batch.keep(wanted)
+            with self._advising():
+                batch = self._joined(batch, waiting)
+                if batch is None:
+                    return
+                ended = self._step(batch)
+            for row in ended:
+                yield from self._written(row, has_ended=True)
+            for row in batch.rows:
+                if intake.watches(row.prompt.number):
+                    yield from self._written(row, has_ended=False)
+
+    def _joined(self, batch: Batch | None, waiting: deque[Prompt]) -> Batch | None:
+        """Return `batch` with as many of those `waiting` as there is room for, first come, first served; None if there is no row."""
+        if batch and not batch.rows:
+            batch = None
+        n_rows = len(batch.rows) if batch else 0
+        width = batch.width + max(row.n_left for row in batch.rows) if batch else 0
+        joining: list[Prompt] = []
+        while waiting:
+            n_rows += waiting[0].request.sampling.n
+            width = max(width, len(waiting[0].ids) + waiting[0].request.sampling.max_tokens)
+            if (batch or joining) and (n_rows > self.batch or n_rows * width > HELD // self.width):
+                break
+            joining.append(waiting.popleft())
+        if not joining:
+            return batch
+        ids = [p.ids for p in joining]
+        (groups,) = batches(ids, [len(row) - 1 for row in ids], len(ids), held=sys.maxsize)
+        new = self._begin(joining, groups, [self._rng(f"{p.request.seed}:{p.place}") for p in joining])
+        if batch:
+            batch.join(new)
+        return batch or new
+
+    def _advising(self) -> AbstractContextManager[None]:
+        return advising(f"a batch of {self.batch} sequences", ADVICE)
+
+    def _prompts(self, number: int, request: Request) -> list[Prompt]:
+        """Return the prompts of `request`, with one reply each where all would be the same."""
+        n = request.sampling.n if request.sampling.temperature > 0 else 1
+        drawn, copies = request._replace(sampling=request.sampling._replace(n=n)), request.sampling.n // n
+        return [
+            Prompt(number, place, prompt_ids(self.tok, messages), drawn, copies)
+            for place, messages in enumerate(request.prompts)
+        ]
+
+    def _completion(self, row: Row) -> Completion:
+        text = self.tok.decode(row.tokens, skip_special_tokens=True)
+        (completion,) = completions([text], [row.logprob], [len(row.tokens)])
+        return completion
+
+    def _written(self, row: Row, *, has_ended: bool) -> Iterator[Written]:
+        completion = self._completion(row)
+        for index in range(row.index, row.index + row.prompt.copies):
+            yield Written(row.prompt.number, row.prompt.place, index, completion, has_ended)
 
     def _rng(self, seed: str) -> torch.Generator:
         rng = torch.Generator(self.device)
         rng.manual_seed(random.Random(seed).getrandbits(63))
         return rng
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def _decode(
-        self, ids: list[list[int]], groups: list[Group], owners: list[_Prompt], rngs: list[torch.Generator]
-    ) -> list[Completion]:
-        """Return the replies to the prompts `owners`, in their order, drawn with what `rngs` has for each."""
-        cache, head_mask_BT = self._read_heads(ids, groups)
-        tails = [ids[i][g.head :] for g in groups for i in g.rows]
+    def _begin(self, prompts: Sequence[Prompt], groups: list[Group], rngs: Sequence[torch.Generator]) -> Batch:
+        """Return a batch that has read the `prompts` in `groups`, each drawn with the generator in its place of `rngs`."""
+        cache, head_mask_BT = self._read_heads([p.ids for p in prompts], groups)
+        tails = [prompts[i].ids[g.head :] for g in groups for i in g.rows]
         tail_BT, tail_mask_BT = self._padded(tails, left=True)
         mask_BT = torch.cat([head_mask_BT, tail_mask_BT], 1)
         logits_BV = self._forward(tail_BT, mask_BT, cache, 1)[:, -1].float()
-        replies = [
-            _Reply(o.request.sampling, rng)
-            for o, rng in zip(owners, rngs, strict=True)
-            for _ in range(o.request.sampling.n)
-        ]
-        if len(replies) > len(owners):
-            copies_B = torch.tensor([i for i, o in enumerate(owners) for _ in range(o.request.sampling.n)])
-            copies_B = copies_B.to(self.device)
+        copies = [(b, i, n) for b, i in enumerate(_rows(groups)) for n in range(prompts[i].request.sampling.n)]
+        if len(copies) > len(logits_BV):
+            copies_B = torch.tensor([b for b, _, _ in copies], device=self.device)
             cache.batch_select_indices(copies_B)
             mask_BT, logits_BV = mask_BT[copies_B], logits_BV[copies_B]
-        rows = list(replies)
-        while rows:
-            next_B, logprob_B = _draw_each(logits_BV, rows)
-            for row, token, logprob in zip(rows, next_B.tolist(), logprob_B.tolist(), strict=True):
-                row.tokens.append(token)
-                row.logprob += logprob
-            alive = [b for b, row in enumerate(rows) if not row.has_ended(self.tok.eos_token_id)]
-            if len(alive) < len(rows):
-                keep = torch.tensor(alive, device=self.device, dtype=torch.long)
-                rows = [rows[b] for b in alive]
-                if not rows:
-                    break
-                cache.batch_select_indices(keep)
-                mask_BT, next_B = mask_BT[keep], next_B[keep]
-            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], 1)
-            logits_BV = self._forward(next_B[:, None], mask_BT, cache, 1)[:, -1].float()
-        texts = [self.tok.decode(r.tokens, skip_special_tokens=True) for r in replies]
-        return completions(texts, [r.logprob for r in replies], [len(r.tokens) for r in replies])
+        return Batch([Row(prompts[i], n, rngs[i]) for _, i, n in copies], cache, mask_BT, logits_BV)
+
+    def _step(self, batch: Batch) -> list[Row]:
+        """Give each row of `batch` its next token; return those that have ended, which leave it."""
+        next_B, logprob_B = draw_each(batch.logits_BV, batch.rows)
+        for row, token, logprob in zip(batch.rows, next_B.tolist(), logprob_B.tolist(), strict=True):
+            row.tokens.append(token)
+            row.logprob += logprob
+        ended = [row for row in batch.rows if row.has_ended(self.tok.eos_token_id)]
+        if ended:
+            alive = [b for b, row in enumerate(batch.rows) if not row.has_ended(self.tok.eos_token_id)]
+            batch.keep(alive)
+            next_B = next_B[alive]
+        if batch.rows:
+            batch.mask_BT = torch.cat([batch.mask_BT, batch.mask_BT.new_ones(len(batch.rows), 1)], 1)
+            batch.logits_BV = self._forward(next_B[:, None], batch.mask_BT, batch.cache, 1)[:, -1].float()
+        return ended
 
     def _read_heads(self, ids: Sequence[list[int]], groups: list[Group]) -> tuple[Any, torch.Tensor]:
         """Return a cache that holds what each group shares, once a row, and its mask."""
@@ -185,65 +252,5 @@ class TransformersEngine(Engine):
         return totals
 
 
-class _Prompt(NamedTuple):
-    """A prompt: the number of its request, its place in that, and the request with as many replies as are drawn."""
-
-    number: int
-    place: int
-    request: Request
-
-
-@dataclass
-class _Reply:
-    """A reply under way."""
-
-    sampling: Sampling
-    rng: torch.Generator
-    tokens: list[int] = field(default_factory=list)
-    logprob: float = 0.0
-
-    def has_ended(self, end: int) -> bool:
-        return self.tokens[-1] == end or len(self.tokens) >= self.sampling.max_tokens
-
-
-def _drawn(sampling: Sampling) -> Sampling:
-    """Return `sampling` with one reply where all would be the same."""
-    return sampling if sampling.temperature > 0 else sampling._replace(n=1)
-
-
 def _rows(groups: list[Group]) -> list[int]:
     return [i for g in groups for i in g.rows]
-
-
-def _draw_each(logits_BV: torch.Tensor, rows: Sequence[_Reply]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what `_draw` gives for the rows of each generator, in the order of `rows`."""
-    if len({id(row.rng) for row in rows}) == 1:
-        return _draw(logits_BV, rows[0].sampling, rows[0].rng)
-    next_B = torch.empty(len(rows), dtype=torch.long, device=logits_BV.device)
-    logprob_B = torch.empty(len(rows), device=logits_BV.device)
-    for _, group in itertools.groupby(range(len(rows)), key=lambda b: id(rows[b].rng)):
-        mine = list(group)
-        mine_B = torch.tensor(mine, device=logits_BV.device)
-        next_B[mine_B], logprob_B[mine_B] = _draw(logits_BV[mine_B], rows[mine[0]].sampling, rows[mine[0]].rng)
-    return next_B, logprob_B
-
-
-def _draw(logits_BV: torch.Tensor, how: Sampling, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the drawn tokens and their log-probabilities at temperature 1."""
-    logprobs_BV = torch.log_softmax(logits_BV, -1)
-    if how.temperature == 0:
-        next_B = logprobs_BV.argmax(-1)
-    else:
-        probs_BV = torch.softmax(logits_BV / how.temperature, -1)
-        if how.top_p < 1:
-            probs_BV = _nucleus(probs_BV, how.top_p)
-        cumulative_BV = probs_BV.cumsum(-1)
-        point_B1 = torch.rand(len(probs_BV), 1, generator=rng, device=rng.device) * cumulative_BV[:, -1:]
-        next_B = torch.searchsorted(cumulative_BV, point_B1, right=True).clamp(max=probs_BV.shape[-1] - 1)[:, 0]
-    return next_B, logprobs_BV.gather(1, next_B[:, None])[:, 0]
-
-
-def _nucleus(probs_BV: torch.Tensor, top_p: float) -> torch.Tensor:
-    sorted_BV, order_BV = probs_BV.sort(-1, descending=True)
-    sorted_BV[sorted_BV.cumsum(-1) - sorted_BV >= top_p] = 0
-    return torch.zeros_like(probs_BV).scatter_(-1, order_BV, sorted_BV)

@@ -5,13 +5,14 @@ Each request has its own seed, so a reply does not depend on what else is in the
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from symbol_llm.engines import Completion, Ended, Engine, Request, precision
+from symbol_llm.engines import Completion, Ended, Engine, Intake, Request, Written, precision
 from symbol_llm.engines.chat import completions, encode, prompt_ids, tokenizer
 from symbol_llm.engines.memory import advising
 from symbol_llm.ground.records import Messages
@@ -61,6 +62,36 @@ class VLLMEngine(Engine):
         finally:  # where the caller stops early, the engine is left as it was
             engine.abort_request(list(waiting))
 
+    def serve(self, intake: Intake) -> Iterator[Written]:
+        """See `Engine.serve`. Each reply is a request of vLLM's own, so that it is told as it ends."""
+        engine = self.llm.llm_engine
+        waiting: dict[str, tuple[int, int, int, int]] = {}
+        n_asked = 0
+        try:
+            while True:
+                for request in intake.take():
+                    for place, index in itertools.product(range(len(request.prompts)), range(_n_drawn(request))):
+                        name = f"{n_asked}.{place}.{index}"
+                        how = _sampling(request, place, index, watched=intake.watches(n_asked))
+                        engine.add_request(name, self._tokens(request.prompts[place]), how)
+                        waiting[name] = (n_asked, place, index, request.sampling.n // _n_drawn(request))
+                    n_asked += 1
+                left = [name for name, (number, place, _, _) in waiting.items() if not intake.wants(number, place)]
+                engine.abort_request(left)
+                for name in left:
+                    del waiting[name]
+                if not waiting:
+                    return
+                for output in engine.step():
+                    number, place, index, n_copies = waiting[output.request_id]
+                    if output.finished:
+                        del waiting[output.request_id]
+                    (completion,) = _completions(output.outputs)
+                    for at in range(index, index + n_copies):
+                        yield Written(number, place, at, completion, output.finished)
+        finally:
+            engine.abort_request(list(waiting))
+
     def _tokens(self, prompt: Messages) -> Any:
         from vllm.inputs import tokens_input
 
@@ -104,20 +135,26 @@ def _engine(checkpoint: Path, batch: int) -> Any:
         )
 
 
-def _sampling(request: Request, place: int) -> Any:
-    """Return vLLM's parameters for the prompt at `place`, with a seed of its own; greedy is drawn once."""
+def _n_drawn(request: Request) -> int:
+    """Return how many replies are drawn a prompt: one where all would be the same."""
+    return request.sampling.n if request.sampling.temperature > 0 else 1
+
+
+def _sampling(request: Request, place: int, index: int | None = None, *, watched: bool = False) -> Any:
+    """Return vLLM's parameters for the prompt at `place`, or for its reply number `index` alone, with a seed of its own."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
-    n, temperature, top_p, max_tokens = request.sampling
+    _, temperature, top_p, max_tokens = request.sampling
+    drawn = f"{request.seed}:{place}" if index is None else f"{request.seed}:{place}:{index}"
     return SamplingParams(
-        n=n if temperature > 0 else 1,
+        n=_n_drawn(request) if index is None else 1,
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,
-        seed=random.Random(f"{request.seed}:{place}").getrandbits(31),  # noqa: S311 - sampling
+        seed=random.Random(drawn).getrandbits(31),  # noqa: S311 - sampling
         logprobs=0,
-        output_kind=RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.CUMULATIVE if watched else RequestOutputKind.FINAL_ONLY,
     )
 
 

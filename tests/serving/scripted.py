@@ -20,12 +20,14 @@ from typing import Any, ClassVar
 
 from symbol_llm.engines import Completion, Ended, Request
 from symbol_llm.engines.fake import FakeEngine
+from symbol_llm.engines.prompts import REPAIR
 from symbol_llm.ground.errors import InvalidInput
 from symbol_llm.ground.records import Messages
 
 APPLES = "Ana has 3 apples and buys 4 more. How many has she?"
 BREAK, WAIT, SLEEP = "Break the engine.", "Wait for the gate.", "Write programs that never end."
 WHO, HOW = "Which weights are you?", "How are replies drawn?"
+BROKEN = "Add what you do not know."
 HOSTILE, LONG = "Write markup.", "Write at length."
 REPLIES = {
     APPLES: ["answer = 5", "answer = 7", "answer = 3 + 4", "answer = 9 - 2", "answer = ("],
@@ -33,6 +35,7 @@ REPLIES = {
     "Run for ever.": ["while True:\n    pass"],
     "Delete my files.": ["import os\nos.mkdir('/tmp/escaped-from-the-solver')\nanswer = 1"],
     "Say nothing.": [""],
+    BROKEN: ["answer = 3 + unknown", "answer = unknown + 3", "answer = ("],
     HOSTILE: ["answer = '<img src=x onerror=alert(1)>'"],
     LONG: ["\n".join([*(f"line_{n} = {n}" for n in range(60)), "answer = 'a long answer, ' * 60"])],
     SLEEP: [f"while True:\n    pass  # {n}" for n in range(32)],
@@ -78,6 +81,8 @@ class Scripted(FakeEngine):
                     yield Ended(number, place, self._replies(prompt[-1]["content"], sampling.n, sampling.temperature))
 
     def _replies(self, asked: str, n: int, temperature: float) -> list[Completion]:
+        if REPAIR in asked:
+            return self._repairs(asked)
         question = asked.splitlines()[-1]
         self.broken |= question == BREAK
         if self.broken:
@@ -89,6 +94,14 @@ class Scripted(FakeEngine):
         texts = REPLIES.get(question, ["answer = 0"])
         some = texts[:1] if temperature == 0 else (texts[1:] or texts) * n
         return [Completion(text, 1, 0.0) for text in some[:n]]
+
+    def _repairs(self, asked: str) -> list[Completion]:
+        """Repair the programs of one question, where the prompt says what is wrong; give others back as they are."""
+        before, after = asked.split(REPAIR)
+        program, _, told = after.strip().partition("\n\n")
+        if before.strip().splitlines()[-1] == BROKEN and "unknown" in told:
+            program = program.replace("unknown", "4")
+        return [Completion(program, 1, 0.0)]
 
 
 class Named:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.scripted import APPLES, BREAK, SLEEP, WAIT, WHO, Server, until
+from tests.serving.scripted import APPLES, BREAK, BROKEN, SLEEP, WAIT, WHO, Server, until
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def post(server: Server, path: str, body: Any) -> tuple[int, Any]:
 
 
 def test_solve_gives_the_vote_and_every_program_in_order(server: Server) -> None:
-    status, answer = post(server, "/v1/solve", {"question": APPLES, "k": 5})
-    assert (status, answer["answer"], answer["votes"]) == (200, "7", {"k": 5, "ran": 4, "agreed": 3})
+    status, answer = post(server, "/v1/solve", {"question": APPLES, "k": 5, "whole": True})
+    assert (status, answer["answer"], answer["votes"]) == (200, "7", {"k": 5, "ran": 4, "agreed": 3, "spared": 0})
     assert [(p["index"], p["value"]) for p in answer["programs"]] == [(0, "5"), (1, "7"), (2, "7"), (3, "7"), (4, None)]
     assert answer["model"] == "first"
 
@@ -39,7 +39,7 @@ def test_solve_gives_the_vote_and_every_program_in_order(server: Server) -> None
 def test_solve_tells_of_each_program_as_it_has_run(server: Server) -> None:
     import httpx
 
-    body = {"question": APPLES, "k": 3}
+    body = {"question": APPLES, "k": 3, "whole": True}
     with httpx.stream(
         "POST", f"{server.url}/v1/solve", json=body, headers={"Accept": "text/event-stream"}, timeout=60
     ) as reply:
@@ -47,6 +47,28 @@ def test_solve_tells_of_each_program_as_it_has_run(server: Server) -> None:
     assert [name for name, _ in events] == ["event: program"] * 3 + ["event: answer"]
     assert sorted(json.loads(data)["index"] for _, data in events[:3]) == [0, 1, 2]
     assert json.loads(events[-1][1])["answer"] == "7"
+
+
+def test_where_no_program_gives_a_value_each_is_repaired_once_by_what_went_wrong(server: Server) -> None:
+    status, answer = post(server, "/v1/solve", {"question": BROKEN, "k": 3, "whole": True})
+    assert (status, answer["status"], answer["answer"], answer["repaired"]) == (200, "answered", "7", True)
+    assert answer["votes"] == {"k": 3, "ran": 2, "agreed": 2, "spared": 0}
+    assert [(p["index"], p["repairs"], p["value"]) for p in answer["programs"]] == [
+        (0, None, None),
+        (1, None, None),
+        (2, None, None),
+        (3, 0, "7"),
+        (4, 1, "7"),
+        (5, 2, None),
+    ]
+
+
+def test_what_ran_is_not_repaired_nor_what_stays_broken_twice(server: Server) -> None:
+    status, answer = post(server, "/v1/solve", {"question": APPLES, "k": 5, "whole": True})
+    assert (status, answer["repaired"], len(answer["programs"])) == (200, False, 5)
+    status, answer = post(server, "/v1/solve", {"question": "Delete my files.", "k": 1})
+    assert (status, answer["status"], answer["repaired"]) == (200, "unsolved", False)
+    assert [p["repairs"] for p in answer["programs"]] == [None, 0]
 
 
 @pytest.mark.parametrize(

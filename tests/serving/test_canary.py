@@ -95,7 +95,7 @@ def trial(share: float = 0.5) -> Trial:
 
 
 def numbered(problem: str, executions: list[Execution]) -> list[Run]:
-    return [(problem, index, one) for index, one in enumerate(executions)]
+    return [Run(problem, index, one) for index, one in enumerate(executions)]
 
 
 def test_agreement_is_the_share_of_all_programs_that_gave_the_answer() -> None:
@@ -143,7 +143,7 @@ def asked(old: Any, new: Any, *, by_new: bool, deadline_s: float = 60) -> tuple[
     one, turn = trial(), Turn("version 2, b" if by_new else "version 1, a", by_new=by_new)
 
     async def ask() -> list[str | None]:
-        given = [e.value async for _, _, e in both(one, turn, ["p"], old, new, deadline_s)]
+        given = [run.execution.value async for run in both(one, turn, ["p"], old, new, deadline_s)]
         while one.shadows:
             await asyncio.wait(set(one.shadows))
         return given
@@ -277,8 +277,8 @@ def test_better_weights_go_live_for_good_and_worse_ones_of_before_may_be_tried_a
         assert served.health()["serves"].startswith("version 2,")
         assert aliases() == ("2", "1")
         assert registry.history()[-1]["action"] == "promote"
-        asked = {"question": "What is 3 + 4?", "k": 4}
-        assert served.get("/v1/solve", asked)[1]["votes"] == {"k": 4, "ran": 4, "agreed": 4}
+        asked = {"question": "What is 3 + 4?", "k": 4, "whole": True}
+        assert served.get("/v1/solve", asked)[1]["votes"] == {"k": 4, "ran": 4, "agreed": 4, "spared": 0}
         registry.rollback(NAME)
         until(lambda: served.health()["canary"]["against"].startswith("version 2,"))
         until(lambda: served.health()["canary"]["state"] == "rolled back")

@@ -83,7 +83,7 @@ def ask(page: Any, question: str, answered: bool = True) -> None:
 @viewed
 def test_a_question_is_answered_with_the_programs_that_voted(page: Any) -> None:
     ask(page, APPLES)
-    assert page.inner_text("#answer").startswith("7\n3 of 4 that ran agree, 5 sampled")
+    assert page.inner_text("#answer").startswith("7\n3 of 4 that ran agree, 5 asked for")
     shown = programs(page)
     assert len(shown) == 5
     assert sorted(kind for kind, _ in shown) == ["", "ran", "ran voted", "ran voted", "ran voted"]
@@ -246,7 +246,7 @@ def test_refusal_stands_out_and_a_database_is_asked_for_before(page: Any) -> Non
     assert page.inner_text("#about") == "Database"
     page.fill("#context", "CREATE")
     ask(page, "Say nothing.")
-    assert page.inner_text("#answer").startswith("No answer: no program ran to a value\nnone ran, 5 sampled")
+    assert page.inner_text("#answer").startswith("No answer: no program ran to a value\nnone ran, 5 asked for")
     assert page.get_attribute("#answer", "class") == "bad"
 
 

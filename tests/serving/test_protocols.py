@@ -65,7 +65,9 @@ def test_v2_client_gets_an_element_a_question(server: Server, binary: bool, name
     assert found["status"] == ["answered", "answered"]
     assert found["answer"][0] == "7"
     assert "Basel" in found["answer"][1]
-    assert (found["k"], found["ran"], found["agreed"]) == ([5, 1], [4, 1], [3, 1])
+    votes = list(zip(found["k"], found["ran"], found["agreed"], found["spared"], strict=True))
+    assert votes[1] == (1, 1, 1, 0)
+    assert votes[0] in ((5, 4, 3, 0), (5, 4, 3, 1), (5, 3, 3, 1), (5, 3, 3, 2))  # by which of them decide the vote
     assert found["program"][0] in ("answer = 7", "answer = 3 + 4", "answer = 9 - 2")
     assert response.id == name if name else response.id
 

@@ -64,6 +64,31 @@ def test_jobs_that_come_while_the_engine_is_busy_are_one_batch(sampler: Any) -> 
     assert sampler.engine.sizes == [1, 5]
 
 
+def test_job_whose_replies_are_all_spared_is_done_and_the_others_go_on(sampler: Any) -> None:
+    spared, other = job("hello"), job("hello")
+    spared.spared.add((0, 0))
+    taken: list[Any] = []
+    spared.take = taken.append
+    in_one_batch(sampler, spared, other)
+    other.done.result(60)
+    spared.done.result(60)
+    assert taken == []
+
+
+def test_work_between_two_jobs_is_done_between_them(sampler: Any) -> None:
+    seen: list[str] = []
+    first, second = job("wait"), job("hello")
+    first.take = lambda written: seen.append("first")
+    second.take = lambda written: seen.append("second")
+    sampler.sample(first)
+    assert sampler.engine.busy.wait(60)
+    sampler.call(lambda: seen.append("call"))
+    sampler.sample(second)
+    sampler.engine.go.set()
+    second.done.result(60)
+    assert seen == ["first"] * 2 + ["call"] + ["second"] * 2
+
+
 def test_caller_that_leaves_as_the_replies_come_fails_nobody_else_in_the_batch(sampler: Any) -> None:
     leaves, stays = job("hello"), job("hello")
     leaves.take = lambda *_: leaves.done.cancel()

@@ -38,16 +38,16 @@ def own_server() -> Iterator[Server]:
 
 
 def test_most_programs_decide_the_answer(server: Server) -> None:
-    answer = server.answer(question=APPLES, k=5)
+    answer = server.answer(question=APPLES, k=5, whole=True)
     assert (answer["status"], answer["answer"], answer["program"]) == ("answered", "7", "answer = 7")
-    assert answer["votes"] == {"k": 5, "ran": 4, "agreed": 3}
+    assert answer["votes"] == {"k": 5, "ran": 4, "agreed": 3, "spared": 0}
     assert answer["verdict"]["status"] == "ran"
     assert [(r["status"], r["n"]) for r in answer["reasons"]] == [("unparsable", 1)]
 
 
 def test_one_program_is_the_greedy_one(server: Server) -> None:
     answer = server.answer(question=APPLES, k=1)
-    assert (answer["answer"], answer["votes"]) == ("5", {"k": 1, "ran": 1, "agreed": 1})
+    assert (answer["answer"], answer["votes"]) == ("5", {"k": 1, "ran": 1, "agreed": 1, "spared": 0})
 
 
 def test_a_question_about_a_table_runs_on_its_script(server: Server) -> None:
@@ -72,7 +72,7 @@ def test_instances_keep_their_order_and_their_k(server: Server) -> None:
 def test_where_nothing_runs_the_reasons_come_back(server: Server, question: str, reason: str) -> None:
     answer = server.answer(question=question, k=2)
     assert (answer["status"], answer["answer"], answer["program"]) == ("unsolved", None, None)
-    assert answer["votes"] == {"k": 2, "ran": 0, "agreed": 0}
+    assert answer["votes"] == {"k": 2, "ran": 0, "agreed": 0, "spared": 0}
     assert [(r["status"], r["n"]) for r in answer["reasons"]] == [(reason, 2)]
     assert not Path("/tmp/escaped-from-the-solver").exists()
 
@@ -127,7 +127,7 @@ def test_verdicts_are_counted(server: Server) -> None:
         return float(found[1]) if found else 0.0
 
     before = ran()
-    server.answer(question=APPLES, k=5)
+    server.answer(question=APPLES, k=5, whole=True)
     assert ran() - before == 4
 
 
@@ -217,12 +217,12 @@ def test_a_broken_engine_is_not_ready(own_server: Server) -> None:
 
 
 def test_ask_prints_answer_program_and_votes(server: Server) -> None:
-    done = CliRunner().invoke(ask.main, [APPLES, "--k", "5", "--url", server.url])
+    done = CliRunner().invoke(ask.main, [APPLES, "--k", "5", "--whole", "--url", server.url])
     assert done.exit_code == 0
     assert [" ".join(line.split()) for line in done.output.splitlines()[:3]] == [
         "answer 7",
         "program answer = 7",
-        "votes 3 agreed, 4 ran, 5 sampled",
+        "votes 3 agreed, 4 ran, 5 asked for",
     ]
 
 
@@ -245,7 +245,7 @@ def test_ask_says_how_to_start_a_server() -> None:
 
 
 def test_ask_prints_control_characters_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
-    votes = {"k": 1, "ran": 1, "agreed": 1}
+    votes = {"k": 1, "ran": 1, "agreed": 1, "spared": 0}
     verdict = {"status": "ran", "seconds": 0.0, "isolation": "none"}
     ask.show(
         {
@@ -255,6 +255,7 @@ def test_ask_prints_control_characters_as_escapes(capsys: pytest.CaptureFixture[
             "votes": votes,
             "verdict": verdict,
             "reasons": [],
+            "repaired": False,
         },
         Console(),
     )
@@ -295,21 +296,21 @@ def failed(status: str, detail: str = "") -> Execution:
 
 
 def test_of_equally_many_votes_the_first_value_wins() -> None:
-    answer = vote([ran("5", "a"), ran("7", "b"), ran("7", "c"), ran("5", "d")])
+    answer = vote([ran("5", "a"), ran("7", "b"), ran("7", "c"), ran("5", "d")], 4)
     assert (answer.answer, answer.program, answer.votes.agreed) == ("5", "a", 2)
 
 
 def test_programs_without_a_value_do_not_agree_with_each_other() -> None:
-    answer = vote([failed("error", "no value"), failed("error", "no value"), ran("7", "b")])
+    answer = vote([failed("error", "no value"), failed("error", "no value"), ran("7", "b")], 3)
     assert (answer.answer, answer.votes.ran, answer.votes.agreed) == ("7", 1, 1)
     assert [(r.status, r.detail, r.n) for r in answer.reasons] == [("error", "no value", 2)]
 
 
 def test_our_failure_is_not_the_models() -> None:
-    assert vote([failed("unscored"), failed("unscored")]).status == "unscored"
-    assert vote([failed("unscored"), failed("error")]).status == "unsolved"
+    assert vote([failed("unscored"), failed("unscored")], 2).status == "unscored"
+    assert vote([failed("unscored"), failed("error")], 2).status == "unsolved"
 
 
 def test_equal_reasons_are_counted_the_commonest_first() -> None:
-    answer = vote([failed("timeout"), failed("error", "x"), failed("error", "x")])
+    answer = vote([failed("timeout"), failed("error", "x"), failed("error", "x")], 3)
     assert [(r.status, r.n) for r in answer.reasons] == [("error", 2), ("timeout", 1)]
