@@ -3,7 +3,8 @@
     python -m benchmarks.serving        # or make bench-serve
 
 One server with the base model, asked by 1, 8 and 16 callers at once, and between its turns the bare engine in this process:
-as many prompts at once as there are callers, as many replies each, nothing run. Medians over the turns.
+as many prompts at once as there are callers, as many replies each, nothing run. All programs are run and none is repaired, so that
+both write as much. Medians over the turns.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def main(turns: int, k: int, as_json: bool) -> None:
     """Measure the server beside its bare engine, in turn."""
     engine = engines.start("transformers", weights.resolve(MODEL))
     rows = []
-    with served(MODEL, outputs.state_dir() / "server.log") as url:
+    with served(MODEL, outputs.state_dir() / "server.log", "--no-repair") as url:
         ask_all(url, questions(1, 99), k)
         for n in CALLERS:
             whole, each, alone = [], [], []

@@ -31,10 +31,11 @@ def first_question(reference: str, question: str, log: Path, console: Console) -
 
 
 @contextmanager
-def served(reference: str, log: Path) -> Iterator[str]:
-    """Serve `reference` on a free port for the block; give the address once it is ready."""
+def served(reference: str, log: Path, *options: str) -> Iterator[str]:
+    """Serve `reference` with `options` on a free port for the block; give the address once it is ready."""
     port = _free_port()
     command = [sys.executable, "-m", "serving", "--model", reference, "--port", str(port), "--engine", "transformers"]
+    command += options
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=os.environ) as server:  # noqa: S603
         try:
             url = f"http://127.0.0.1:{port}"

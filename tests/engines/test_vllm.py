@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from symbol_llm import engines
-from symbol_llm.engines import Engine
+from symbol_llm.engines import Engine, Request, Sampling
 from symbol_llm.ground.records import Messages
 
 pytestmark = [
@@ -74,3 +74,51 @@ def test_weights_are_swapped_in_place_and_back(engine: Engine, smollm: Path, oth
     engine.load(smollm)
     assert greedy(engine) == before
     assert engine.llm is llm  # type: ignore[attr-defined]
+
+
+class Script:
+    """An intake: at each look, whatever is next; `unwanted` are given up, `watched` told as they are written."""
+
+    def __init__(self, *looks: list[Request], watched: tuple[int, ...] = ()) -> None:
+        self.looks = iter(looks)
+        self.unwanted: set[tuple[int, int]] = set()
+        self.watched = watched
+
+    def take(self) -> list[Request]:
+        return next(self.looks, [])
+
+    def wants(self, request: int, place: int) -> bool:
+        return (request, place) not in self.unwanted
+
+    def watches(self, request: int) -> bool:
+        return request in self.watched
+
+
+def asked(n: int = 1, temperature: float = 0.0, max_tokens: int = 12, seed: int = 0) -> Request:
+    return Request([FRANCE], Sampling(n, temperature, 1.0, max_tokens), seed)
+
+
+def test_requests_join_those_under_way_and_each_reply_is_told_once(engine: Engine) -> None:
+    told = [w for w in engine.serve(Script([asked(max_tokens=30)], [], [asked(n=3, temperature=1.0), asked(n=2)]))]
+    assert sorted((w.request, w.nth) for w in told) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+    assert all(w.has_ended for w in told)
+    assert {w.completion.text for w in told if w.request == 2} == {greedy(engine)}
+
+
+def test_watched_reply_is_told_as_it_is_written(engine: Engine) -> None:
+    told = [w for w in engine.serve(Script([asked()], watched=(0,)))]
+    assert [w.has_ended for w in told] == [False] * (len(told) - 1) + [True]
+    counts = [w.completion.n_tokens for w in told]
+    assert counts == sorted(counts)
+    assert told[-1].completion.text == greedy(engine)
+
+
+def test_what_nobody_wants_any_more_is_given_up(engine: Engine) -> None:
+    script = Script([asked(max_tokens=500, temperature=1.0, n=4), asked()])
+    told = []
+    for written in engine.serve(script):
+        told.append(written)
+        script.unwanted.add((0, 0))
+    assert sum(w.request == 1 for w in told) == 1
+    assert sum(w.request == 0 for w in told) < 4
+    assert not engine.llm.llm_engine.has_unfinished_requests()  # type: ignore[attr-defined]

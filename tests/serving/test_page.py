@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.scripted import APPLES, BREAK, HOSTILE, LONG, SLEEP, Server
+from tests.serving.scripted import APPLES, BREAK, BROKEN, HOSTILE, LONG, SLEEP, Server
 from tests.serving.test_callers import made
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -248,6 +248,16 @@ def test_refusal_stands_out_and_a_database_is_asked_for_before(page: Any) -> Non
     ask(page, "Say nothing.")
     assert page.inner_text("#answer").startswith("No answer: no program ran to a value\nnone ran, 5 asked for")
     assert page.get_attribute("#answer", "class") == "bad"
+
+
+def test_repairs_stand_after_the_programs_that_they_repair(page: Any) -> None:
+    page.fill("#k", "2")
+    ask(page, BROKEN)
+    assert page.inner_text("#answer").startswith("7\n2 of 2 that ran agree, 2 asked for")
+    shown = programs(page)
+    assert [kind for kind, _ in shown][:2] == ["", ""]
+    assert [kind for kind, _ in shown][2:] == ["ran voted"] * 2
+    assert "repair of program 1: = 7, the answer" in page.inner_text("#programs")
 
 
 def test_page_of_an_open_server_asks_for_no_key(page: Any) -> None:
