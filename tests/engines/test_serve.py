@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from symbol_llm.engines import Engine, Request, Sampling, Written
 from symbol_llm.engines.decoding import growing_cache
 from symbol_llm.engines.fake import FakeEngine
 from symbol_llm.ground.records import Messages
+from tests.engines.intake import Script
 
 FRANCE: Messages = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
 COUNT: Messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Count from one to five."}]
@@ -22,24 +23,6 @@ LONG: Messages = [{"role": "user", "content": "Tell me a story about a fox, a cr
 
 def asked(*prompts: Messages, n: int = 1, temperature: float = 0.0, max_tokens: int = 8, seed: int = 0) -> Request:
     return Request(prompts, Sampling(n, temperature, 1.0, max_tokens), seed)
-
-
-class Script:
-    """An intake: at each look, whatever is next; `unwanted` are given up, `watched` told as they are written."""
-
-    def __init__(self, *looks: Sequence[Request], watched: Sequence[int] = ()) -> None:
-        self.looks: Iterator[Sequence[Request]] = iter(looks)
-        self.unwanted: set[tuple[int, int]] = set()
-        self.watched = watched
-
-    def take(self) -> Sequence[Request]:
-        return next(self.looks, [])
-
-    def wants(self, request: int, place: int) -> bool:
-        return (request, place) not in self.unwanted
-
-    def watches(self, request: int) -> bool:
-        return request in self.watched
 
 
 @pytest.fixture(scope="module")

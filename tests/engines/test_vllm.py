@@ -8,6 +8,7 @@ import pytest
 from symbol_llm import engines
 from symbol_llm.engines import Engine, Request, Sampling
 from symbol_llm.ground.records import Messages
+from tests.engines.intake import Script
 
 pytestmark = [
     pytest.mark.vllm,
@@ -76,24 +77,6 @@ def test_weights_are_swapped_in_place_and_back(engine: Engine, smollm: Path, oth
     assert engine.llm is llm  # type: ignore[attr-defined]
 
 
-class Script:
-    """An intake: at each look, whatever is next; `unwanted` are given up, `watched` told as they are written."""
-
-    def __init__(self, *looks: list[Request], watched: tuple[int, ...] = ()) -> None:
-        self.looks = iter(looks)
-        self.unwanted: set[tuple[int, int]] = set()
-        self.watched = watched
-
-    def take(self) -> list[Request]:
-        return next(self.looks, [])
-
-    def wants(self, request: int, place: int) -> bool:
-        return (request, place) not in self.unwanted
-
-    def watches(self, request: int) -> bool:
-        return request in self.watched
-
-
 def asked(n: int = 1, temperature: float = 0.0, max_tokens: int = 12, seed: int = 0) -> Request:
     return Request([FRANCE], Sampling(n, temperature, 1.0, max_tokens), seed)
 
@@ -106,7 +89,7 @@ def test_requests_join_those_under_way_and_each_reply_is_told_once(engine: Engin
 
 
 def test_watched_reply_is_told_as_it_is_written(engine: Engine) -> None:
-    told = [w for w in engine.serve(Script([asked()], watched=(0,)))]
+    told = [w for w in engine.serve(Script([asked()], watched=[0]))]
     assert [w.has_ended for w in told] == [False] * (len(told) - 1) + [True]
     counts = [w.completion.n_tokens for w in told]
     assert counts == sorted(counts)

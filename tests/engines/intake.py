@@ -1,0 +1,25 @@
+"""An intake whose requests come as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from symbol_llm.engines import Request
+
+
+class Script:
+    """An intake: at each look, whatever is next; `unwanted` are given up, `watched` told as they are written."""
+
+    def __init__(self, *looks: Sequence[Request], watched: Sequence[int] = ()) -> None:
+        self.looks: Iterator[Sequence[Request]] = iter(looks)
+        self.unwanted: set[tuple[int, int]] = set()
+        self.watched = watched
+
+    def take(self) -> Sequence[Request]:
+        return next(self.looks, [])
+
+    def wants(self, request: int, place: int) -> bool:
+        return (request, place) not in self.unwanted
+
+    def watches(self, request: int) -> bool:
+        return request in self.watched
