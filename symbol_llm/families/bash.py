@@ -33,7 +33,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form
 
-VERSION = 4
+VERSION = 5
 METRIC = "normal form"
 
 
@@ -160,21 +160,22 @@ class Environment(Needs):
 _COMMAND = re.compile(r"[a-z./~$({!_][\w./-]*(?=[ \t\n]|\Z)(?![^\n]*\w\w[.:!][ \t]*(?:\n|\Z))")
 """Matches a line that is a command rather than a sentence."""
 
+_PROMPT = re.compile(r"^\$[ \t]+(?=[\w./~])", re.MULTILINE)
+
 
 def program_of(reply: str) -> str:
-    """Return the command in `reply`; without a fence, up to the first blank line that is not inside the command.
+    """Return the command in `reply`, without a prompt `$` before it; without a fence, up to the first blank line that is not inside the command.
 
     What follows it is prose unless it begins like another command: then the whole text is the program. Open quotes, brackets,
     here-documents, loops, `if`, `|` and `&&` go on over a blank line unless one is never closed.
     """
     found = replies.program(reply)
-    if found.fenced:
-        return found.program
-    first = replies.BLANK_LINE.search(found.program)
-    if first is None:
-        return found.program
-    end = _end(found.program) or first.start()
-    return found.program if _COMMAND.match(found.program[end:].lstrip()) else found.program[:end].strip()
+    program = _PROMPT.sub("", found.program) if _PROMPT.match(found.program) else found.program
+    first = replies.BLANK_LINE.search(program)
+    if found.fenced or first is None:
+        return program
+    end = _end(program) or first.start()
+    return program if _COMMAND.match(program[end:].lstrip()) else program[:end].strip()
 
 
 def canonical(program: str) -> str:
@@ -398,6 +399,8 @@ def _group(node: Node) -> str:
 def _redirect(node: Node) -> str:
     parts = [_show(child) for child in node.children]
     fd = parts.pop(0) if node.children[0].type == "file_descriptor" else ""
+    if (fd == "1" and parts[0].startswith(">")) or (fd == "0" and parts[0].startswith("<")):
+        fd = ""  # what is redirected anyway
     space = "" if parts[0] in (">&", "<&") else " "
     return f"{fd}{parts[0]}{space}{' '.join(parts[1:])}"
 

@@ -4,6 +4,7 @@ r"""Function calls, as JSON or in Python's call syntax. Equal means: the same ca
     [weather.get(city="Kiel", days=3), weather.get(city="Bonn", days=3)]
     <tool_call>{"name": "weather.get", "arguments": {"city": "Kiel", "days": 3}}</tool_call>
     {"tool_calls": [{"type": "function", "function": {"name": "weather.get", "arguments": "{\"city\": \"Kiel\"}"}}]}
+    {"weather.get": {"city": "Kiel", "days": 3}}
 
 Arguments are named and hold literals of Python or JSON. A single call needs no list, and several may stand one after
 another. `environment["functions"]` holds the descriptions of functions in BFCL's shape ({"name", "parameters":
@@ -42,7 +43,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 3
+VERSION = 4
 METRIC = "all calls as allowed"
 
 MAX_DEPTH = 50
@@ -321,7 +322,12 @@ def _can_be_paired(met: list[list[bool]]) -> bool:
 
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
-_TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_TAGGED = re.compile(r"<(?:tool_call|function_?call)>(.*?)(?:</(?:tool_call|function_?call)>|\Z)", re.DOTALL)
+_LEAD = re.compile(r"\A\s*(?:\[TOOL_CALLS\]|<\|python_tag\|>)\s*")
+"""Matches what chat templates have a model write before calls."""
+_NAMES = ("name", "function", "function_name", "tool", "tool_name")
+_ARGUMENTS = ("arguments", "parameters", "args", "kwargs", "input", "tool_input")
+"""Keys under which models write the parts of a call."""
 _JSON = re.compile(r"[\s\[]*[{\]]|\s*\[\s*\Z")
 _BETWEEN = re.compile(r"[\s,;]*")
 _MARKS = {"id", "type", "index", "call_id"}
@@ -330,7 +336,8 @@ _MARKS = {"id", "type", "index", "call_id"}
 
 def _parse(program: str) -> list[Call]:
     text = program.strip()
-    if "<tool_call>" in text and not _TAGGED.sub("", text).strip():
+    text = _LEAD.sub("", text)
+    if _TAGGED.search(text) and not _TAGGED.sub("", text).strip():
         text = "\n".join(_TAGGED.findall(text)).strip()
     if not text:
         raise Unparsable("no call")
@@ -386,17 +393,20 @@ def _unwrapped_once(value: Any) -> Iterator[Any]:
 
 def _json_call(call: Any, n: int) -> Call:
     named = {key: value for key, value in call.items() if key not in _MARKS} if isinstance(call, dict) else {}
-    arguments = named.get("arguments", named.get("parameters", {}))
+    if len(named) == 1 and not named.keys() & {*_NAMES, *_ARGUMENTS}:
+        named = {"name": next(iter(named)), "arguments": next(iter(named.values()))}
+    name, *names = [named[key] for key in _NAMES if key in named] or [None]
+    arguments, *others = [named[key] for key in _ARGUMENTS if key in named] or [{}]
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments, object_pairs_hook=_object, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as e:
             raise Unparsable(f"call {n}: arguments in a text that is no JSON: {str(e)[:100]}") from e
-    is_call = isinstance(named.get("name"), str) and isinstance(arguments, dict)
-    if not is_call or not (named.keys() <= {"name", "arguments"} or named.keys() <= {"name", "parameters"}):
+    is_known = not names and not others and named.keys() <= {*_NAMES, *_ARGUMENTS}
+    if not (is_known and isinstance(name, str) and isinstance(arguments, dict)):
         raise Unparsable(f'call {n}: expected {{"name": ..., "arguments": {{...}}}}, got {json.dumps(call)[:60]}')
     _check_values(arguments, n)
-    return Call(named["name"], arguments)
+    return Call(name, arguments)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

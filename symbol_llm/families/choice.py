@@ -12,8 +12,8 @@ Gold is `problem.answer` (or else `problem.program`), the letter or text of an o
 Without options, gold is a text, a number, a truth value, or a list any of which will do. Texts are compared as in
 SQuAD (Rajpurkar et al. 2016): case, articles, punctuation and white space do not count. Unlike there, signs that carry
 meaning do: + * / ^ < > = % $ and the like and, if the text has a digit or such a sign, minus, brackets and `!` too.
-Numbers count by value (1,200.0 is 1200); a dash of any length before a number is its sign. A leading `Answer:` or the
-like does not count. Brackets must be balanced, unless the answer consists of closing brackets, as completions of Dyck
+Numbers count by value (1,200.0, +1200, 1{,}200 and 1.2e3 are 1200, .5 is 0.5); a dash of any length before a number is its
+sign. A leading `Answer:` or the like does not count, nor does the width of a sign (Ｂ is B). Brackets must be balanced, unless the answer consists of closing brackets, as completions of Dyck
 words do.
 
 Missed: synonyms, number words, units, 50 % for 0.5; an answer inside a longer text is no answer.
@@ -24,7 +24,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
+from unicodedata import normalize
 
 from symbol_llm.families import Example, Needs, Ran, Result, needs
 from symbol_llm.ground.errors import InvalidInput, Unparsable
@@ -32,7 +34,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 4
+VERSION = 5
 METRIC = "exact match"
 
 MAX_CHARS = 10_000
@@ -131,15 +133,28 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _CHOOSES = re.compile(
-    r"\A(?:i (?:would |will )?(?:choose|pick|select|go with)|(?:i (?:think|believe) )?it(?:['’]s| is)|(?=option|choice))(?: |\b)(?:option |choice )?",
+    r"\A(?:i(?:(?: would| will|['’]d|['’]ll) | )(?:choose|pick|select|go with)|(?:i (?:think|believe) )?it(?:['’]s| is)|(?=option|choice))(?: |\b)(?:option |choice )?",
     re.IGNORECASE,
 )
 _LETTER_ALONE = re.compile(r"\(([A-Za-z])\)[.:]?|\[([A-Za-z])\]|([A-Za-z])[).:]{0,2}")
 _LETTER_FIRST = re.compile(r"(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\))[.:]? ?(?=\S)|([A-Za-z])[.:] (?=\S)")
+_LETTER_THEN_TEXT = re.compile(
+    r"(?:option |choice )?(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])(?:\)|(?=[.:,]| [-–—])))(?:[.:,]| ?[-–—])? (?=\S)",
+    re.IGNORECASE,
+)
+"""Where there are options, the letter of one and whatever sets it off from its text."""
 _CLOSING = re.compile(r"[)\]}>](?: ?[)\]}>])*")
 _MATHS = re.compile(r"[\d+*/^<>=√∑∫≤≥≠±×÷]")
-_NUMBER = re.compile(r"(?<![\w)\]}.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w|\.\d|,\d{3})")
+_NUMBER = re.compile(
+    r"(?<![\w)\]}.])-?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d{1,2})?(?!\w|\.\d|,\d{3})", re.IGNORECASE
+)
+_POWER_OF_TEN = re.compile(r"(?<=\d) ?(?:×|\\times|\\cdot|·) ?10 ?\^ ?(?:\{([-+]?\d{1,2})\}|([-+]?\d{1,2}))(?!\d)")
+_GROUPED = re.compile(r"(?<=\d)(?:\{,\}|,?\\[!,]|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))")
+"""Separators of thousands that can be nothing else."""
 _TOKEN = re.compile(rf"({_NUMBER.pattern})|([^\W_]+(?:['’][^\W_]+)*)|(\S)")
+_PLUS = re.compile(r"\A(?:= ?)?\+?(?=\.?\d)")
+"""Signs before a number at the beginning of a text that leave it as it is."""
+_HEADING = re.compile(r"\A\s*#{1,6}[ \t]+")
 _MINUS = str.maketrans("−‐‑", "---")
 _NEVER = set(".,;:?\"'`“”‘’…_–—")
 _IN_WORDS = set("-()[]{}!")
@@ -151,9 +166,17 @@ _PAIRS = {")": "([", "]": "([", "}": "{"}
 
 def _one_line(program: str) -> str:
     """Return the text with single spaces; a letter alone on the first line is set off from the rest by brackets."""
-    lines = [" ".join(line.split()) for line in _unwrapped(program).splitlines() if line.strip()]
+    text = _GROUPED.sub(",", _wide_signs_made_plain(_unwrapped(program)))
+    text = _POWER_OF_TEN.sub(lambda found: f"e{found[1] or found[2]}", text)
+    lines = [" ".join(_HEADING.sub("", line).split()) for line in text.splitlines() if line.strip()]
     alone = _LETTER_ALONE.fullmatch(_without_lead_in(lines[0])) if len(lines) > 1 else None
     return " ".join([f"({_letter(alone)})", *lines[1:]] if alone else lines)
+
+
+def _wide_signs_made_plain(text: str) -> str:
+    return "".join(
+        normalize("NFKC", sign) if "\uff01" <= sign <= "\uff5e" or "Ⓐ" <= sign <= "ⓩ" else sign for sign in text
+    )
 
 
 def _unwrapped(text: str) -> str:
@@ -179,7 +202,7 @@ def _without_lead_in(text: str) -> str:
 
 def _normal(text: str) -> str:
     """Return `text` after one pass of dropping the parts that do not count."""
-    text = _without_lead_in(_SIGN.sub("-", text.translate(_MINUS)))
+    text = _PLUS.sub("", _without_lead_in(_SIGN.sub("-", text.translate(_MINUS))))
     alone = _LETTER_ALONE.fullmatch(text)
     if alone:
         return _letter(alone).lower()
@@ -201,7 +224,8 @@ def _normal(text: str) -> str:
 
 
 def _value(number: str) -> str:
-    whole, _, part = number.lstrip("-").replace(",", "").partition(".")
+    digits = number.lower().lstrip("-").replace(",", "")
+    whole, _, part = (f"{Decimal(digits):f}" if "e" in digits else digits).partition(".")
     text = f"{whole.lstrip('0') or '0'}.{part}".rstrip("0").rstrip(".") if part else whole.lstrip("0") or "0"
     return f"-{text}" if number[0] == "-" and text != "0" else text
 
@@ -225,7 +249,7 @@ def _check_brackets(text: str) -> None:
 
 _NAMED = re.compile(r"[(\[]([A-Za-z])[)\]]|\b(?:answer|option|choice) (?:is )?([A-Z])\b")
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|except)|n['’]t)\b[^.,;:!?]*(?:[(\[][A-Z][)\]]|\b(?:answer|option|choice) [A-Z]\b)"
+    r"(?:\b(?:not|never|neither|nor|except|(?:anything|everything|all) but|rather than|instead of)|n['’]t)\b[^.,;:!?]*(?:[(\[][A-Z][)\]]|\b(?:answer|option|choice) [A-Z]\b)"
     r"|[(\[][A-Z][)\]] (?:is|was) (?:wrong|false|incorrect)\b"
     r"|[(\[][A-Z][)\]] (?:is|was)(?: not|n['’]t) (?:the )?(?:right|correct|true|answer)\b",
     re.IGNORECASE,
@@ -264,11 +288,14 @@ def _chosen(program: str, options: Mapping[str, str]) -> str:
     alone = _letter(_LETTER_ALONE.fullmatch(_CHOOSES.sub("", text)))
     if alone in options:
         return alone
+    set_off = _LETTER_THEN_TEXT.match(text)
     by_text = _with_text(text, options)
-    if by_text:
+    if by_text and not (set_off and _letter(set_off) in options):
         return by_text
     first = _LETTER_FIRST.match(text)
     named = {_letter(match) for match in _NAMED.finditer(text)} & options.keys()
+    if set_off and not first and (other := _with_text(text[set_off.end() :], options)):
+        named |= {_letter(set_off), other} & options.keys()
     if first and _letter(first) in options:
         rest = text[first.end() :]
         named |= {_letter(first), _letter(_LETTER_ALONE.fullmatch(rest)), _with_text(rest, options)} & options.keys()

@@ -21,7 +21,8 @@ before.
 which the two truth tables agree, ignoring quantifiers and with every name aligned with the most similar one. A wrong
 formula may have a high LE; only the proof makes a program accepted.
 
-Missed: functions, arithmetic, sorts. Formulas on which Z3 gives up are unscored.
+Missed: functions, arithmetic, sorts. Formulas on which Z3 gives up are unscored, also those on which it runs out of time,
+unless the program brought predicates of its own.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from symbol_llm.notation.logic import (
 )
 from symbol_llm.sandbox import executor
 
-VERSION = 5
+VERSION = 6
 METRIC = "logical equivalence"
 MAX_ATOMS = 12
 """Most atoms of both formulas together for which a truth table is built; beyond that there is no LE."""
@@ -89,16 +90,25 @@ def run(program: str, problem: Problem, limits: Limits) -> Ran:
 
 
 def score(program: str, problem: Problem, limits: Limits) -> Result:
-    """1.0 if `program` is equivalent to the gold program once names are aligned, else 0.0; the value is the LE."""
+    """1.0 if `program` is equivalent to the gold program once names are aligned, else 0.0; the measure is the LE.
+
+    Unavailable if Z3 does not decide whether it is.
+    """
     gold = _gold(problem)
     given = _parse(program)
     given.names.check(needs(problem, Environment).symbols)
+    alignment = _alignment(given.names, gold.names)
     args = {
         "gold": _joined(gold.lines),
-        "given": _renamed(_joined(given.lines), _alignment(given.names, gold.names)),
+        "given": _renamed(_joined(given.lines), alignment),
         "loosely": _loosely_named(given, gold),
     }
     outcome = executor.run(f"{__name__}:compare", args, limits, preload=(f"{__name__}:warm_up",))
+    if (
+        outcome.status == "timeout"
+        and given.names.arities.keys() <= gold.names.arities.keys() | alignment.predicates.keys()
+    ):
+        raise Unavailable(f"Z3 did not decide: {outcome.detail}")  # nobody's fault: many such pairs cannot be decided
     outcome.check_limits()
     if outcome.status != "ok":  # the child runs no text of the program as code, so the fault is ours
         raise Unavailable(f"Z3 did not decide: {outcome.detail}")

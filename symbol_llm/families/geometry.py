@@ -4,7 +4,7 @@ r"""Logic forms of plane geometry, as in Geometry3K. Equal means: the same set o
     Perpendicular(Line(A, B), Line(B, C))
     Find(x)
 
-One form per line. The order and repetition of forms do not count, nor does the order of symmetric parts: the sides of
+One form per line, with or without a number or bullet before it and a full stop after it. The order and repetition of forms do not count, nor does the order of symmetric parts: the sides of
 `Equals`, `Parallel`, `Perpendicular`, the ends of a `Line`, the terms of `Add`, `Mul`, `SumOf`, the lines of
 `IntersectAt`, an `Angle` or `Arc` read backwards, the corners of a triangle, those of other polygons up to rotation and
 reflection; in `Congruent` and `Similar` corners correspond, so both shapes are rotated together. `Point(A)` is `A`.
@@ -30,7 +30,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 2
+VERSION = 3
 METRIC = "exact match of sets; F1 below it"
 
 MAX_NESTING = 60
@@ -122,6 +122,7 @@ def _altered(tree: Tree, letters: Sequence[str], rng: random.Random) -> Iterator
             yield from ((*tree[:n], other, *tree[n + 1 :]) for other in _altered(part, letters, rng))
 
 
+_TIMES = ("*", "·", "×", r"\cdot", r"\times")
 _VARIABLES = "abkxyz"
 _PAIRS = ("Parallel Perpendicular", "Congruent Similar", "Add Mul", "RadiusOf DiameterOf", "AreaOf PerimeterOf", "SinOf CosOf",
           "LengthOf HalfOf", "PointLiesOnLine IsMidpointOf", "InscribedIn CircumscribedTo", "Minor Major")  # fmt: skip
@@ -131,8 +132,9 @@ _OTHERS = {one: other for pair in map(str.split, _PAIRS) for one, other in (pair
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<name>angle[ \t]+\d+|[A-Za-z]\w*'?|\$\d*|\\pi)|(?P<sign>\\sqrt|\\frac|[-+*/^(){},;])|(?P<other>\S))"
+    r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<name>angle[ \t]+\d+|[A-Za-z]\w*'?|\$\d*|\\pi)|(?P<sign>\\sqrt|\\frac|\\cdot|\\times|[-+*·×/^(){},;])|(?P<other>\S))"
 )
+_MARK = re.compile(r"[ \t]*(?:\d{1,4}[.)]|[-*•])[ \t]+(?=[A-Z])")
 _FUNCTIONS = ("sin", "cos", "tan", "log")
 
 
@@ -140,7 +142,9 @@ def _parse(program: str) -> list[Tree]:
     forms: list[Tree] = []
     for n, line in enumerate(program.splitlines(), 1):
         if line.strip(" \t;,"):
-            forms += _Parser(line.rstrip(" \t;,"), n).forms()
+            marked = _MARK.match(line)
+            plain = " " * marked.end() + line[marked.end() :] if marked else line
+            forms += _Parser(plain.rstrip(" \t;,."), n).forms()
     if not forms:
         raise Unparsable("no form; expected lines such as Find(x)")
     return forms
@@ -225,7 +229,7 @@ class _Parser:
     def _product(self) -> Tree:
         parts = [self._power()]
         while True:
-            if self._take("*"):
+            if any(map(self._take, _TIMES)):
                 parts.append(self._power())
             elif self._take("/"):
                 left = parts[0] if len(parts) == 1 else ("*", *parts)

@@ -1,7 +1,10 @@
 """Plans for a PDDL problem, one action per line. Equal means: any plan that can be executed and reaches the goal.
 
-    (unstack a b)        ; also `1. (unstack a b)`, `0.0: (unstack a b) [1]`
+    (unstack a b)        ; also `1. (unstack a b)`, `- (unstack a b)`, `0.0: (unstack a b) [1]`, `unstack(a, b)`
     (put-down a)
+
+If no line has brackets, each is a step of its own: `unstack a b`, numbered or not. Commas, bold type, backticks, comments
+after `#`, a full stop after a bracket and the marks `[PLAN]` and `[PLAN END]` do not count.
 
 The plan is simulated from the initial state, as VAL does (Howey et al. 2004): STRIPS with types, constants, equality,
 negative, disjunctive and quantified conditions over the finite objects, conditional and quantified effects; a step
@@ -31,16 +34,24 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies, strips
 from symbol_llm.notation.strips import Domain, Formula, Instance, Names, Node, Types, expected, show
 
-VERSION = 3
+VERSION = 4
 METRIC = "plan validity"
 
 MAX_CHECKS = 500_000
 """Most facts looked up while one plan is simulated, a second or two."""
 
 _NUMBERING = re.compile(
-    r"^[ \t]*(?:step[ \t]{1,9})?\d{1,9}(?:\.\d{1,9})?[ \t]{0,9}[.:)]?[ \t]{0,9}(?=\()", re.MULTILINE | re.IGNORECASE
+    r"^[ \t]*(?:(?:step|action)[ \t]{1,9})?\d{1,9}(?:\.\d{1,9})?[ \t]{0,9}(?:[.:)]?[ \t]{0,9}(?=\()|[.:)][ \t]{1,9}(?=\w))",
+    re.MULTILINE | re.IGNORECASE,
 )
 _DURATION = re.compile(r"(?<=\))[ \t]*\[\d{1,9}(?:\.\d{1,9})?\]")
+_MARKUP = re.compile(r"[#;][^\n]*|\*\*|`|(?<=\))\.(?=\s|\Z)|^\[PLAN(?: END)?\](?=\s|\Z)", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*[-*•][ \t]{1,9}(?=[(\w])", re.MULTILINE)
+_NAME = r"\w[\w.@-]*"
+_BARE = re.compile(rf"[ \t]*{_NAME}(?:[ \t]+{_NAME})*[ \t]*(?<!\.)")
+"""Matches a line that is a step without brackets; one that ends with a full stop is a sentence."""
+_CALL = re.compile(rf"({_NAME})\(([\w.@, \t-]*)\)")
+_CALLS = re.compile(rf"[ \t]*{_CALL.pattern}(?:[ \t,]*{_CALL.pattern})*[ \t,]*")
 Bindings = Mapping[str, str]
 
 
@@ -79,8 +90,11 @@ def canonical(program: str) -> str:
     return "\n".join(str(step) for step in _steps(program))
 
 
-_STEP = re.compile(rf"{replies.GOES_ON.pattern}|(?:\d+[.:)]?[ ]*)?[a-z][\w-]*(?:[ ]+[a-z][\w-]*)+[ ]*(?:\n|\Z)")
-"""Matches another step, also one without brackets, which is none."""
+_STEP = re.compile(
+    rf"{replies.GOES_ON.pattern}|(?:\d+[.:)]?[ ]*)?(?:[a-z][\w-]*(?:[ ]+[a-z][\w-]*)+|[A-Z][\w-]*(?:[ ]+[A-Z][\w-]*)+)"
+    r"[ ]*[.,;]?[ ]*(?:\n|\Z)"
+)
+"""Matches another step, also one without brackets, which is none among steps in brackets."""
 program_of = replies.that_parses(canonical, goes_on=_STEP)
 
 
@@ -129,16 +143,27 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
 
 
 def _steps(program: str) -> list[Node]:
-    """Return the actions, each a list of names; numbering and durations are blanked out, so positions stay valid."""
-    for noise in (_NUMBERING, _DURATION):
+    """Return the actions, each a list of names; numbering and the like are blanked out, so positions stay valid."""
+    for noise in (_MARKUP, _BULLET, _NUMBERING, _DURATION):
         program = noise.sub(lambda match: " " * len(match[0]), program)
-    steps = strips.read(program)
+    steps = strips.read(_in_brackets(program).replace(",", " "))
+    if len(steps) == 1 and steps[0].parts and all(part.parts for part in steps[0].parts):
+        steps = list(steps[0].parts)
     if not steps:
         raise Unparsable("no action; expected lines such as (unstack a b)")
     for step in steps:
         for part in strips.parts_of(step, "an action such as (unstack a b)") or (step,):
             strips.name_of(part, "an action such as (unstack a b)")
     return steps
+
+
+def _in_brackets(program: str) -> str:
+    """Return `program` with brackets around each line's step; as it is, unless no line but calls has any."""
+    lines = program.split("\n")
+    if not all(not line.strip() or _BARE.fullmatch(line) or _CALLS.fullmatch(line) for line in lines):
+        return program
+    bare = (_CALL.sub(r"(\1 \2)", line) if "(" in line else f"({line})" for line in lines)
+    return "\n".join(line if old.strip() else "" for line, old in zip(bare, lines, strict=True))
 
 
 @lru_cache(maxsize=256)
@@ -338,5 +363,5 @@ EXAMPLES = (
     _example("prefix of gold", _PLAN[:-19].rstrip(), 0.0),
     _example("action that the domain lacks", _PLAN.replace("leave", "unload"), None),
     _example("wrong number of objects", _PLAN.replace("(leave mini south)", "(leave mini)"), None),
-    _example("ill-formed", "sail south north", None),
+    _example("ill-formed", "(sail south north", None),
 )  # fmt: skip

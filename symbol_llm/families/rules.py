@@ -63,7 +63,7 @@ from symbol_llm.notation.logic import (
 )
 from symbol_llm.sandbox import executor
 
-VERSION = 5
+VERSION = 6
 METRIC = "label by entailment"
 
 LABELS = ("True", "False", "Unknown")

@@ -32,7 +32,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 3
+VERSION = 4
 METRIC = "canonical SMILES"
 
 MAX_CHARS = 4000
@@ -54,7 +54,21 @@ class Environment(Needs):
     """What judging needs besides program and gold: nothing."""
 
 
-program_of = replies.up_to_a_blank_line
+_SAID = re.compile(r"\A(?:the )?smiles(?: string| notation)?(?: is)?[ \t]*:?[ \t]*(?=\S)", re.IGNORECASE)
+
+
+def program_of(reply: str) -> str:
+    """Return the SMILES in `reply`, without words before it, quotes, bold type and a full stop."""
+    text = _SAID.sub("", replies.up_to_a_blank_line(reply)).removesuffix(".")
+    for mark in ("**", '"', "'", "`"):
+        if (
+            len(text) > 2 * len(mark)
+            and text.startswith(mark)
+            and text.endswith(mark)
+            and mark not in text[len(mark) : -len(mark)]
+        ):
+            text = text[len(mark) : -len(mark)]
+    return text.strip().removesuffix(".")
 
 
 def canonical(program: str) -> str:

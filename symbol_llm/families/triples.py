@@ -7,7 +7,8 @@ A name may be bare, including paired brackets (`Venus_(planet)`). A name that co
 brackets, a lone bracket or a double quote needs double quotes, with `\"` and `\\` for quote and backslash; so does a
 relation that contains any bracket. Order, repetition, quotes, letter case and `_` for a space do not count, as in
 Text2KGBench (Mihindukulasooriya et al. 2023), which also drops spaces; nor do a number or bullet before a triple, a
-full stop after it, and the Unicode form of accents (NFC is used).
+full stop after it, backticks, a comment after ` # `, the Unicode form of accents (NFC is used), of hyphens and of quotes, and
+single quotes around a bare name. Triples may also be separated by commas.
 
 Gold is `problem.answer`, a list of [subject, relation, object], or else `problem.program`. A set that is not gold's
 scores its F1, the harmonic mean of precision and recall. `environment["threshold"]` (1.0) is the F1 from which a set is
@@ -32,7 +33,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 3
+VERSION = 4
 METRIC = "set F1"
 
 
@@ -133,7 +134,7 @@ def _normal(triples: Sequence[Triple]) -> set[Triple]:
 
 
 def _key(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
+    return " ".join(unicodedata.normalize("NFC", name).translate(_PLAIN).replace("_", " ").lower().split())
 
 
 def _print(triple: Triple) -> str:
@@ -142,7 +143,7 @@ def _print(triple: Triple) -> str:
 
 def _quoted(name: str, forbidden: str = "") -> str:
     bare = name == name.strip() and not re.search(r'["\n]', name) and not any(sign in name for sign in forbidden)
-    bare = bare and not (forbidden and _BULLET.match(name))
+    bare = bare and not (forbidden and _BULLET.match(name)) and name[:1] not in "'‘“"
     if bare and name and _end_of_bare(name, 0) == len(name):
         return name
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
@@ -152,17 +153,21 @@ def _quoted(name: str, forbidden: str = "") -> str:
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 _QUOTED = re.compile(r'"((?:[^"\\\n]|\\["\\])*)"')
+_PLAIN = str.maketrans("‐‑–−‘’“”", "----''\"\"")
+_SINGLE = (("'", "'"), ("‘", "’"), ("“", "”"))
+_COMMENT = re.compile(r"[ \t]*#[ \t][^\n]*")
 _BULLET = re.compile(r"(?:\(?\d{1,4}[.):]|[-*•–])[ \t]+")
+_BETWEEN = " \t\r\n;,`"
 _RELATION = re.compile(r'[^\s"(),;][^"(),;\n]*')
 
 
 def _parse(program: str, relations: Sequence[str] | None = None) -> list[Triple]:
     known = None if relations is None else {_key(relation) for relation in relations}
     triples = []
-    at = _skip(program, 0, " \t\r\n;")
+    at = _skip(program, 0, _BETWEEN)
     while at < len(program):
         bullet = _BULLET.match(program, at)
-        start = at = bullet.end() if bullet else at
+        start = at = _skip(program, bullet.end(), "`") if bullet else at
         relation, at = _name(program, at, bare=_RELATION)
         if known is not None and _key(relation) not in known:
             names = ", ".join(relations or ())
@@ -174,10 +179,11 @@ def _parse(program: str, relations: Sequence[str] | None = None) -> list[Triple]
         at = _sign(program, at, ")")
         triples.append(Triple(relation, subject, object_))
         at += program[at : at + 1] == "."
-        at = _skip(program, at, " \t")
-        if at < len(program) and program[at] not in "\r\n;":
+        comment = _COMMENT.match(program, at)
+        at = _skip(program, comment.end() if comment else at, " \t`")
+        if at < len(program) and program[at] not in "\r\n;,":
             raise _error(program, at, "a new line or ';'")
-        at = _skip(program, at, " \t\r\n;")
+        at = _skip(program, at, _BETWEEN)
     if not triples:
         raise Unparsable("no triple; expected relation(subject, object)")
     return triples
@@ -193,7 +199,9 @@ def _name(program: str, at: int, bare: re.Pattern[str] | None = None) -> tuple[s
         name, end = (found[0], found.end()) if found else ("", at)
     else:
         end = _end_of_bare(program, at)
-        name = program[at:end]
+        name = program[at:end].strip()
+        if len(name) > 2 and (name[0], name[-1]) in _SINGLE:
+            name = name[1:-1]
     if not _key(name):
         raise _error(program, at, "a name" if bare is None else "a relation")
     return name.strip(), end

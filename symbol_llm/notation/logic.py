@@ -2,8 +2,10 @@ r"""First-order formulas: reading, printing, a normal form, and their translatio
 
     all x. (Bird(x) & ~Penguin(x) -> Flies(x))    # ∀ ∃ ¬ ∧ ∨ ⊕ → ↔ or all exists ~ & | ^ -> <->
 
-Also read: other arrows (⇒ ⟶ ⊃ ⇔ ≡), LaTeX (`$\forall x \, (\text{Bird}(x) \rightarrow ...)$`), `[...]` for brackets,
-`(∀x)(...)`, `∀xy`, `∀xP(x)`, `∃!x` (exactly one), a number or bullet before a formula, and a full stop after it.
+Also read: other arrows (⇒ ⟶ ⊃ ⇔ ≡), LaTeX (`$\forall x \, (\text{Bird}(x) \rightarrow ...)$`), `[...]` and `{...}` for
+brackets, `(∀x)(...)`, `∀xy`, `∀xP(x)`, `∃!x` (exactly one), a number or bullet before a formula, and a full stop after it;
+constants in quotes; connectives in capitals; and words where they can mean nothing else: "for all x, ...", "there exists an x
+such that ...", "... if and only if ...", "if P(x) then Q(x)", whose parts extend as far as they can.
 
 A quantifier followed by a dot or colon extends to the end of its group; otherwise it binds as tightly as a negation.
 If that would leave a variable unbound, the quantifiers at the start of a line extend to its end.
@@ -14,6 +16,7 @@ no functions, arithmetic or sorts.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -50,6 +53,7 @@ class Names(NamedTuple):
 
 def parse(text: str, names: Names, line: int = 1, start: int = 0) -> Formula:
     """Return the formula in `text` from `start` on, and add its names to `names`; Unparsable gives the position."""
+    text = _plain(text)
     place = _unwrapped(text, start)
     try:
         parser = _Parser(text, place, line)
@@ -94,7 +98,7 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
 
 def _wants_more(tokens: list[str]) -> bool:
     """Return whether a formula cannot end with `tokens`, the last of which is an operator or a quantifier's variable."""
-    ended = tokens[:-1] if tokens[-1] in ".:" else tokens
+    ended = tokens[:-1] if tokens[-1] in _MARKS else tokens
     before, last = ["", "", *ended][-2:]
     return last in _OPERATOR or _OPERATOR.get(before) in _QUANTIFIER
 
@@ -221,14 +225,14 @@ def to_z3(formula: Formula) -> Any:
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 _SIGNS = {
-    "all": r"∀ all forall ForAll Forall \forall",
-    "exists": r"∃ exists Exists \exists",
-    "not": r"¬ ~ ∼ ! not \neg \lnot",
-    "and": r"∧ & && and \land \wedge",
-    "or": r"∨ | || or \lor \vee",
-    "xor": r"⊕ ⊻ ^ xor \oplus \veebar",
-    "implies": r"→ ⟶ ⇒ ⟹ ⊃ -> => ==> --> implies \rightarrow \to \Rightarrow \longrightarrow \implies \supset",
-    "iff": r"↔ ⟷ ⇔ ⟺ ≡ <-> <=> <==> <--> iff \leftrightarrow \Leftrightarrow \longleftrightarrow \iff \equiv",
+    "all": r"∀ all forall ForAll Forall FORALL \forall",
+    "exists": r"∃ exists Exists EXISTS \exists",
+    "not": r"¬ ~ ∼ ! ￢ - not NOT \neg \lnot",
+    "and": r"∧ ⋀ & && /\ and AND \land \wedge",
+    "or": r"∨ ⋁ | || \/ or OR \lor \vee",
+    "xor": r"⊕ ⊻ ↮ ^ xor XOR \oplus \veebar",
+    "implies": r"→ ⟶ ⇒ ⟹ ⊃ ➔ ➝ -> => ==> --> implies IMPLIES \rightarrow \to \Rightarrow \longrightarrow \implies \supset",
+    "iff": r"↔ ⟷ ⇔ ⟺ ≡ <-> <=> <==> <--> iff IFF \leftrightarrow \Leftrightarrow \longleftrightarrow \iff \equiv",
 }
 _OPERATOR = {sign: operator for operator, signs in _SIGNS.items() for sign in signs.split()}
 _LEVELS = (("iff",), ("implies",), ("or", "xor"), ("and",))
@@ -239,14 +243,22 @@ _NAME = re.compile(r"\w+(?:[-'’]\w+)*")
 _SPACE = r"(?:\s|\\[,;:! ]|\\(?:q?quad|left|right)(?![A-Za-z]))*"
 _TOKEN = re.compile(
     rf"{_SPACE}(?:({_NAME.pattern})|\\(?:text|textit|mathrm|mathit|mathsf|operatorname)\{{({_NAME.pattern})\}}"
-    r"|(<-->|<==>|-->|==>|<->|<=>|->|=>|&&|\|\||!=|\\[A-Za-z]+|[∀∃¬∼∧∨⊕⊻→⟶⇒⟹⊃↔⟷⇔⟺≡~!&|^=≠().,:\[\]])|(\S))"
+    rf"|[\"'“‘]({_NAME.pattern})[\"'”’]"
+    r"|(<-->|<==>|-->|==>|<->|<=>|->|=>|&&|\|\||/\\|\\/|!=|\\[A-Za-z]+"
+    r"|[∀∃¬￢∼∧⋀∨⋁⊕⊻↮→⟶⇒⟹⊃➔➝↔⟷⇔⟺≡~!&|^=≠().,:\[\]{}-])|(\S))"
 )
+_UNKNOWN = 5
+"""The group of `_TOKEN` that holds a sign of no meaning."""
 _EQUALITIES = ("=", "≠", "!=", r"\neq", r"\ne")
-_CLOSING = {"(": ")", "[": "]"}
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+_MARKS = (".", ":", ",")
+"""Signs after a quantifier's variables that let it extend to the end of its group."""
 _COMMENT = re.compile(r"#|//|%|:::")
 _NUMBERING = re.compile(r"\s*(?:\(?\d{1,3}[.):]|[-*•])\s+(?=\S)")
 _MATHS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _VARIABLE = re.compile(r"[a-z]\d*")
+_LETTER = re.compile(r"[A-Za-z]\d*")
+"""A variable as it stands behind words."""
 _ALWAYS_VARIABLE = re.compile(r"[u-z]\d?")
 _VARIABLES = re.compile(r"[u-z]{2,6}")
 """Variables as in `∀xy`, unless they are a name that occurs elsewhere in the line."""
@@ -280,6 +292,59 @@ def _where(text: str, position: int, line: int) -> str:
     return f"line {line + before.count(chr(10))}, column {position - before.rfind(chr(10))}"
 
 
+def _plain(text: str) -> str:
+    """Return `text` with full-width and mathematical forms of its characters made plain, each in its place."""
+    if text.isascii():
+        return text
+    found = ((character, unicodedata.normalize("NFKC", character)) for character in text)
+    return "".join(plain if len(plain) == 1 else character for character, plain in found)
+
+
+_Token = tuple[str, int]
+_WORDS = (
+    (("if", "and", "only", "if"), "<->"),
+    (("for", "all"), "∀"),
+    (("for", "every"), "∀"),
+    (("for", "each"), "∀"),
+    (("for", "any"), "∀"),
+    (("for", "some"), "∃"),
+    (("there", "exists", "a"), "∃"),
+    (("there", "exists", "an"), "∃"),
+    (("there", "exists"), "∃"),
+    (("there", "is", "an"), "∃"),
+    (("there", "is"), "∃"),
+)
+"""Words and the sign that they stand for; quantifiers only before a variable."""
+_SUCH_THAT = (("such", "that"), ("s", ".", "t", "."))
+
+
+def _in_signs(tokens: list[_Token]) -> list[_Token]:
+    """Return `tokens` with the words of `_WORDS` replaced by signs, and "such that" after "∃x" by a dot."""
+    found: list[_Token] = []
+    at = 0
+    while at < len(tokens):
+        ahead = tuple(token.lower() for token, _ in tokens[at : at + 4])
+        n_words, sign = next(((len(words), sign) for words, sign in _WORDS if ahead[: len(words)] == words), (0, ""))
+        is_quantifier = _OPERATOR.get(sign) in _QUANTIFIER
+        if n_words and (not is_quantifier or _LETTER.fullmatch(tokens[at + n_words][0])):
+            found.append((sign, tokens[at][1]))
+            at += n_words
+        elif such := next(
+            (words for words in _SUCH_THAT if ahead[: len(words)] == words and _speaks_of_some(found)), ()
+        ):
+            found.append((".", tokens[at][1]))
+            at += len(such)
+        else:
+            found.append(tokens[at])
+            at += 1
+    return found
+
+
+def _speaks_of_some(tokens: list[_Token]) -> bool:
+    """Return whether `tokens` end with an existential quantifier and its variable."""
+    return len(tokens) > 1 and _OPERATOR.get(tokens[-2][0]) == "exists" and bool(_LETTER.fullmatch(tokens[-1][0]))
+
+
 class _Unbound(Unparsable):
     """A variable is outside the scope of its quantifier."""
 
@@ -290,12 +355,13 @@ class _Parser:
     def __init__(self, text: str, place: _Place, line: int, *, wide: bool = False) -> None:
         self._tokens: list[tuple[str, int]] = []
         for token in _TOKEN.finditer(text, place.start, len(text[: place.end].rstrip())):
-            kind = token.lastindex or 4
+            kind = token.lastindex or _UNKNOWN
             is_unknown = token[kind][0] == "\\" and token[kind] not in (*_OPERATOR, *_EQUALITIES)
-            if kind == 4 or is_unknown or len(token[kind]) > MAX_NAME:
+            is_bullet = token[kind] == "-" and not self._tokens
+            if kind == _UNKNOWN or is_unknown or is_bullet or len(token[kind]) > MAX_NAME:
                 raise Unparsable(f"{_where(text, token.start(kind), line)}: unexpected {token[kind][:40]!r}")
             self._tokens.append((token[kind], token.start(kind)))
-        self._tokens.append(("", place.end))
+        self._tokens = _in_signs([*self._tokens, ("", place.end)])
         self._at, self._depth, self._n_operators = 0, 0, 0
         self._text, self._line = text, line
         self._wide, self._leading = wide, True
@@ -351,6 +417,8 @@ class _Parser:
         if operator == "not":
             self._at += 1
             formula: Formula = ["not", self._unary()]
+        elif self._is_if():
+            formula = self._if_then()
         elif operator in _QUANTIFIER or is_bracketed:
             self._at += 1 + is_bracketed
             formula = self._quantified(_OPERATOR[self._peek(-1)], _CLOSING[bracket] if is_bracketed else "")
@@ -361,6 +429,25 @@ class _Parser:
         else:
             formula = self._atom()
         self._depth -= 1
+        return formula
+
+    def _is_if(self) -> bool:
+        words = (token.lower() for token, _ in self._tokens[self._at :])
+        return next(words) == "if" and "then" in words
+
+    def _if_then(self) -> Formula:
+        """Read "if P(x) then Q(x)"; neither part may have an arrow outside brackets, as it would be unclear what it joins."""
+        self._at += 1
+        level = _LEVELS.index(("or", "xor"))
+        condition = self._binary(level)
+        if self._peek() == ",":
+            self._at += 1
+        if self._peek().lower() != "then":
+            raise self._error("'then'")
+        self._at += 1
+        formula: Formula = ["implies", condition, self._binary(level)]
+        if _OPERATOR.get(self._peek()) in ("implies", "iff"):
+            raise self._error("brackets around what follows 'if'")
         return formula
 
     def _is_bracketed_quantifier(self) -> bool:
@@ -381,7 +468,7 @@ class _Parser:
         variables = self._variables()
         if closing:
             self._expect(closing)
-        marked = self._peek() in (".", ":")
+        marked = self._peek() in _MARKS
         self._at += marked
         wide = marked or (self._wide and self._leading)
         self._bound += variables
@@ -395,11 +482,17 @@ class _Parser:
 
     def _variables(self) -> list[str]:
         variables = self._variable()
-        while self._peek() == "," or (_VARIABLE.fullmatch(self._peek()) and self._peek(1) not in ("(", *_EQUALITIES)):
+        while self._is_another() or (_VARIABLE.fullmatch(self._peek()) and self._peek(1) not in ("(", *_EQUALITIES)):
             if self._peek() == ",":
                 self._at += 1
             variables += self._variable()
         return variables
+
+    def _is_another(self) -> bool:
+        """Return whether a comma here stands before another variable rather than before the formula."""
+        name, after = self._peek(1), self._peek(2)
+        is_formula = after in ("(", "", *_EQUALITIES) or _OPERATOR.get(after) in _BINARY or name in _OPERATOR
+        return self._peek() == "," and bool(_NAME.fullmatch(name)) and not is_formula
 
     def _variable(self) -> list[str]:
         """Read a variable, or several written together, possibly with the predicate: `∀xy`, `∀xP(x)`."""

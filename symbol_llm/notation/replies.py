@@ -21,11 +21,25 @@ NEXT_TURN = re.compile(
 )
 """Matches where a model has begun to write the next turn itself."""
 THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*[\w+#.-]*[ \t]*\n(.*?)(?:^[ \t]*\1|\Z)", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?:[ \t]*|[^\n`]{1,200}[:!.][ \t]+)(```+|~~~+)[ \t]*[\w+#.-]*[ \t]*\n(.*?)(?:^[ \t]*\1|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+"""Matches a block in a fence, which may open behind the words before it."""
+_LANGUAGES = (
+    "sql|sparql|cypher|python|bash|regex|smiles|amr|pddl|plan|fol|lisp|lispress|json|java|go|code|program|formula|query"
+)
+LANGUAGE = re.compile(rf"\A\s*(?:{_LANGUAGES})[ \t]*\n")
+"""Matches what is left of a fence that was opened in the prompt."""
+LONE_FENCE = re.compile(r"(?<=[^\s:.!?])\s*\n```[ \t]*(?:\n|\Z)")
+"""Matches a fence that closes what the prompt opened; one behind a colon or a sentence opens."""
+TAGGED = re.compile(
+    rf"\A\s*<(?P<tag>{_LANGUAGES}|command|solution|triples)>(.*?)</(?P=tag)>", re.DOTALL | re.IGNORECASE
+)
 INLINE = re.compile(r"\A\s*(`+)([^`\n]+)\1\s*\Z")
 LEAD_IN = re.compile(r"\A\s*(?:sure|certainly|of course|okay|ok|here)\b[^\n]*[:!.][ \t]*\n", re.IGNORECASE)
 LABEL = re.compile(
-    r"\A\s*(?:the )?(?:final )?(?:answer|program|output|solution|code|actions?|plan|formula|fol|first-order logic(?: formula)?"
+    r"\A\s*(?:here(?: is|['’]s) )?(?:the )?(?:final )?(?:answer|program|output|solution|code|actions?|plan|formula|fol|first-order logic(?: formula)?"
     r"|regex|regular expression|smiles|command|amr|triples|(?:sql|sparql|cypher)(?: query)?"
     r"|query(?=[ \t]*:\s*(?:select|with|ask|prefix|match)\b))(?: is)?[ \t]*:",
     re.IGNORECASE,
@@ -121,12 +135,15 @@ def _up_to_a_blank_line(text: str) -> str:
 
 
 def program(reply: str, *, label_alone: bool = False) -> Found:
-    """Return the first fenced block of `reply`, else its text without leading chatter.
+    """Return the first fenced block of `reply`, else what is between tags such as `<sql>`, else its text without chatter.
 
     Empty if there is nothing. A missing closing fence is tolerated. With `label_alone`, a label such as "answer:" is
     removed only if it is alone on its line, for notations in which `answer: int = 3` is a program.
     """
     text = THOUGHT.sub("", reply.replace("\r\n", "\n"))
+    end = LONE_FENCE.search(text) if text.count("```") == 1 else None
+    if end:
+        return Found(_tidy(LANGUAGE.sub("", text[: end.start()])), fenced=True)
     block = BLOCK.search(text)
     if block:
         closed = block.group(0).rstrip().endswith(block.group(1)) and block.end() > block.end(2)
@@ -134,6 +151,9 @@ def program(reply: str, *, label_alone: bool = False) -> Found:
         return Found(_tidy(inside if closed else _cut(inside)), fenced=True)
     text = LEAD_IN.sub("", _cut(text))
     text = (LABEL_LINE if label_alone else LABEL).sub("", text)
+    tagged = TAGGED.match(text)
+    if tagged:
+        return Found(_tidy(tagged.group(2)), fenced=True)
     inline = INLINE.match(text)
     return Found(_tidy(inline.group(2) if inline else text), fenced=inline is not None)
 

@@ -32,6 +32,8 @@ def problem(program: str | None, **environment: Any) -> Problem:
         ('echo "a"b', "echo 'ab'"),
         (r"find . \( -name x \) -exec rm '{}' \;", "find . '(' -name x ')' -exec rm {} ';'"),
         ("ls -l -a", "ls -al"),
+        ("ls 1> x 2>&1", "ls >x 2>&1"),
+        ("echo x 1>&2 1>> y", "echo x >&2 >>y"),
         ("ls -a -l -a x", "ls -la x"),
         ("find . | xargs -r -0 grep -n -i x", "find . | xargs -0r grep -in x"),
         ("find . -exec grep -i -n x {} +", "find . -exec grep -ni x {} +"),
@@ -208,6 +210,9 @@ def test_the_form_is_its_own_and_no_mutant_has_it(program: str, seed: int) -> No
         ("echo if done\n\nIt echoes", "echo if done"),
         ("echo 'open\n\nIt is open", "echo 'open"),
         ("case $x in a) ls;;\n\nesac\n\nDone", "case $x in a) ls;;\n\nesac"),
+        ("$ ls -l\n\nThis lists the files.", "ls -l"),
+        ("```bash\n$ cd x\n$ ls -l\n```", "cd x\nls -l"),
+        ("$x -l", "$x -l"),
         ("echo \\( ${x} $((1 + 2))\n\nDone", "echo \\( ${x} $((1 + 2))"),
     ],
 )

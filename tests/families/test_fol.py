@@ -8,7 +8,7 @@ import time
 import pytest
 
 from symbol_llm.families.fol import canonical, mutants, score
-from symbol_llm.ground.errors import Unparsable
+from symbol_llm.ground.errors import TimedOut, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.notation.logic import statements
 from tests.problems import problem
@@ -99,6 +99,67 @@ def test_signs_of_textbooks_and_latex_are_read(text: str, plain: str) -> None:
     assert canonical(text) == canonical(plain)
 
 
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("for all x, P(x) and not Q(x) implies R(x)", "all x (P(x) & ~Q(x) -> R(x))"),
+        ("For all x: P(x) AND NOT Q(x) -> R(x)", "all x (P(x) & ~Q(x) -> R(x))"),
+        ("for every x (P(x) & R(x) -> Q(x))", "all x (P(x) & R(x) -> Q(x))"),
+        ("FORALL X (P(X) IMPLIES Q(X))", "all x (P(x) -> Q(x))"),
+        ("For each x, for some y, R(x, y) -> S(x, y)", "all x (exists y (R(x, y) -> S(x, y)))"),
+        ("forall x, (P(x) | Q(x)) -> R(x)", "all x ((P(x) | Q(x)) -> R(x))"),
+        ("∀x, ∀y, R(x, y) → R(y, x)", "all x all y (R(x, y) -> R(y, x))"),
+        ("∀x, y R(x, y)", "all x all y R(x, y)"),
+        ("there exists x such that P(x) and Q(x)", "exists x (P(x) & Q(x))"),
+        ("There exists an x such that (P(x) ∧ Q(x))", "exists x (P(x) & Q(x))"),
+        ("∃x s.t. P(x) ∧ Q(x)", "exists x (P(x) & Q(x))"),
+        ("THERE IS x: P(x)", "exists x P(x)"),
+        ("not there exists x such that P(x)", "~exists x P(x)"),
+        ("P(a) XOR Q(a)", "P(a) ^ Q(a)"),
+        ("P(a) ↮ Q(a)", "P(a) ^ Q(a)"),
+        ("P(a) if and only if not Q(a)", "P(a) <-> ~Q(a)"),
+        ("if P(a) then Q(a) and R(a)", "P(a) -> (Q(a) & R(a))"),
+        ("∀x (if P(x) or Q(x), then R(x))", "all x ((P(x) | Q(x)) -> R(x))"),
+        ("P(a) /\\ Q(a) \\/ ~R(a)", "P(a) & Q(a) | ~R(a)"),
+        ("all x (P(x) & -Q(x) -> R(x)).", "all x (P(x) & ~Q(x) -> R(x))"),
+        ("∀x {P(x) → [Q(x) ∧ R(x)]}", "all x (P(x) -> (Q(x) & R(x)))"),
+        ("∀𝑥（P(𝑥) ⋀ ￢Q(𝑥) ➔ R(𝑥)）", "all x (P(x) & ~Q(x) -> R(x))"),
+        ("R(\"anna\", 'Bob') & R(‘Bob’, “anna”)", "R(anna, Bob) & R(Bob, anna)"),
+    ],
+)
+def test_words_and_look_alikes_that_can_mean_only_one_thing_are_read(text: str, plain: str) -> None:
+    assert canonical(text) == canonical(plain)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "there exists no x such that P(x)",
+        "there does not exist x such that P(x)",
+        "there exists exactly one x such that P(x)",
+        "for all x such that P(x), Q(x)",
+        "for all x such that P(x) and Q(x)",
+        "not all x, P(x), Q(x)",
+        "for all birds P(x)",
+        "either P(a) or Q(a)",
+        "unless P(a), Q(a)",
+        "if P(a) then Q(a) -> R(a)",
+        "if P(a) -> Q(a) then R(a)",
+        "if P(a), Q(a)",
+        "P(a) only if Q(a)",
+        "-P(a)",
+        "{P(a), Q(a)}",
+        "P{a}",
+        "(P(a)}",
+        "R('anna, b)",
+        "R('new york', b)",
+    ],
+)
+def test_words_that_could_mean_something_else_are_refused(text: str) -> None:
+    with pytest.raises(Unparsable):
+        canonical(text)
+
+
 def test_exactly_one_is_not_some() -> None:
     assert judged("∃!x P(x)", "∃x P(x)") == 0.0
     assert judged("∃!x P(x)", "∃x (P(x) ∧ ∀y (P(y) → x = y))") == 1.0
@@ -161,6 +222,11 @@ def test_what_only_looks_like_them_is_refused(text: str) -> None:
         "(\n" * 30_000,
         "P(a) &\n" * 8_000,
         "[" * 60_000,
+        "if " * 20_000 + "then",
+        "there exists " * 4_000,
+        "s.t." * 15_000,
+        "'a" * 30_000,
+        "“a-" * 20_000,
     ],
 )
 def test_no_text_takes_long_or_is_walked_too_deep(text: str) -> None:
@@ -204,3 +270,17 @@ def test_a_mutant_exchanges_letters_of_a_name() -> None:
     )
     names = {name for text in found for name in re.findall(r"\w+(?=\()", text)}
     assert any(sorted(name) == sorted("Singing") and name != "Singing" for name in names)
+
+
+_ENDLESS = "all x exists y Less(x, y)\nall x all y all z (Less(x, y) & Less(y, z) -> Less(x, z))\nall x ~Less(x, x)"
+"""Formulas that hold of infinitely many things alone."""
+
+
+def test_formulas_that_only_an_infinite_world_tells_apart_are_nobodys_fault() -> None:
+    limits = Limits(timeout_s=2)
+    given = f"{_ENDLESS}\nBird(anna)"
+    with pytest.raises(Unavailable, match="did not decide"):
+        score(given, problem("fol", program=f"{_ENDLESS}\nBird(bob)"), limits)
+    with pytest.raises(TimedOut):
+        score(given, problem("fol", program="Bird(anna) & ~Bird(anna)"), limits)
+    assert score(given, problem("fol", program=given), limits).score == 1.0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbol_llm.families.plan import canonical, mutants, run, score
+from symbol_llm.families.plan import canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -89,6 +89,48 @@ def test_the_first_step_that_fails_is_told_with_what_is_missing(program: str, go
     assert (result.value or "").startswith(detail)
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "take ann c1\npour ann c1 c2",
+        "1. take ann c1\n2. pour ann c1 c2",
+        "Step 1: Take ann c1\nStep 2: Pour ann c1 c2",
+        "- take ann c1\n- pour ann c1 c2",
+        "  take ann c1  # her cup\n\n  pour ann c1 c2 ; done",
+        "take(ann, c1)\npour(ann, c1, c2)",
+        "1) take(ann,c1)\n2) pour(ann,c1,c2)",
+        "take(ann, c1), pour(ann, c1, c2)",
+        "wash\ntake ann c1\npour ann c1 c2",
+        "wash()\ntake(ann, c1)\npour(ann, c1, c2)",
+        "* (take ann c1)\n* (pour ann c1 c2)",
+        "• (take ann, c1)\n• (pour ann, c1, c2)",
+        "**1.** `(take ann c1)`\n**2.** `(pour ann c1 c2)`",
+        "Action 1: (take ann c1).\nAction 2: (pour ann c1 c2).",
+        "(take ann c1), # her cup\n(pour ann c1 c2)",
+        "((take ann c1)\n (pour ann c1 c2))",
+        "[PLAN]\n(take ann c1)\n(pour ann c1 c2)\n[PLAN END]",
+    ],
+)
+def test_ways_to_write_a_step(program: str) -> None:
+    assert fault(program) == ""
+    assert canonical(program).removeprefix("(wash)\n") == "(take ann c1)\n(pour ann c1 c2)"
+
+
+@pytest.mark.parametrize(
+    ("reply", "program"),
+    [
+        ("take ann c1\npour ann c1 c2\n\nThis plan works.", "take ann c1\npour ann c1 c2"),
+        ("1. take ann c1\n2. wash\n\nThe goal is reached.", "1. take ann c1\n2. wash"),
+        ("take ann c1\n\nwash", "take ann c1\n\nwash"),
+        ("take ann c1\npour ann c1 c2\npour ann c2 c1.", "take ann c1\npour ann c1 c2\npour ann c2 c1."),
+        ("TAKE ANN C1\nPOUR ANN C1 C2\nPOUR ANN C2 C1.", "TAKE ANN C1\nPOUR ANN C1 C2\nPOUR ANN C2 C1."),
+        ("(take ann c1)\n(pour ann c1 c2)\npour ann c2 c1", "(take ann c1)\n(pour ann c1 c2)\npour ann c2 c1"),
+    ],
+)
+def test_a_plan_without_brackets_is_not_cut_before_a_bad_step(reply: str, program: str) -> None:
+    assert program_of(reply) == program
+
+
 def test_a_step_takes_away_before_it_adds() -> None:
     assert fault("(shake ann)", "(free ann)") == ""
 
@@ -100,7 +142,16 @@ def test_a_step_takes_away_before_it_adds() -> None:
         ("(wash)\n2. (take ann)", r"line 2, column 4: expected take with 2 objects, got '\(take ann\)'"),
         ("(take ann c9)", "line 1, column 11: expected an object of the problem, got 'c9'"),
         ("(take c1 ann)", "line 1, column 7: expected an object of type cook, got 'c1'"),
-        ("take ann c1", r"line 1, column 1: expected an action such as \(unstack a b\), got 'take'"),
+        ("(wash)\ntake ann c1", r"line 2, column 1: expected an action such as \(unstack a b\), got 'take'"),
+        (
+            "take ann c1\nboil p",
+            "line 2, column 2: expected one of the actions take, pour, shake, wash, close, got 'boil'",
+        ),
+        ("take ann c1 pour ann c1 c2", "expected take with 2 objects"),
+        ("take ann from c1", "expected take with 2 objects"),
+        ("I take c1 for ann", "expected one of the actions"),
+        ("take(ann, c1", r"'\(' is never closed"),
+        ("take(ann (c1))", "expected an action such as"),
         ("(take (ann) c1)", r"column 7: expected an action such as \(unstack a b\), got '\(ann\)'"),
         ("()", "expected an action such as"),
         ("(take ann c1", r"line 1, column 1: '\(' is never closed"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from symbol_llm.families.regex import canonical, compare, mutants, run, score
+from symbol_llm.families.regex import canonical, compare, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -65,6 +65,25 @@ def test_equal_languages_are_the_same(one: str, two: str) -> None:
 )
 def test_other_languages_are_not(one: str, two: str) -> None:
     assert not same(one, two)
+
+
+@pytest.mark.parametrize(
+    ("reply", "program"),
+    [
+        ("r'^a+$'", "^a+$"),
+        ('r"a\\d"', r"a\d"),
+        ("/^a+$/", "^a+$"),
+        ("/a+$/", "a+$"),
+        ("/^a+/", "^a+"),
+        ("/a+/", "/a+/"),
+        (r"/a\$/", r"/a\$/"),
+        ("r'a", "r'a"),
+        ("'a'", "'a'"),
+        ("/^a/b", "/^a/b"),
+    ],
+)
+def test_marks_around_an_expression_go_where_they_cannot_belong_to_it(reply: str, program: str) -> None:
+    assert program_of(reply) == program
 
 
 def test_searching_needs_no_more_than_the_text_that_is_sought() -> None:

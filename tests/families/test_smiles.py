@@ -10,7 +10,7 @@ from tests.problems import EXTRA
 
 pytest.importorskip("rdkit", reason=EXTRA)
 
-from symbol_llm.families.smiles import canonical, mutants, run, score
+from symbol_llm.families.smiles import canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from tests.problems import problem as make
@@ -59,6 +59,22 @@ def test_ways_to_write_one_molecule(one: str, two: str) -> None:
 def test_molecules_that_differ_stay_apart(one: str, two: str) -> None:
     assert canonical(one) != canonical(two)
     assert score(one, make("smiles", program=two), LIMITS).score == 0.0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "SMILES: CCO", "The SMILES is CCO", "The SMILES string is: CCO", "CCO.", '"CCO"', "**CCO**", "'CCO'.", "<SMILES> CCO </SMILES>",
+        "CCO\n\nThis is ethanol.", "`CCO`", "Smiles notation: CCO",
+    ],
+)  # fmt: skip
+def test_the_smiles_of_a_reply_is_found(reply: str) -> None:
+    assert program_of(reply) == "CCO"
+
+
+@pytest.mark.parametrize("reply", ["*CC*", "S", "[Na+].[Cl-]", "smile", "CCO CCO", "'CC'O'C'"])
+def test_a_reply_is_otherwise_left_as_it_is(reply: str) -> None:
+    assert program_of(reply) == reply
 
 
 def test_the_value_tells_how_similar_a_wrong_molecule_is() -> None:

@@ -105,6 +105,18 @@ def test_copies_differ_from_the_database_and_are_the_same_each_time(dogs: sqlite
     assert dumps == [list(one.iterdump()) for one in copied(dogs, NOTHING)]
 
 
+def test_distinct_numbers_are_not_always_in_the_order_of_the_key() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript("CREATE TABLE city (id INTEGER PRIMARY KEY, name TEXT, people INTEGER)")
+    connection.executemany("INSERT INTO city VALUES (?, ?, ?)", [(n, f"c{n}", 100 * n + 7) for n in range(1, 6)])
+    by_key, by_number = (f"SELECT name FROM city ORDER BY {column} DESC LIMIT 1" for column in ("id", "people"))
+    found = [cells(one, by_key) == cells(one, by_number) for one in copied(connection, NOTHING)]
+    assert not all(found)
+    assert all(
+        cells(one, "SELECT count(*) = count(DISTINCT people) FROM city") == [1] for one in copied(connection, NOTHING)
+    )
+
+
 def test_copies_keep_keys_references_and_dependent_columns(dogs: sqlite3.Connection) -> None:
     for one in copied(dogs, NOTHING):
         assert cells(one, "SELECT count(*) FROM owner")[0] >= 4

@@ -36,6 +36,10 @@ def problem(program: str | None = GOLD, answer: Any = None, **environment: Any) 
         ("1. a(b, c).\n2) d(e, f).", "d(e, f)\na(b, c)"),
         ("- a(b, c)\n• d(e, f).\n* g(h, i.)", "d(e, f); a(b, c); g(h, i.)"),
         ("a(Cafe\u0301, c)", "a(Caf\u00e9, c)"),
+        ("a('Ada Lovelace', ‘c’), d(e, f)", "a(Ada_Lovelace, c)\nd(e, f)"),
+        ("a(b, 1815‑12‑10)  # born", "a(b, 1815-12-10)"),
+        ("- `a(b, c)`\n- `d(e, f)`", "a(b, c); d(e, f)"),
+        ("a(O’Brien, c)", "a(O'Brien, c)"),
     ],
 )
 def test_look_and_order_do_not_count(one: str, two: str) -> None:
@@ -125,6 +129,7 @@ def test_a_relation_outside_the_ontology_is_refused_with_its_place() -> None:
         ("a(b, c", r"line 1, column 7: expected '\)'.*, got the end"),
         ("a(b, c) d(e, f)", "line 1, column 9: expected a new line or ';', got 'd"),
         ("a(b, c)..", "line 1, column 9: expected a new line or ';'"),
+        ("a(b, c), d", r"line 1, column 11: expected '\('"),
         ("a(b (c, d", r"line 1, column 5: expected ',', got '\(c, d'"),
         ('a(b, say "no")', "line 1, column 10: expected '\\)'; quote a name"),
         ('a("b, c)', "line 1, column 3: expected a name"),

@@ -46,7 +46,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 3
+VERSION = 4
 METRIC = "language equivalence"
 
 DIALECTS = ("python", "nl-rx")
@@ -64,7 +64,18 @@ class Environment(Needs):
     """Whether an expression must match a whole text or a part of it."""
 
 
-program_of = replies.up_to_a_blank_line
+_LITERAL = re.compile(r"r(['\"])(.*)\1", re.DOTALL)
+_SLASHED = re.compile(r"/(\^.*|.*(?<!\\)\$)/")
+
+
+def program_of(reply: str) -> str:
+    """Return the expression in `reply`, without the quotes of a raw text of Python and the slashes of JavaScript.
+
+    Slashes are those only around an anchor, `/^a+$/`, where they cannot be part of the text.
+    """
+    text = replies.up_to_a_blank_line(reply)
+    literal, slashed = _LITERAL.fullmatch(text), _SLASHED.fullmatch(text)
+    return literal[2] if literal else slashed[1] if slashed else text
 
 
 def canonical(program: str) -> str:

@@ -60,7 +60,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 7
+VERSION = 8
 METRIC = "execution accuracy"
 
 GOLD_STEPS = 3_000_000

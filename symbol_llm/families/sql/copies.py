@@ -287,7 +287,8 @@ def _renamed(held: Held, column: Column, cells: list[Cell], hints: Hints, made: 
 def _more_keys(held: Held, place: int, hints: Hints, made: Made, size: int, rng: random.Random) -> list[Cell]:
     """Return the values of a key, then new ones of their kind or from the keys that it refers to.
 
-    If the values are merely distinct numbers, some become constants that they are compared with, or their neighbours.
+    If the values are merely distinct numbers, they change rows every other time, so that their order is not that of
+    another key, and some become constants that they are compared with, or their neighbours.
     """
     cells = [row[place] for row in held.rows]
     column = held.table.columns[place]
@@ -296,8 +297,12 @@ def _more_keys(held: Held, place: int, hints: Hints, made: Made, size: int, rng:
         return list(dict.fromkeys([*cells, *parents]))
     if not all(isinstance(cell, int) for cell in cells):
         return [*cells, *(f"{cell}{n}" for n, cell in enumerate((cells * size)[:size], 2))]
+    is_merely_distinct = column.key != 1 and column.name.lower() not in joined(hints)
     cells += range(max(cells) + 1, max(cells) + 1 + size)
-    if column.key != 1 and column.name.lower() not in joined(hints):
+    if is_merely_distinct and rng.random() < 0.5:
+        n_used = max(len(held.rows), size)
+        cells[:n_used] = rng.sample(cells[:n_used], n_used)
+    if is_merely_distinct:
         for constant in constants_of(held.table, column, hints):
             near = {constant.value + n for n in (-1, 0, 1)} if isinstance(constant.value, int) else set()
             for value in sorted(near - set(cells)):
