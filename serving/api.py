@@ -24,6 +24,7 @@ from kserve import errors as http
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving import chat
+from serving.canary import Turn
 from serving.guard import fault
 from serving.programs import Ask, Overloaded, Run
 from serving.solver import Instance, Solver, described, parsed
@@ -86,6 +87,7 @@ def _about(api: APIRouter, solver: Solver) -> None:
         """Say whether the process is sound."""
         why = solver.why_not()
         body: dict[str, Any] = {"status": why or "ready", "serves": solver.serves, "trouble": solver.trouble}
+        body["data"] = solver.data.get(solver.serves or "", "")
         if solver.trial:
             body["canary"] = solver.trial.told()
         return JSONResponse(body, 503 if solver.sampler.is_broken else 200)
@@ -165,7 +167,11 @@ async def _solved(solver: Solver, ask: Ask) -> AsyncGenerator[tuple[str, dict[st
             yield "program", _program(run) | {"after_s": time.monotonic() - began}
     answer = solver.answer(ask, ran).model_dump(mode="json")
     told = [_program(run) for run in sorted(ran)]
-    yield "answer", {**answer, "programs": told, "seconds": time.monotonic() - began, "model": turn.weights}
+    yield "answer", {**answer, "programs": told, "seconds": time.monotonic() - began} | _source(solver, turn)
+
+
+def _source(solver: Solver, turn: Turn) -> dict[str, str | None]:
+    return {"model": turn.weights, "data": solver.data.get(turn.weights or "", "")}
 
 
 def _program(run: Run) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from symbol_llm.engines import Engine, Request, Sampling
 from symbol_llm.engines.prompts import messages
 from symbol_llm.engines.rollout import Asked
 from symbol_llm.ground import files
-from symbol_llm.ground.errors import InvalidInput, Unavailable
+from symbol_llm.ground.errors import InvalidInput, SymbolLLMError, Unavailable
 from symbol_llm.ground.files import explain
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
@@ -127,6 +127,8 @@ class Solver(kserve.Model):  # type: ignore[misc]
         self.settings = settings
         self.serves: str | None = None
         """What `source` calls the weights that are served."""
+        self.data: dict[str, str] = {}
+        """What `source` knows of the data behind the weights that are served or on trial, by what it calls them."""
         self.trouble = ""
         """Why other weights are not served, where there are some."""
         self._place: Path | None = None
@@ -180,7 +182,17 @@ class Solver(kserve.Model):  # type: ignore[misc]
             self._refused, self.trouble = None, ""
         if found is None or found in (self.serves, self._refused):
             return None
-        return New(found, self._source.fetch())
+        new = New(found, self._source.fetch())
+        self.data = {name: known for name, known in self.data.items() if name == self.serves} | {found: self._data()}
+        return new
+
+    def _data(self) -> str:
+        """Return what `source` knows of the data; empty where it cannot say, which is no reason not to serve."""
+        try:
+            return self._source.data()
+        except SymbolLLMError as e:
+            log.warning("nothing is known of the data: %s", e)
+            return ""
 
     def _go_on_with(self, new: New) -> None:
         """Serve `new`, or put it on trial; what does not load or gives no token is raised, and not tried again."""

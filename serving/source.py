@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from symbol_llm.engines import weights
 from symbol_llm.ground.errors import InvalidInput
-from symbol_llm.tracking import registry, signing
+from symbol_llm.tracking import lineage, registry, signing
 
 AGAIN_S, SELDOM_S = 60.0, 3600.0
 """Seconds after which what was refused is fetched again, since it may have been mended where it lies: at first, and in the end."""
@@ -26,6 +26,9 @@ class Source(Protocol):
 
     def fetch(self) -> Path:
         """Return the folder of those weights."""
+
+    def data(self) -> str:
+        """Return the collection that those weights were measured on, by hash and revision; empty where it is not known."""
 
     def put_back(self, weights: str, in_place_of: str, why: str) -> None:
         """Name `weights` again, as `now` called them, unless others than `in_place_of` are named by now; raises if it cannot."""
@@ -62,6 +65,10 @@ class Fixed:
             signature = _kept(*registry.named(self.model)) if kept else signing.read(folder)
             signing.verify(folder, signature, self._key)
         return folder
+
+    def data(self) -> str:
+        """See `Source`."""
+        return ""
 
     def put_back(self, weights: str, in_place_of: str, why: str) -> None:
         """See `Source`."""
@@ -121,6 +128,10 @@ class Alias:
             raise InvalidInput(self._why) from e
         self._refused, self._wait_s = None, AGAIN_S
         return folder
+
+    def data(self) -> str:
+        """See `Source`."""
+        return lineage.facts(self._found.digest).data if self._found else ""
 
     def _refusal(self, version: registry.Version, error: InvalidInput) -> str:
         """Return why `version` is not handed over, and what helps."""

@@ -123,6 +123,9 @@ class Named:
             raise InvalidInput("altered: it was altered")
         return Path(name)
 
+    def data(self) -> str:
+        return f"data of {self.file.read_text()}"
+
     def put_back(self, weights: str, in_place_of: str, why: str) -> None:
         self.file.write_text(weights)
 

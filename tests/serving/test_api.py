@@ -33,7 +33,7 @@ def test_solve_gives_the_vote_and_every_program_in_order(server: Server) -> None
     status, answer = post(server, "/v1/solve", {"question": APPLES, "k": 5, "whole": True})
     assert (status, answer["answer"], answer["votes"]) == (200, "7", {"k": 5, "ran": 4, "agreed": 3, "spared": 0})
     assert [(p["index"], p["value"]) for p in answer["programs"]] == [(0, "5"), (1, "7"), (2, "7"), (3, "7"), (4, None)]
-    assert answer["model"] == "first"
+    assert (answer["model"], answer["data"]) == ("first", "data of first")
 
 
 def test_solve_tells_of_each_program_as_it_has_run(server: Server) -> None:

@@ -11,6 +11,7 @@ import pytest
 from serving.solver import Settings, Solver
 from serving.source import AGAIN_S, SELDOM_S, Alias, Fixed
 from symbol_llm.engines import Engine
+from symbol_llm.engines.fake import FakeEngine
 from symbol_llm.ground import files
 from symbol_llm.ground.errors import InvalidInput, MissingDependency, Unavailable
 from symbol_llm.tracking import registry, runs, signing
@@ -174,3 +175,35 @@ def test_server_ends_for_what_no_other_weights_would_mend() -> None:
 def test_server_of_weights_that_stay_ends_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no such folder"):
         Solver(Settings(follow_s=3600), never, Fixed(str(tmp_path / "none"))).begin()
+
+
+def test_data_behind_an_aliass_weights_are_those_that_its_checkpoint_was_measured_on(
+    store: Store, tmp_path: Path
+) -> None:
+    def evaluate(collection: Path, checkpoint: Path) -> dict[str, float]:
+        return {}
+
+    source = Alias(NAME, registry.CHAMPION)
+    assert source.data() == ""  # nothing was looked for yet
+    source.now()
+    assert source.data() == ""
+    (tmp_path / "collection").mkdir()
+    (tmp_path / "collection" / "train.jsonl").write_text("{}\n")
+    runs.tracked(evaluate, label="e", collection=tmp_path / "collection", checkpoint=store.folder)
+    assert source.data() == files.hash_path(tmp_path / "collection")[:16]
+    assert Fixed("models:/x/1").data() == ""
+
+
+def test_weights_are_served_where_nothing_can_be_said_of_their_data(tmp_path: Path) -> None:
+    class Silent(Fixed):
+        def fetch(self) -> Path:
+            return tmp_path
+
+        def data(self) -> str:
+            raise Unavailable("the registry is away")
+
+    solver = Solver(
+        Settings(follow_s=0), lambda place: FakeEngine(lambda messages, index: "answer = 1"), Silent("here")
+    )
+    solver.begin()
+    assert (solver.serves, solver.data) == ("here", {"here": ""})
