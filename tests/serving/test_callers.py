@@ -22,7 +22,7 @@ from serving.callers import Callers, Refused, main, read
 from symbol_llm.ground.errors import InvalidInput
 from tests.serving.scripted import APPLES, WAIT, Server, until
 
-ASK = json.dumps({"question": APPLES, "k": 5}).encode()
+ASK = json.dumps({"question": APPLES, "k": 5, "whole": True}).encode()
 
 
 def made(file: Path, name: str, *options: str) -> str:

@@ -185,7 +185,7 @@ def test_v2_describes_its_tensors(server: Server) -> None:
         *((name, "BYTES") for name in ("question", "task", "context", "script")),
         ("k", "INT64"),
     ]
-    assert [one["name"] for one in told["outputs"]] == ["status", "answer", "program", "k", "ran", "agreed"]
+    assert [one["name"] for one in told["outputs"]] == ["status", "answer", "program", "k", "ran", "agreed", "spared"]
     assert {tuple(one["shape"]) for one in (*told["inputs"], *told["outputs"])} == {(-1,)}
 
 
