@@ -26,7 +26,7 @@ def first_question(reference: str, question: str, log: Path, console: Console) -
     """Serve `reference`, ask `question`, show the answer with its program and verdict, and stop the server."""
     console.print(f"Serving {reference} and asking: [bold]{escape(question)}[/]")
     with served(reference, log) as url:
-        show(ask(f"{url}/v1/models/symbol-llm:predict", {"question": question}), console)
+        show(ask(f"{url}/v1/models/symbol-llm:predict", {"question": question, "whole": True}), console)
     console.print('\nAsk more: [bold]make serve[/], then [bold]make ask Q="..."[/]')
 
 

@@ -243,5 +243,7 @@ class _Jobs:
 
     def fail(self, error: Exception) -> None:
         """Tell all whose jobs have not ended what went wrong."""
+        if not self._n_taken:  # the engine broke before it took anything, and would again
+            self.take()
         for first in self._left:
             self._asked[first][0].end(error)

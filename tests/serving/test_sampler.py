@@ -124,3 +124,18 @@ def test_what_the_model_cannot_read_is_refused_to_its_caller_alone(sampler: Any,
         bad.done.result(60)
     assert str(e.value) == why
     assert not sampler.is_broken
+
+
+def test_engine_that_breaks_before_it_takes_anything_fails_those_that_wait_once() -> None:
+    class Broken(FakeEngine):
+        n_tries = 0
+
+        def serve(self, intake: Any) -> Any:
+            self.n_tries += 1
+            raise RuntimeError("the device is gone")
+
+    sampler, engine = Sampler(), Broken(lambda messages, index: "answer")
+    sampler.call(lambda: sampler.take(engine)).result(60)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        sampler.sample(job("hello")).result(60)
+    assert engine.n_tries == 1
