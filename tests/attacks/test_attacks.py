@@ -28,6 +28,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.judging.verify import judge
 from symbol_llm.sandbox import confinement, executor
+from tests.cpu import slowness
 from tests.problems import family, problem
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -43,8 +44,6 @@ TIMEOUT_S = {"exhaust": 1.0}
 PATIENCE = Limits(timeout_s=20)
 SLACK_S = 6
 """For a sandbox that must start anew; what is judged without one has no timeout, so this is its. On the reference machine."""
-REFERENCE_S = 0.08
-"""What `slowness` measures on the reference machine."""
 
 
 def attack(kind: str, entry: dict[str, Any]) -> Any:
@@ -156,16 +155,6 @@ def times_of_thread(schedstat: Path) -> Times:
     except (OSError, ValueError):
         return Times(0.0, 0.0)
     return Times(ran / 1e9, waited / 1e9)
-
-
-@functools.cache
-def slowness() -> float:
-    """Return how many times slower than the reference this machine computes, at least 1."""
-    start = time.process_time()
-    total = 0
-    for n in range(1_000_000):
-        total += n % 7
-    return max(1.0, (time.process_time() - start) / REFERENCE_S)
 
 
 def test_the_clock_stops_for_want_of_a_core_and_not_for_sleep() -> None:

@@ -1,7 +1,7 @@
 """What reading a text costs, whatever it holds: a second of CPU and 256 MiB in the trusted parent, for every family.
 
 Each token of a family's grammar is repeated to the length that replies may have, nested to it, and put into the middle of
-gold. Seconds are those of the machine that the limit was chosen on; `machine_factor` says how much slower this one is. What a
+gold. Seconds are those of the machine that the limit was chosen on; `slowness` says how much slower this one is. What a
 family leaves to the sandbox is bounded there.
 """
 
@@ -23,12 +23,12 @@ from symbol_llm.ground.errors import LimitExceeded, TimedOut, Unparsable
 from symbol_llm.judging.verify import MAX_CHARS
 from symbol_llm.sandbox import executor
 from tests import problems
+from tests.cpu import slowness
 
 ROOT = Path(__file__).parents[2]
 MAX_SECONDS = 1.0
 MAX_MIB = 256
-REFERENCE_S = 0.08
-"""What `machine_factor` measures on the machine that MAX_SECONDS is meant for."""
+NOISE = 1.5
 SHORTER = 7_500
 """Characters of a text that families which allow less than a reply may have still read."""
 N_TOKENS = 6
@@ -52,15 +52,6 @@ CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
 
 class TooSlow(BaseException):
     """A text took longer than it may."""
-
-
-def machine_factor() -> float:
-    """Return how many times slower than the reference this machine is, at least 1, with a half added for its noise."""
-    start = time.process_time()
-    total = 0
-    for n in range(1_000_000):
-        total += n % 7
-    return max(1.0, 1.5 * (time.process_time() - start) / REFERENCE_S)
 
 
 def tokens(family: Family) -> list[str]:
@@ -117,7 +108,7 @@ def measure(name: str) -> None:
     for example in family.EXAMPLES:  # what is imported or cached on first use is no text's
         cost(family.canonical, example.program, 60)
     signal.signal(signal.SIGPROF, stop)
-    most = MAX_SECONDS * machine_factor()
+    most = MAX_SECONDS * slowness(NOISE)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MAX_MIB * 2**20,) * 2)
     n = 0

@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import time
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from symbol_llm.families.cypher import canonical, mutants, program_of, run, scor
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from tests.cpu import at_most
 from tests.problems import problem as make
 
 LIMITS = Limits()
@@ -209,10 +209,8 @@ def test_comparisons_within_comparisons_do_not_double_without_end() -> None:
     inner = "x"
     for _ in range(24):
         inner = f"a.b < ({inner}) < a.c"
-    start = time.process_time()
-    with pytest.raises((LimitExceeded, Unparsable)):
+    with at_most(1), pytest.raises((LimitExceeded, Unparsable)):
         canonical(f"MATCH (a) WHERE {inner} RETURN a")
-    assert time.process_time() - start < 1
     assert canonical("MATCH (a) WHERE 1 < a.b < 3 RETURN a") == canonical(
         "MATCH (b) WHERE 1 < b.b AND b.b < 3 RETURN b"
     )
@@ -224,9 +222,8 @@ def test_comparisons_within_comparisons_do_not_double_without_end() -> None:
 def test_reading_a_long_text_takes_less_than_a_second(text: str) -> None:
     names = " ".join(f"(a{n})--(b{n})," for n in range(100))
     for long in (text * (32000 // len(text)), f"MATCH {names} (c) WHERE {text * (6000 // len(text))} RETURN c"):
-        start = time.process_time()
-        with contextlib.suppress(Unparsable, LimitExceeded):
-            canonical(long[:32768])
-        with contextlib.suppress(Unparsable, LimitExceeded):
-            program_of(long[:32768])
-        assert time.process_time() - start < 1
+        with at_most(1):
+            with contextlib.suppress(Unparsable, LimitExceeded):
+                canonical(long[:32768])
+            with contextlib.suppress(Unparsable, LimitExceeded):
+                program_of(long[:32768])

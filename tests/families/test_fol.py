@@ -3,7 +3,6 @@
 import contextlib
 import random
 import re
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from symbol_llm.families.fol import canonical, mutants, score
 from symbol_llm.ground.errors import TimedOut, Unavailable, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.notation.logic import statements
+from tests.cpu import at_most
 from tests.problems import problem
 
 LIMITS = Limits(timeout_s=20)
@@ -230,17 +230,14 @@ def test_what_only_looks_like_them_is_refused(text: str) -> None:
     ],
 )
 def test_no_text_takes_long_or_is_walked_too_deep(text: str) -> None:
-    start = time.process_time()
-    with contextlib.suppress(Unparsable):
+    with at_most(1), contextlib.suppress(Unparsable):
         canonical(text)
-    assert time.process_time() - start < 1.0
 
 
 def test_thousands_of_names_are_compared_in_no_time() -> None:
     gold = problem("fol", program="all x. (Student(x) & Happy(x) -> Likes(x, anna))")
-    start = time.process_time()
-    assert score("\n".join(f"Studen{n}(a{n})" for n in range(3000)), gold, Limits(timeout_s=60)).score == 0.0
-    assert time.process_time() - start < 3.0
+    with at_most(3):
+        assert score("\n".join(f"Studen{n}(a{n})" for n in range(3000)), gold, Limits(timeout_s=60)).score == 0.0
 
 
 def test_mutants_change_names_and_none_is_accepted() -> None:

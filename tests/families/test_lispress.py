@@ -1,7 +1,6 @@
 """Lispress: programs of SMCalFlow as graphs of calls."""
 
 import random
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +10,7 @@ from symbol_llm.families.lispress import MAX_BRACKETS, MAX_DEPTH, canonical, mut
 from symbol_llm.ground.errors import InvalidInput, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from tests.cpu import at_most
 from tests.problems import problem as make
 
 GOLD = '(Yield (Make :day (^(Day) Next "a \\"b\\"") :at 2L))'
@@ -187,6 +187,5 @@ def test_which_variable_stands_where_counts(one: str, two: str) -> None:
 
 def test_a_chain_of_thousands_of_bindings_is_no_burden() -> None:
     chain = "".join(f"x{n + 1} (f x{n} x{n}) " for n in range(2500))
-    start = time.process_time()
-    assert canonical(f"(let (x0 (A) {chain}) (g x2500 x2500))").endswith("(g x2500 x2500))")
-    assert time.process_time() - start < 2.0
+    with at_most(2):
+        assert canonical(f"(let (x0 (A) {chain}) (g x2500 x2500))").endswith("(g x2500 x2500))")

@@ -2,13 +2,13 @@
 
 import contextlib
 import random
-import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cpu import at_most
 from tests.problems import EXTRA
 
 pytest.importorskip("pyoxigraph", reason=EXTRA)
@@ -267,10 +267,8 @@ def test_whole_numbers_are_exact() -> None:
 )
 def test_reading_a_long_text_takes_less_than_a_second(text: str) -> None:
     for long in (text * (32000 // len(text)), "SELECT * {" + text * (3900 // (len(text.split()) + 1)) + "}"):
-        start = time.process_time()
-        with contextlib.suppress(Unparsable, LimitExceeded):
+        with at_most(1), contextlib.suppress(Unparsable, LimitExceeded):
             canonical(long[:32768])
-        assert time.process_time() - start < 1
 
 
 def test_yes_or_no_is_not_right_by_chance() -> None:

@@ -1,13 +1,13 @@
 """What is read off a query, and that a query which cannot be read costs neither an error nor much time."""
 
 import datetime
-import time
 
 import pytest
 
 from symbol_llm.families.sql import score
 from symbol_llm.families.sql.hints import MAX_CHARACTERS, Constant, hints_of
 from symbol_llm.ground.params import Limits
+from tests.cpu import at_most
 from tests.problems import problem
 
 TODAY = datetime.date.today().isoformat()
@@ -106,9 +106,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("query", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_cannot_be_read_says_nothing_and_soon(query: str) -> None:
-    start = time.process_time()
-    hints = hints_of(["SELECT a FROM t WHERE a > 3"], query)
-    assert time.process_time() - start < 1
+    with at_most(1):
+        hints = hints_of(["SELECT a FROM t WHERE a > 3"], query)
     assert hints.constants == [Constant("", "a", 3, ">")]
     assert hints.others == []
     assert hints.tables == (["t"] if " FROM t " in query else None)
