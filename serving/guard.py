@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from serving import tracing
 from serving.callers import Callers, Refused
 
 log = logging.getLogger("serving.requests")
@@ -67,23 +68,31 @@ class Guard:
             await self._app(scope, receive, send)
             return
         unread, scope = unreadable(scope), plain(scope)
-        told, caller, began = Told(scope, send), "", time.monotonic()
+        told = Told(scope, send)
         if scope["method"] == "GET" and OPEN.fullmatch(scope["path"]):
             await self._app(scope, receive, told)
             return
+        began = time.monotonic()
+        with tracing.request(scope, told.id) as span:
+            try:
+                await self._from(scope, unread, receive, told)
+            finally:
+                tracing.answered(span, scope, told.status, told.caller)
+                told.log(time.monotonic() - began)
+
+    async def _from(self, scope: MutableMapping[str, Any], unread: str, receive: Receive, send: Told) -> None:
+        """Let in those who may ask, if their request is none that is `unread`."""
         shown = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         try:
-            caller = self._callers.name_of(shown, str(scope["client"][0]) if scope.get("client") else "unknown")
-            self._callers.enter(caller)
+            send.caller = self._callers.name_of(shown, str(scope["client"][0]) if scope.get("client") else "unknown")
+            self._callers.enter(send.caller)
         except Refused as e:
-            await told.refuse(e.status, str(e), e.after_s)
-        else:
-            try:
-                await (told.refuse(415, unread) if unread else self._let_in(scope, receive, told))
-            finally:
-                self._callers.leave(caller)
+            await send.refuse(e.status, str(e), e.after_s)
+            return
+        try:
+            await (send.refuse(415, unread) if unread else self._let_in(scope, receive, send))
         finally:
-            told.log(caller, time.monotonic() - began)
+            self._callers.leave(send.caller)
 
     async def _let_in(self, scope: MutableMapping[str, Any], receive: Receive, send: Told) -> None:
         if REPOSITORY.fullmatch(scope["path"]):
@@ -176,22 +185,24 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 class Told:
-    """What is sent to a client, with the headers that every answer has; remembers the status, 0 while there is none."""
+    """What is sent to a client, with the headers that every answer has; remembers who asked, and the status, 0 while there is none."""
 
     def __init__(self, scope: MutableMapping[str, Any], send: Send) -> None:
         """Send with `send` what is the answer to the request `scope`."""
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         self._scope = scope
         self._send = send
-        self._id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        self.id = (given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()).decode()
         self.status = 0
+        self.caller = ""
+        """Who asked; empty for somebody without a key."""
 
     async def __call__(self, message: Message) -> None:
         """Send `message`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             names = {name for name, _ in message["headers"]}
-            more = {b"x-request-id": self._id, b"x-content-type-options": b"nosniff"}
+            more = {b"x-request-id": self.id.encode(), b"x-content-type-options": b"nosniff"}
             if self.status == 503:  # noqa: PLR2004
                 more[b"retry-after"] = str(RETRY_AFTER_S).encode()
             headers = [*message["headers"], *((name, value) for name, value in more.items() if name not in names)]
@@ -208,7 +219,7 @@ class Told:
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self({"type": "http.response.body", "body": json.dumps(fault(self._scope["path"], status, why)).encode()})
 
-    def log(self, caller: str, seconds: float) -> None:
+    def log(self, seconds: float) -> None:
         """Write the request's line in the log; status 0: the client had left."""
-        line = {"request": self._id.decode(), "caller": caller, "method": self._scope["method"]}
+        line = {"request": self.id, "caller": self.caller, "method": self._scope["method"]}
         log.info(json.dumps(line | {"path": self._scope["path"], "status": self.status, "seconds": round(seconds, 4)}))

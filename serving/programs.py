@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 from collections import Counter as Count
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from kserve import errors as http
 from prometheus_client import Counter, Histogram
 
+from serving import tracing
 from serving.sampler import Job, Sampler
 from serving.vote import is_decided
 from symbol_llm.engines import Request, Sampling, Written
@@ -78,10 +80,11 @@ async def run(
     loop, came = asyncio.get_running_loop(), asyncio.Queue[Run | None]()
     running, n_running, votes = list[asyncio.Task[None]](), Count[str](), _Votes(asks)
     judging = Judging(partial(verify.execute, limits=limits), lane)
+    context = contextvars.copy_context()  # the span of the request, which the generating thread does not know
 
     def take(written: Written) -> None:
         for pending in judging.take(asked[written.request], written.place, [written.completion], written.nth):
-            loop.call_soon_threadsafe(hear, pending)
+            loop.call_soon_threadsafe(hear, pending, context=context)
 
     def hear(pending: Pending[Execution]) -> None:
         if pending.problem.id not in votes.decided:
@@ -89,8 +92,11 @@ async def run(
             running.append(loop.create_task(outcome(pending)))
 
     async def outcome(pending: Pending[Execution]) -> None:
-        execution = await asyncio.wrap_future(pending.verdict)
-        VERDICTS.labels(pending.problem.family, execution.status).inc()
+        family = pending.problem.family
+        with tracing.tracer.start_as_current_span("run", attributes={"symbol_llm.family": family}) as span:
+            execution = await asyncio.wrap_future(pending.verdict)
+            span.set_attributes({"symbol_llm.status": execution.status, "symbol_llm.seconds": execution.seconds})
+        VERDICTS.labels(family, execution.status).inc()
         SECONDS.labels("run").observe(execution.seconds)
         came.put_nowait(Run(pending.problem.id, pending.index, execution))
 
@@ -159,8 +165,11 @@ async def sampled(job: Job, sampler: Sampler) -> None:
         await asyncio.wrap_future(sampler.sample(job))
     finally:
         if job.began:
+            ended = time.monotonic()
             SECONDS.labels("queue").observe(job.began - asked)
-            SECONDS.labels("generate").observe(time.monotonic() - job.began)
+            SECONDS.labels("generate").observe(ended - job.began)
+            tracing.past("queue", asked, job.began)
+            tracing.past("generate", job.began, ended, **{"gen_ai.usage.output_tokens": job.n_tokens})
         TOKENS.inc(job.n_tokens)
 
 

@@ -28,7 +28,7 @@ from prometheus_client import Counter, Gauge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from serving import programs, tensors
+from serving import programs, tensors, tracing
 from serving.callers import Callers
 from serving.canary import End, Trial, Turn, both
 from serving.guard import Guard, fault
@@ -513,6 +513,7 @@ def serve(
     """
     from serving import api
 
+    tracing.start()
     solver.begin()
     for name in ("uvicorn.access", "kserve.trace"):  # the guard writes a line a request
         logging.getLogger(name).disabled = True
