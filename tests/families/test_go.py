@@ -279,8 +279,10 @@ def test_tests_of_another_shape_leave_another_form_open() -> None:
 
 @with_go
 def test_a_limit_that_our_own_run_hits_is_not_put_down_to_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain, "OURS", Limits(timeout_s=0.0001))
-    assert judge(with_tests(("f(5)", "25")), RIGHT, LIMITS).status == "unscored"
+    monkeypatch.setattr(toolchain, "OURS", Limits(timeout_s=0.2))
+    endless = with_tests(("f(5)", "func() int { for { } }()"))
+    verdict = judge(endless, RIGHT, LIMITS)
+    assert verdict.status == "unscored" and "cannot be worked out" in verdict.detail
     monkeypatch.undo()
     assert judge(with_tests(("f(5)", "25")), RIGHT, LIMITS).status == "accepted"
 
