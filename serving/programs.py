@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 from kserve import errors as http
@@ -78,7 +79,7 @@ async def run(
     Nothing more is sampled once the generator is closed, and no program is begun. HTTP 400 and 503 as the engine raises.
     """
     loop, came = asyncio.get_running_loop(), asyncio.Queue[Run | None]()
-    running, n_running, votes = list[asyncio.Task[None]](), Count[str](), _Votes(asks)
+    running, n_running, votes = defaultdict[str, list[asyncio.Task[None]]](list), Count[str](), _Votes(asks)
     judging = Judging(partial(verify.execute, limits=limits), lane)
     context = contextvars.copy_context()  # the span of the request, which the generating thread does not know
 
@@ -89,7 +90,7 @@ async def run(
     def hear(pending: Pending[Execution]) -> None:
         if pending.problem.id not in votes.decided:
             n_running[pending.problem.id] += 1
-            running.append(loop.create_task(outcome(pending)))
+            running[pending.problem.id].append(loop.create_task(outcome(pending)))
 
     async def outcome(pending: Pending[Execution]) -> None:
         family = pending.problem.family
@@ -114,9 +115,11 @@ async def run(
                 if votes.hear(one):
                     del n_running[one.problem]
                     job.spared |= _places(asked, one.problem)
+                    for left in running.pop(one.problem):
+                        left.cancel()
     finally:
         job.gone.set()
-        for left in (*running, sampling):
+        for left in (*chain.from_iterable(running.values()), sampling):
             left.cancel()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -84,18 +86,39 @@ def problem(question: str) -> Problem:
     return Problem.of(**fields, split="test", question=question, source="", licence="none")
 
 
-async def collected(engine: Slow, asks: list[Ask]) -> list[Run]:
+class ByHand(Executor):
+    """Runs nothing by itself."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.given.append((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def run(self) -> None:
+        """Run what has not been, in the calling thread."""
+        for future, call in self.given:
+            if not future.done():
+                future.set_result(call())
+
+
+async def running(engine: Slow, asks: list[Ask], lane: Executor) -> AsyncGenerator[Run, None]:
     sampler = Sampler()
     await asyncio.wrap_future(sampler.call(lambda: sampler.take(engine)))
     largest = max(ask.k for ask in asks)
     problems = list({ask.problem.id: ask.problem for ask in asks}.values())
     request = Request([messages(p) for p in problems], Sampling(largest, 1.0, 1.0, 8), 0)
-    found = []
-    with ThreadPoolExecutor(2) as pool:
-        async for run in programs.run(asks, [Asked(request, problems)], sampler, pool, Limits()):
-            found.append(run)
+    async with contextlib.aclosing(programs.run(asks, [Asked(request, problems)], sampler, lane, Limits())) as runs:
+        async for run in runs:
+            yield run
             engine.go.release()
-    return found
+
+
+async def collected(engine: Slow, asks: list[Ask]) -> list[Run]:
+    with ThreadPoolExecutor(2) as pool:
+        return [run async for run in running(engine, asks, pool)]
 
 
 def asking(question: str, k: int, *, whole: bool = False) -> Ask:
@@ -121,6 +144,31 @@ def test_of_two_questions_the_undecided_one_goes_on() -> None:
     found = asyncio.run(collected(engine, [first, second]))
     counts = {ask.problem.id: sum(run.problem == ask.problem.id for run in found) for ask in (first, second)}
     assert counts == {first.problem.id: 3, second.problem.id: 5}
+
+
+def test_programs_of_a_decided_question_make_room_while_another_goes_on() -> None:
+    engine = Slow(
+        ["answer = 7", "answer = 3 + 4", "answer = 8 - 1", "answer = 9 - 2", "answer = 6 + 1", *["answer = 1"] * 5]
+    )
+    first, second = asking("3 + 4?", 5), asking("1 + 1?", 5, whole=True)
+    engine.go.release(10)
+    lane = ByHand()
+
+    async def some() -> int:
+        runs = running(engine, [first, second], lane)
+        waiting = asyncio.ensure_future(anext(runs))
+        while len(lane.given) < 6:  # the five, and what all of the second question's are
+            await asyncio.sleep(0.01)
+        for future, call in lane.given[:3]:
+            future.set_result(call())
+        assert {(await waiting).problem, (await anext(runs)).problem, (await anext(runs)).problem} == {first.problem.id}
+        waiting = asyncio.ensure_future(anext(runs))
+        while not all(future.cancelled() for future, _ in lane.given[3:5]):
+            await asyncio.sleep(0.01)
+        lane.run()
+        return len([await waiting, *[run async for run in runs]])
+
+    assert asyncio.run(asyncio.wait_for(some(), 60)) == 5
 
 
 def test_question_that_is_asked_twice_is_decided_when_it_is_for_both() -> None:
