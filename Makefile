@@ -46,7 +46,7 @@ ask: setup  ## Ask the served champion: make ask Q="..."
 	@$(BIN)/python -m serving.ask --url http://127.0.0.1:$(PORT) "$(Q)"
 
 test: setup  ## All tests, real model included
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 25
 
 ATTACKS := -m pytest -n 2 -p no:cacheprovider tests/sandbox tests/attacks
 NOBODY := setpriv --reuid=65532 --regid=65532 --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs

@@ -292,7 +292,7 @@ def test_each_answer_503_says_when_to_come_back_a_stream_too(server: Server) -> 
     question = {"question": APPLES}
     tensors = {"inputs": [{"name": "question", "shape": [1], "datatype": "BYTES", "data": [APPLES]}]}
     with ThreadPoolExecutor(4) as pool:
-        held = [pool.submit(asked, server, SOLVE, {"question": SLEEP, "k": 8}) for _ in range(4)]
+        held = [pool.submit(asked, server, SOLVE, {"question": SLEEP, "k": 3}) for _ in range(4)]
         until(lambda: "symbol_llm_waiting 4.0" in server.get("/metrics")[1])
         for path, body, kind in (
             (CHAT, {"messages": MESSAGES}, "application/json"),

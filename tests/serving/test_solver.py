@@ -161,7 +161,7 @@ def waiting(server: Server) -> float:
 def test_one_request_with_endless_programs_does_not_hold_up_the_next_and_keeps_its_place(own_server: Server) -> None:
     own_server.answer(question=APPLES, k=1)  # the sandbox is warm
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(own_server.predict, {"question": SLEEP, "k": 32})
+        slow = pool.submit(own_server.predict, {"question": SLEEP, "k": 8})
         until(lambda: waiting(own_server) == 1)
         assert own_server.answer(question=APPLES, k=5)["answer"] == "7"
         assert not slow.done()
