@@ -13,7 +13,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,10 +24,11 @@ from kserve import errors as http
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving import chat
-from serving.canary import Turn
+from serving.canary import or_nothing
 from serving.guard import fault
 from serving.programs import Ask, Overloaded, Run
 from serving.solver import Instance, Solver, described, parsed
+from serving.vote import Answer
 from symbol_llm import tasks
 from symbol_llm.ground.errors import InvalidInput, SymbolLLMError
 from symbol_llm.judging import rows, verify
@@ -43,6 +44,13 @@ HEADERS = {
 }
 """The page loads nothing from elsewhere and is shown in no frame."""
 MAX_JUDGED = 256
+
+
+class Question(Instance):
+    """The body of a call of /v1/solve."""
+
+    beside: bool = False
+    """While new weights are on trial: say, too, what the weights answer whose answer does not go out."""
 
 
 class Judged(rows.Asked):
@@ -99,18 +107,20 @@ def _about(api: APIRouter, solver: Solver) -> None:
 
 
 def _solving(api: APIRouter, solver: Solver) -> None:
-    @api.post("/v1/solve", openapi_extra=described(Instance))
+    @api.post("/v1/solve", openapi_extra=described(Question))
     async def solve(request: Request) -> Response:
         """Answer one question; see `solver.Instance`."""
+        question = parsed(Question, await request.body())
         try:
-            ask = solver.ask(parsed(Instance, await request.body()))
+            ask = solver.ask(question)
         except InvalidInput as e:
             raise http.InvalidInput(str(e)) from e
         if "text/event-stream" in request.headers.get("accept", ""):
             solver.check_room()  # now that a status can be sent
-            return StreamingResponse(_events(solver, ask), media_type="text/event-stream")
-        async with contextlib.aclosing(_solved(solver, ask)) as events:
-            return JSONResponse([body async for _, body in events][-1])
+            return StreamingResponse(_events(solver, ask, question.beside), media_type="text/event-stream")
+        async with contextlib.aclosing(_solved(solver, ask, question.beside)) as events:
+            told = {name: body async for name, body in events if name != "program"}
+        return JSONResponse(told.pop("answer") | told)
 
 
 def _judging(api: APIRouter, solver: Solver) -> None:
@@ -156,8 +166,8 @@ def _task(task: tasks.Task) -> dict[str, str]:
     return {"task": task.name, "family": task.family, "context": context, "question": question, "program": program}
 
 
-async def _solved(solver: Solver, ask: Ask) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    """Yield each program as it has run, then the answer, which holds all of them."""
+async def _solved(solver: Solver, ask: Ask, beside: bool) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    """Yield each program as it has run, then the answer, which holds all of them, and what the other weights of a trial answer."""
     began = time.monotonic()
     ran: list[Run] = []
     turn = solver.turn()
@@ -165,22 +175,26 @@ async def _solved(solver: Solver, ask: Ask) -> AsyncGenerator[tuple[str, dict[st
         async for run in runs:
             ran.append(run)
             yield "program", _program(run) | {"after_s": time.monotonic() - began}
-    answer = solver.answer(ask, ran).model_dump(mode="json")
+    answer = _answer(solver, solver.answer(ask, ran), ran, turn.weights)
+    yield "answer", answer | {"seconds": time.monotonic() - began}
+    if beside and turn.shadow:
+        ran = await or_nothing(asyncio.shield(turn.shadow))
+        yield "beside", _answer(solver, solver.voted(ask, ran), ran, turn.other)
+
+
+def _answer(solver: Solver, answer: Answer, ran: Sequence[Run], weights: str | None) -> dict[str, Any]:
     told = [_program(run) for run in sorted(ran)]
-    yield "answer", {**answer, "programs": told, "seconds": time.monotonic() - began} | _source(solver, turn)
-
-
-def _source(solver: Solver, turn: Turn) -> dict[str, str | None]:
-    return {"model": turn.weights, "data": solver.data.get(turn.weights or "", "")}
+    source = {"model": weights, "data": solver.data.get(weights or "", "")}
+    return answer.model_dump(mode="json") | {"programs": told} | source
 
 
 def _program(run: Run) -> dict[str, Any]:
     return {"index": run.place, "repairs": run.repairs, **run.execution._asdict()}
 
 
-async def _events(solver: Solver, ask: Ask) -> AsyncIterator[str]:
+async def _events(solver: Solver, ask: Ask, beside: bool) -> AsyncIterator[str]:
     try:
-        async with contextlib.aclosing(_solved(solver, ask)) as events:
+        async with contextlib.aclosing(_solved(solver, ask, beside)) as events:
             async for name, body in events:
                 yield f"event: {name}\ndata: {json.dumps(body)}\n\n"
     except Exception as e:  # the status is sent already

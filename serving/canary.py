@@ -169,6 +169,13 @@ class Turn:
     trial: Trial | None = None
     """That it takes part in."""
     by_new: bool = False
+    shadow: asyncio.Task[list[Run]] | None = None
+    """In which the other weights answer it, too."""
+
+    @property
+    def other(self) -> str | None:
+        """What the source calls the other weights; None where there is no trial."""
+        return None if self.trial is None else self.trial.against if self.by_new else self.trial.name
 
 
 async def both(
@@ -187,9 +194,11 @@ async def both(
             await asyncio.wait({theirs}, timeout=deadline_s / 2)
             if not theirs.done() or theirs.exception():
                 turn.by_new, turn.weights = False, trial.against
+            turn.shadow = mine if turn.by_new else theirs
             for run in theirs.result() if turn.by_new else await mine:
                 yield run
         else:
+            turn.shadow = theirs
             async with contextlib.aclosing(old()) as runs:
                 async for run in runs:
                     ours.append(run)
@@ -200,7 +209,7 @@ async def both(
         raise
 
     async def compare() -> None:
-        trial.hear(await _or_nothing(mine) if mine else ours, await _or_nothing(theirs), problems)
+        trial.hear(await or_nothing(mine) if mine else ours, await or_nothing(theirs), problems)
 
     _begun(trial, compare())
 
@@ -218,7 +227,8 @@ async def _whole(answering: Answering, deadline_s: float) -> list[Run]:
         return [run async for run in runs]
 
 
-async def _or_nothing(task: asyncio.Task[list[Run]]) -> list[Run]:
+async def or_nothing(task: asyncio.Future[list[Run]]) -> list[Run]:
+    """Return what `task` gives, nothing if it fails."""
     try:
         return await task
     except Exception as e:  # of whichever engine; it has no program that ran

@@ -423,6 +423,12 @@ class Solver(kserve.Model):  # type: ignore[misc]
         return Asked(request, [ask.problem for ask in asks], [int(temperature > 0)] * len(asks))
 
     def answer(self, ask: Ask, runs: Sequence[Run]) -> Answer:
+        """Return what goes out for `ask`, which is counted: the vote on those of `runs` that are for it."""
+        answer = self.voted(ask, runs)
+        ANSWERS.labels(answer.status).inc()
+        return answer
+
+    def voted(self, ask: Ask, runs: Sequence[Run]) -> Answer:
         """Put the values of those of `runs` that are for `ask` to the vote."""
         mine = sorted(run for run in runs if run.problem == ask.problem.id)
         repairs = {run.repairs: run for run in mine if run.repairs is not None}
@@ -430,7 +436,6 @@ class Solver(kserve.Model):  # type: ignore[misc]
         answer = vote([run.execution for run in last], ask.k)
         if repairs and answer.answer is not None:
             answer = answer.model_copy(update={"repaired": True})
-        ANSWERS.labels(answer.status).inc()
         return answer
 
 

@@ -49,6 +49,29 @@ def test_solve_tells_of_each_program_as_it_has_run(server: Server) -> None:
     assert json.loads(events[-1][1])["answer"] == "7"
 
 
+def test_answers_of_both_weights_of_a_trial_are_told_to_who_asks_for_them(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_text("first")
+    server = Server(weights, canary=0.5)
+    question = {"question": WHO, "k": 2}
+    try:
+        assert "beside" not in post(server, "/v1/solve", question | {"beside": True})[1]
+        weights.write_text("second")
+        until(lambda: "canary" in json.loads(server.get("/health")[1]))
+        both = [post(server, "/v1/solve", question | {"beside": True})[1] for _ in range(2)]
+        assert "beside" not in post(server, "/v1/solve", question)[1]
+        counted = server.get("/metrics")[1]
+    finally:
+        server.stop()
+    assert {one["model"] for one in both} == {"first", "second"}
+    for one in both:
+        assert {one["model"], one["beside"]["model"]} == {"first", "second"}
+        for told in (one, one["beside"]):
+            assert (told["answer"], told["data"]) == (told["model"], f"data of {told['model']}")
+            assert [program["value"] for program in told["programs"]] == [told["model"]] * 2
+    assert 'symbol_llm_answers_total{status="answered"} 4.0' in counted
+
+
 def test_where_no_program_gives_a_value_each_is_repaired_once_by_what_went_wrong(server: Server) -> None:
     status, answer = post(server, "/v1/solve", {"question": BROKEN, "k": 3, "whole": True})
     assert (status, answer["status"], answer["answer"], answer["repaired"]) == (200, "answered", "7", True)

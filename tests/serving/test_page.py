@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.scripted import APPLES, BREAK, BROKEN, HOSTILE, LONG, SLEEP, Server
+from tests.serving.scripted import APPLES, BREAK, BROKEN, HOSTILE, LONG, SLEEP, WHO, Server, until
 from tests.serving.test_callers import made
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -145,6 +145,35 @@ def test_page_asks_for_a_key_where_the_server_wants_one(browser: Any, tmp_path: 
         opened.click("#go")
         expect(opened.locator("#answer b")).to_have_text("7")
         assert key not in opened.url
+    finally:
+        opened.close()
+        server.stop()
+
+
+def test_both_weights_of_a_trial_are_shown_one_beside_the_other(browser: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    weights = tmp_path / "weights"
+    weights.write_text("first")
+    server = Server(weights, canary=0.5)
+    opened = browser.new_page(viewport=PHONE)
+    try:
+        opened.goto(server.url)
+        chosen(opened)
+        ask(opened, WHO)
+        expect(opened.locator("#beside")).to_be_hidden()
+        weights.write_text("second")
+        until(lambda: "canary" in server.get("/health")[1])
+        for _ in range(2):
+            ask(opened, WHO)
+            expect(opened.locator("#beside")).to_be_visible()
+            mine, other = opened.inner_text("#answer b"), opened.inner_text("#otherwise b")
+            assert {mine, other} == {"first", "second"}
+            assert opened.inner_text("#serves") == f"Model: {mine}"
+            assert opened.inner_text("#other") == f"The other version, {other}"
+            assert opened.locator("#others li.voted").count() == 5
+        assert opened.evaluate(FITS)
+        opened.screenshot(path=Path(os.environ.get("SCREENSHOTS", tmp_path)) / "beside.png", full_page=True)
     finally:
         opened.close()
         server.stop()
