@@ -94,7 +94,7 @@ async def run(
 
     async def outcome(pending: Pending[Execution]) -> None:
         family = pending.problem.family
-        with tracing.tracer.start_as_current_span("run", attributes={"symbol_llm.family": family}) as span:
+        with tracing.span("run", {"symbol_llm.family": family}) as span:
             execution = await asyncio.wrap_future(pending.verdict)
             span.set_attributes({"symbol_llm.status": execution.status, "symbol_llm.seconds": execution.seconds})
         VERDICTS.labels(family, execution.status).inc()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from opentelemetry import propagate, trace
@@ -34,14 +34,18 @@ def start() -> None:
     trace.set_tracer_provider(provider)
 
 
-@contextmanager
-def request(scope: Mapping[str, Any], id_: str) -> Iterator[Span]:
-    """Give the span of the HTTP request `scope`, below the caller's own if its headers name one (W3C Trace Context)."""
+def span(name: str, attributes: Mapping[str, str], **where: Any) -> AbstractContextManager[Span]:
+    """Return a span for the block, below the one that is current. What is raised in it is not written down: it may quote what was asked."""
+    return tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False, **where
+    )
+
+
+def request(scope: Mapping[str, Any], id_: str) -> AbstractContextManager[Span]:
+    """Return the span of the HTTP request `scope`, below the caller's own if its headers name one (W3C Trace Context)."""
     sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     about = {"http.request.method": scope["method"], "symbol_llm.request": id_}
-    above = propagate.extract(sent)
-    with tracer.start_as_current_span(scope["method"], above, SpanKind.SERVER, attributes=about) as span:
-        yield span
+    return span(scope["method"], about, context=propagate.extract(sent), kind=SpanKind.SERVER)
 
 
 def answered(span: Span, scope: Mapping[str, Any], status: int, caller: str) -> None:

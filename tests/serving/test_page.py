@@ -5,6 +5,7 @@ Pictures are kept in the folder that SCREENSHOTS names.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -177,6 +178,19 @@ def test_both_weights_of_a_trial_are_shown_one_beside_the_other(browser: Any, tm
     finally:
         opened.close()
         server.stop()
+
+
+def test_answer_stays_where_what_is_beside_it_fails(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    votes = {"k": 1, "ran": 1, "agreed": 1, "spared": 0}
+    answer = {"status": "answered", "answer": "7", "votes": votes, "seconds": 1.0, "model": "first", "programs": []}
+    told = f'event: answer\ndata: {json.dumps(answer)}\n\nevent: error\ndata: {{"error": "gone"}}\n\n'
+    page.route("**/v1/solve", lambda route: route.fulfill(body=told, content_type="text/event-stream"))
+    page.fill("#k", "1")
+    ask(page, APPLES)
+    expect(page.locator("#stop")).to_be_hidden()
+    assert page.inner_text("#answer b") == "7"
 
 
 # --- how it looks ------------------------------------------------------------------------------------------------------

@@ -157,7 +157,9 @@ def test_programs_of_a_decided_question_make_room_while_another_goes_on() -> Non
     async def some() -> int:
         runs = running(engine, [first, second], lane)
         waiting = asyncio.ensure_future(anext(runs))
-        while len(lane.given) < 6:  # the five, and what all of the second question's are
+        while (
+            len(lane.given) < 6
+        ):  # the five of the first question, and the one program that the second's replies all are
             await asyncio.sleep(0.01)
         for future, call in lane.given[:3]:
             future.set_result(call())

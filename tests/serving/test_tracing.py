@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from serving import tracing
 from tests.services import free_port, running
 from tests.serving.scripted import APPLES, Server, until
 
@@ -82,6 +83,21 @@ def test_a_share_of_requests_is_traced(mlflow: str, monkeypatch: pytest.MonkeyPa
     finally:
         server.stop()  # which sends what is left
     assert len(traces(mlflow)) == before
+
+
+def test_what_is_raised_in_a_span_is_not_written_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    kept, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(tracing, "tracer", provider.get_tracer("test"))
+    scope = {"method": "POST", "headers": []}
+    with pytest.raises(ValueError, match="Ana"), tracing.request(scope, "mine"), tracing.span("run", {}):
+        raise ValueError(APPLES)
+    written = [one.to_json() for one in kept.get_finished_spans()]
+    assert len(written) == 2 and not any("Ana" in one for one in written)
 
 
 def test_a_collector_that_is_away_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
