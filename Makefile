@@ -70,8 +70,8 @@ fuzz: setup  ## Fuzz each notation's parser  [SECONDS=60 FAMILY=regex]
 	  $(BIN)/python -m tests.fuzz.fuzz_families $$name -max_total_time=$(SECONDS) -verbosity=0 || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "something was found in$$failed"; exit 1; }
 
-test-vllm: setup-vllm  ## The tests of the vLLM engine against the real vLLM
-	$(BIN)/python -m pytest -m vllm tests/engines
+test-vllm: setup-vllm  ## The tests of engine and server against the real vLLM
+	$(BIN)/python -m pytest -m vllm tests/engines tests/serving
 
 test-platform: setup  ## The main job, small, on PostgreSQL and an S3 store
 	$(BIN)/python -m pytest -m platform tests/pipelines

@@ -16,6 +16,8 @@ from manifests.resources import KUBEFLOW_TASK, NAMESPACE, Fault, Pod, Resource, 
 PORTS = {"http": 80, "https": 443}
 DNS = 53
 API = 443
+OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
+"""Of the pod itself, where no policy applies."""
 KUBEFLOW_PORTS = (8887, 8888, 8080)
 """Of KFP's own API and of its metadata store, which its driver and launcher ask."""
 
@@ -77,6 +79,10 @@ def allows(
 def _unreached(
     pod: Pod, host: str, port: int, resources: Sequence[Resource], policies: Sequence[Resource]
 ) -> Iterator[Fault]:
+    if host in OWN_HOSTS:
+        if not any(p["containerPort"] == port for c in pod.containers for p in c.get("ports", ())):
+            yield Fault(pod.owner, f"has the address {host}:{port}, and none of its containers has port {port}")
+        return
     service = next((r for r in resources if r["kind"] == "Service" and host in _names(r)), None)
     if service is None:
         if not allows(policies, "Egress", pod.labels, OUTSIDE, port):

@@ -120,6 +120,8 @@ def main(
         raise click.UsageError("--tls-certificate and --tls-key go together")
     if settings["canary"] and not settings["follow_s"]:
         raise click.UsageError("--canary needs --follow-s: without it no new weights come")
+    if settings["canary"] and engine == "openai":
+        raise click.UsageError("--canary needs two models at once, and an endpoint (--engine openai) has one")
     machine.warn_if_root()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     sys.argv[

@@ -214,6 +214,13 @@ class _Jobs:
         job, _ = self._asked.get(request, (None, 0))
         return job is not None and job.watches
 
+    def refuse(self, request: int, error: InvalidInput) -> None:
+        """See `Intake`."""
+        if request in self._asked:
+            job, number = self._asked[request]
+            job.end(error)
+            self._end(request - number)
+
     def give(self, written: Written) -> None:
         """Hand `written` to who asked."""
         if written.request not in self._asked:

@@ -443,12 +443,8 @@ def _reads(engine: Engine, place: Path) -> int:
     """Return how many tokens `engine` reads at most with the weights in `place`, the reply included; 0 where they do not say."""
     config = place / "config.json"
     said = files.read_json(config).get("max_position_embeddings") if config.is_file() else None
-    most = said if isinstance(said, int) else 0
-    if engine.name != "vllm":
-        return most
-    from symbol_llm.engines.vllm import MAX_MODEL_LEN
-
-    return min(most or MAX_MODEL_LEN, MAX_MODEL_LEN)
+    known = [n for n in (said, engine.reads) if isinstance(n, int) and n > 0]
+    return min(known, default=0)
 
 
 def parsed(kind: type[B], payload: Any) -> B:

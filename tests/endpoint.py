@@ -1,6 +1,8 @@
 """A small real server that speaks chat completions, for tests of what asks one."""
 
 import json
+import select
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +16,16 @@ def choice(text: str | None, *logprobs: float) -> dict[str, Any]:
     return {"message": {"content": text}, "logprobs": {"content": [{"logprob": p} for p in logprobs]}}
 
 
+def chunk(text: str | None, *logprobs: float) -> dict[str, Any]:
+    """Return what a stream says of a reply that has grown by `text`."""
+    return {"choices": [{"delta": {"content": text}, "logprobs": {"content": [{"logprob": p} for p in logprobs]}}]}
+
+
 class Endpoint:
-    """Answers `route(path, body)` as (status, JSON value or bytes); notes what was asked."""
+    """Answers `route(path, body)` as (status, JSON value, bytes, or an iterator of chunks); notes what was asked.
+
+    What is asked while `gate` is not set is answered once it is, or counted in `n_hung_up` once nobody waits for it.
+    """
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, Any]] = []
@@ -32,7 +42,18 @@ class Endpoint:
                 body = json.loads(self.rfile.read(length)) if length else None
                 endpoint.seen.append((self.path, body))
                 endpoint.keys.add(self.headers["Authorization"])
+                if not self.is_waited_for():
+                    endpoint.n_hung_up += 1
+                    return
                 status, value = endpoint.route(self.path, body)
+                if isinstance(value, Iterator):
+                    self.send_response(status)
+                    self.end_headers()
+                    for one in value:
+                        self.wfile.write(
+                            b"data: " + (one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n\n"
+                        )
+                    return
                 data = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data) + endpoint.missing))
@@ -43,10 +64,20 @@ class Endpoint:
 
             do_GET = do_POST
 
+            def is_waited_for(self) -> bool:
+                while not endpoint.gate.wait(0.01):
+                    readable, _, _ = select.select([self.connection], [], [], 0)
+                    if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                        return False
+                return True
+
             def log_message(self, *_: object) -> None:
                 pass
 
         self.missing = 0
+        self.n_hung_up = 0
+        self.gate = threading.Event()
+        self.gate.set()
         self.headers: dict[str, str] = {}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
@@ -62,6 +93,7 @@ def serving() -> Iterator[Endpoint]:
     thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield made
+    made.gate.set()
     made.server.shutdown()
     made.server.server_close()
     thread.join()

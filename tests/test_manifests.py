@@ -236,6 +236,14 @@ def test_a_fault_is_found_when(case: str, tmp_path: Path) -> None:
 
 
 @needs_kubectl
+def test_an_address_of_the_pods_own_at_which_nothing_listens_is_found(tmp_path: Path) -> None:
+    file, old, new = "components/vllm/solver.yaml", "{containerPort: 8000,", "{containerPort: 8001,"
+    faults = faults_after(lambda text: text.replace(old, new), file, tmp_path, overlay="prod")
+    said = "has the address 127.0.0.1:8000, and none of its containers has port 8000"
+    assert f"InferenceService/symbol-llm: {said}" in faults
+
+
+@needs_kubectl
 @needs_crds
 def test_an_unknown_field_of_a_custom_resource_is_found(tmp_path: Path, schemas: check.Schemas) -> None:
     def edit(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,16 @@ class Request(NamedTuple):
     sampling: Sampling
     seed: int
 
+    @property
+    def n_drawn(self) -> int:
+        """How many replies are drawn a prompt: one where all would be the same."""
+        return self.sampling.n if self.sampling.temperature > 0 else 1
+
+    def seed_of(self, place: int, nth: int | None = None) -> int:
+        """Return the seed of the replies to the prompt at `place`, or of its reply number `nth` alone."""
+        drawn = f"{self.seed}:{place}" if nth is None else f"{self.seed}:{place}:{nth}"
+        return random.Random(drawn).getrandbits(31)  # noqa: S311 - sampling
+
 
 class Ended(NamedTuple):
     """The replies to one prompt, all of which have ended."""
@@ -73,6 +84,9 @@ class Intake(Protocol):
     def watches(self, request: int) -> bool:
         """Return whether replies are waited for as they are written, and not only their ends."""
 
+    def refuse(self, request: int, error: InvalidInput) -> None:
+        """Hear that `request`, and no other, cannot be answered; nothing more comes of it."""
+
 
 class Engine(ABC):
     """What every engine does. Log-probabilities are the model's own, at temperature 1, whatever the sampling."""
@@ -80,6 +94,8 @@ class Engine(ABC):
     name: ClassVar[str]
     runs_on: str
     """What it runs on: `cpu`, the name of a GPU, the address of an endpoint."""
+    reads: int = 0
+    """Tokens that it reads at most, the reply included, whatever the weights; 0: as many as the weights do."""
 
     @abstractmethod
     def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ class VLLMEngine(Engine):
     """vLLM in this process. `batch` bounds the sequences in flight on a CPU; on a GPU vLLM's own bound holds."""
 
     name = "vllm"
+    reads = MAX_MODEL_LEN
 
     def __init__(self, checkpoint: Path, *, batch: int) -> None:
         """Start vLLM on `checkpoint`; the first start on a machine compiles and takes a minute or two."""
@@ -70,11 +70,11 @@ class VLLMEngine(Engine):
         try:
             while True:
                 for request in intake.take():
-                    for place, index in itertools.product(range(len(request.prompts)), range(_n_drawn(request))):
+                    for place, index in itertools.product(range(len(request.prompts)), range(request.n_drawn)):
                         name = f"{n_asked}.{place}.{index}"
                         how = _sampling(request, place, index, watched=intake.watches(n_asked))
                         engine.add_request(name, self._tokens(request.prompts[place]), how)
-                        waiting[name] = (n_asked, place, index, request.sampling.n // _n_drawn(request))
+                        waiting[name] = (n_asked, place, index, request.sampling.n // request.n_drawn)
                     n_asked += 1
                 left = [name for name, (number, place, _, _) in waiting.items() if not intake.wants(number, place)]
                 engine.abort_request(left)
@@ -135,24 +135,18 @@ def _engine(checkpoint: Path, batch: int) -> Any:
         )
 
 
-def _n_drawn(request: Request) -> int:
-    """Return how many replies are drawn a prompt: one where all would be the same."""
-    return request.sampling.n if request.sampling.temperature > 0 else 1
-
-
 def _sampling(request: Request, place: int, index: int | None = None, *, watched: bool = False) -> Any:
     """Return vLLM's parameters for the prompt at `place`, or for its reply number `index` alone, with a seed of its own."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     _, temperature, top_p, max_tokens = request.sampling
-    drawn = f"{request.seed}:{place}" if index is None else f"{request.seed}:{place}:{index}"
     return SamplingParams(
-        n=_n_drawn(request) if index is None else 1,
+        n=request.n_drawn if index is None else 1,
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,
-        seed=random.Random(drawn).getrandbits(31),  # noqa: S311 - sampling
+        seed=request.seed_of(place, index),
         logprobs=0,
         output_kind=RequestOutputKind.CUMULATIVE if watched else RequestOutputKind.FINAL_ONLY,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from symbol_llm.engines import Request
+from symbol_llm.ground.errors import InvalidInput
 
 
 class Script:
@@ -14,12 +15,16 @@ class Script:
         self.looks: Iterator[Sequence[Request]] = iter(looks)
         self.unwanted: set[tuple[int, int]] = set()
         self.watched = watched
+        self.refused: dict[int, InvalidInput] = {}
 
     def take(self) -> Sequence[Request]:
         return next(self.looks, [])
 
     def wants(self, request: int, place: int) -> bool:
-        return (request, place) not in self.unwanted
+        return (request, place) not in self.unwanted and request not in self.refused
 
     def watches(self, request: int) -> bool:
         return request in self.watched
+
+    def refuse(self, request: int, error: InvalidInput) -> None:
+        self.refused[request] = error

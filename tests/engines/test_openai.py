@@ -1,16 +1,24 @@
 """The engine behind an endpoint, against a small real server that speaks chat completions."""
 
+import gc
+import itertools
+import re
 import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from symbol_llm import engines
-from symbol_llm.engines import Completion
+from symbol_llm.engines import Completion, Request, Sampling, Written
 from symbol_llm.engines.openai import OpenAIEngine
 from symbol_llm.ground.errors import InvalidInput, Unavailable
-from tests.endpoint import Endpoint, choice
+from symbol_llm.ground.records import Messages
+from tests.endpoint import Endpoint, choice, chunk
+from tests.engines.intake import Script
 
 SAMPLING = {"n": 1, "temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "seed": 40}
 ASKED = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -148,6 +156,202 @@ def test_address_must_be_http() -> None:
         OpenAIEngine("file:///etc/passwd")
 
 
+# --- requests that join --------------------------------------------------------------------------------------------
+
+
+def chat(text: str) -> Messages:
+    return [{"role": "user", "content": text}]
+
+
+def asked(*texts: str, n: int = 1, temperature: float = 0.0, seed: int = 0) -> Request:
+    return Request([chat(text) for text in texts], Sampling(n, temperature, 1.0, 8), seed)
+
+
+def said(body: Any) -> str:
+    """Return what the prompt of `body` says."""
+    return str(body["messages"][0]["content"])
+
+
+def repeats(path: str, body: Any) -> tuple[int, Any]:
+    """Answer with what was said and the seed."""
+    return 200, {"choices": [choice(f"{said(body)} {body['seed']}", -1.0)]}
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_each_reply_is_asked_for_by_itself_and_told_once(endpoint: Endpoint) -> None:
+    endpoint.route = repeats
+    requests = [
+        asked("a", "b", n=3, temperature=1.0, seed=1),
+        asked("c", n=2),
+        asked("a", n=3, temperature=1.0, seed=2),
+    ]
+    told = list(endpoint.engine().serve(Script(requests)))
+    places = {(n, p, i) for n, r in enumerate(requests) for p in range(len(r.prompts)) for i in range(r.sampling.n)}
+    assert sorted((w.request, w.place, w.nth) for w in told) == sorted(places)
+    assert all(w.has_ended for w in told)
+    drawn = [w.completion.text for w in told if w.request != 1]
+    assert len(set(drawn)) == len(drawn) == 9, "each has a seed of its own"
+    assert len({w.completion.text for w in told if w.request == 1}) == 1
+    assert [body["n"] for _, body in endpoint.seen] == [1] * 10, "equal greedy replies are asked for once"
+    again = list(endpoint.engine().serve(Script(requests)))
+    assert sorted(again, key=lambda w: w[:3]) == sorted(told, key=lambda w: w[:3])
+
+
+def test_request_joins_while_another_is_answered(endpoint: Endpoint) -> None:
+    held = threading.Event()
+
+    def route(path: str, body: Any) -> tuple[int, Any]:
+        if said(body) == "slow":
+            assert held.wait(30)
+        return repeats(path, body)
+
+    endpoint.route = route
+    looks: Iterator[list[Request]] = itertools.chain([[asked("slow")], [asked("quick")]], itertools.repeat([]))
+    script = Script()
+    script.looks = looks
+    told: list[Written] = []
+    for written in endpoint.engine().serve(script):
+        told.append(written)
+        held.set()
+    assert [w.request for w in told] == [1, 0]
+
+
+@pytest.mark.parametrize("watched", [[], [0]], ids=["whole", "watched"])
+def test_giving_a_reply_up_hangs_up(endpoint: Endpoint, watched: list[int]) -> None:
+    endpoint.gate.clear()
+    script = Script([asked("a", n=3, temperature=1.0)], watched=watched)
+    served = endpoint.engine().serve(script)
+    ended = threading.Thread(target=lambda: list(served))
+    ended.start()
+    until(lambda: len(endpoint.seen) == 3)
+    script.unwanted.add((0, 0))
+    ended.join(30)
+    assert not ended.is_alive()
+    until(lambda: endpoint.n_hung_up == 3)
+
+
+def test_leaving_in_the_midst_hangs_up(endpoint: Endpoint) -> None:
+    def route(path: str, body: Any) -> tuple[int, Any]:
+        if said(body) == "first":
+            endpoint.gate.clear()
+        return repeats(path, body)
+
+    endpoint.route = route
+    engine = endpoint.engine(batch=1)  # so that the first is answered before the others are asked
+    served = engine.serve(Script([asked("first", *"abc")]))
+    assert next(served).completion.text.startswith("first")
+    until(lambda: len(endpoint.seen) == 2)
+    served.close()  # type: ignore[attr-defined] # it is a generator
+    until(lambda: endpoint.n_hung_up == 1)
+    endpoint.gate.set()
+    assert len(list(engine.serve(Script([asked("d")])))) == 1
+    assert [said(body) for _, body in endpoint.seen] == ["first", "a", "d"]
+
+
+def test_no_more_than_the_batch_is_asked_at_once(endpoint: Endpoint) -> None:
+    endpoint.gate.clear()
+    endpoint.route = repeats
+    served = endpoint.engine(batch=2).serve(Script([asked(*"abcdef")]))
+    told: list[Written] = []
+    ended = threading.Thread(target=lambda: told.extend(served))
+    ended.start()
+    until(lambda: len(endpoint.seen) == 2)
+    time.sleep(0.2)
+    assert len(endpoint.seen) == 2
+    endpoint.gate.set()
+    ended.join(30)
+    assert len(told) == 6
+
+
+def test_what_one_request_is_refused_for_is_its_own(endpoint: Endpoint) -> None:
+    def route(path: str, body: Any) -> tuple[int, Any]:
+        return (400, {"error": "this is too long"}) if said(body) == "long" else repeats(path, body)
+
+    endpoint.route = route
+    script = Script([asked("short"), asked("long", "x", n=2, temperature=1.0), asked("other")])
+    told = [w.request for w in endpoint.engine().serve(script)]
+    assert {0, 2} <= set(told)
+    assert list(script.refused) == [1]
+    assert "400" in str(script.refused[1])
+    assert "this is too long" in str(script.refused[1])
+
+
+@pytest.mark.parametrize("watched", [[], [0]], ids=["whole", "watched"])
+def test_lasting_trouble_is_everybodys(endpoint: Endpoint, watched: list[int]) -> None:
+    endpoint.route = lambda path, body: (503, {})
+    with pytest.raises(Unavailable, match="no answer after 3 tries: 503"):
+        list(endpoint.engine().serve(Script([asked("a")], watched=watched)))
+    assert len(endpoint.seen) == 3
+
+
+def test_watched_reply_is_told_as_it_grows(endpoint: Endpoint) -> None:
+    endpoint.route = lambda path, body: (
+        200,
+        iter([chunk(""), chunk("ans", -1.0), chunk("wer", -2.0), chunk("", -3.0), b"[DONE]"]),
+    )
+    told = list(endpoint.engine().serve(Script([asked("a", n=2)], watched=[0])))
+    assert [(w.nth, w.completion.text, w.has_ended) for w in told] == [
+        *((nth, "ans", False) for nth in (0, 1)),
+        *((nth, "answer", False) for nth in (0, 1)),
+        *((nth, "answer", True) for nth in (0, 1)),
+    ]
+    assert told[-1].completion == Completion("answer", 3, -2.0)
+    assert endpoint.seen[0][1]["stream"] is True
+
+
+def test_watched_reply_of_an_endpoint_without_logprobs(endpoint: Endpoint) -> None:
+    def route(path: str, body: Any) -> tuple[int, Any]:
+        if "logprobs" in body:
+            return 400, {"error": {"message": "logprobs: not supported"}}
+        return 200, iter([{"choices": [{"delta": {"content": "4"}}]}, {"choices": []}])
+
+    endpoint.route = route
+    told = list(endpoint.engine().serve(Script([asked("a")], watched=[0])))
+    assert [(w.completion.text, w.has_ended) for w in told] == [("4", False), ("4", True)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "why"),
+    [
+        ([chunk("a"), b"{"], "not JSON: '{'"),
+        ([b"no JSON"], "not JSON: 'no JSON'"),
+        ([{"error": {"message": "out of memory"}}], "out of memory"),
+        ([{"choices": [1]}], "not a chunk"),
+    ],
+)
+def test_stream_that_is_none_is_told(endpoint: Endpoint, chunks: list[Any], why: str) -> None:
+    endpoint.route = lambda path, body: (200, iter(chunks))
+    with pytest.raises(Unavailable, match=re.escape(why)):
+        list(endpoint.engine().serve(Script([asked("a")], watched=[0])))
+    assert len(endpoint.seen) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_no_request_can_help_is_everybodys(endpoint: Endpoint, status: int) -> None:
+    endpoint.route = lambda path, body: (status, {"error": "who are you?"})
+    script = Script([asked("a")])
+    with pytest.raises(Unavailable, match=f"{status} .*who are you"):
+        list(endpoint.engine().serve(script))
+    assert script.refused == {}
+
+
+def test_engine_that_nobody_holds_leaves_no_thread(endpoint: Endpoint) -> None:
+    before = set(threading.enumerate())
+    engine = endpoint.engine()
+    engine.generate([ASKED], **SAMPLING)
+    (asks,) = [thread for thread in set(threading.enumerate()) - before if thread.name == "ask"]
+    del engine
+    gc.collect()
+    asks.join(30)
+    assert not asks.is_alive()
+
+
 # --- weights -------------------------------------------------------------------------------------------------------
 
 
@@ -170,9 +374,19 @@ def test_server_that_cannot_take_weights_is_not_sampled_with_its_own(
     assert [path for path, _ in endpoint.seen] == ["/collective_rpc"]
 
 
-def test_next_try_waits_as_long_as_the_endpoint_asks(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return where each wait before another try is noted, in seconds, which does not take place."""
     waited: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("symbol_llm.engines.openai._sleep", wait)
+    return waited
+
+
+def test_next_try_waits_as_long_as_the_endpoint_asks(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = waits(monkeypatch)
     endpoint.headers = {"Retry-After": "17"}
     endpoint.route = lambda path, body: (429, {})
     with pytest.raises(Unavailable, match="429 Too Many Requests"):
@@ -185,8 +399,7 @@ def test_next_try_waits_as_long_as_the_endpoint_asks(endpoint: Endpoint, monkeyp
 
 
 def test_without_a_word_from_the_endpoint_waits_grow(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
+    waited = waits(monkeypatch)
     endpoint.route = lambda path, body: (503, {})
     with pytest.raises(Unavailable):
         endpoint.engine().generate([ASKED], **SAMPLING)
@@ -204,3 +417,34 @@ def test_engine_is_started_from_the_environment(
     endpoint.route = lambda path, body: (200, {})
     engine = engines.start("openai", tmp_path)
     assert (engine.name, getattr(engine, "model", ""), endpoint.keys) == ("openai", "named", {"Bearer k"})
+
+
+def test_server_that_starts_beside_is_shown_the_weights_and_waited_for(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = tmp_path / "served"
+    for name, value in (("BASE_URL", endpoint.url), ("WEIGHTS", str(shown)), ("START_S", "60")):
+        monkeypatch.setenv(f"OPENAI_{name}", value)
+    waits(monkeypatch)
+    n_down = 7  # more than the tries of a request
+
+    def route(path: str, body: Any) -> tuple[int, Any]:
+        assert shown.read_text() == f"{tmp_path / 'first'}\n"
+        if len(endpoint.seen) <= n_down:
+            return 503, {}
+        return 200, {"data": [{"id": "served", "max_model_len": 512}]}
+
+    endpoint.route = route
+    engine = engines.start("openai", tmp_path / "first")
+    assert (getattr(engine, "model", ""), engine.reads) == ("served", 512)
+    assert [path for path, _ in endpoint.seen[n_down:]] == ["/v1/models", "/collective_rpc", "/reset_prefix_cache"]
+    endpoint.route = lambda path, body: (200, b"")
+    engine.load(tmp_path / "second")
+    assert shown.read_text() == f"{tmp_path / 'second'}\n", "which it takes if it has to start again"
+
+
+@pytest.mark.parametrize("value", [b"[]", {"data": []}, {"data": [{}]}, {"object": "error"}])
+def test_list_of_models_that_is_none_is_told(endpoint: Endpoint, value: Any) -> None:
+    endpoint.route = lambda path, body: (200, value)
+    with pytest.raises(Unavailable, match="/v1/models: no list of models: .*OPENAI_MODEL"):
+        OpenAIEngine(endpoint.url)

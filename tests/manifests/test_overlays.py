@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -254,13 +256,69 @@ def test_champion_and_the_next_lie_on_a_volume_that_holds_both(
 ) -> None:
     """Beyond its limit the pod would be evicted; what its container keeps there is still there when it is started again."""
     solver = next(pod for pod in pods(rendered[overlay]) if pod.owner == "InferenceService/symbol-llm")
-    (container,) = solver.containers
+    container = next(c for c in solver.containers if c["name"] == "kserve-container")
     mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
-    sizes = {v["name"]: parse_quantity(v["emptyDir"]["sizeLimit"]) for v in solver.spec["volumes"] if "emptyDir" in v}
+    folders = {v["name"]: v["emptyDir"] for v in solver.spec["volumes"] if "emptyDir" in v}
+    sizes = {name: parse_quantity(f["sizeLimit"]) for name, f in folders.items() if f.get("medium") != "Memory"}
     home = environment(container, rendered[overlay])["SYMBOL_LLM_HOME"]
     assert mounts[home] == "state"
     assert sizes["state"] > 2 * bytes_of_a_checkpoint
-    assert parse_quantity(container["resources"]["limits"]["ephemeral-storage"]) > sum(sizes.values())
+    limits = [parse_quantity(c["resources"]["limits"]["ephemeral-storage"]) for c in solver.containers]
+    assert sum(limits) > sum(sizes.values())
+
+
+def beside(rendered: dict[str, list[Resource]], overlay: str) -> tuple[Resource, Resource]:
+    """Return the two containers of a solver with vLLM beside it."""
+    pod = next(pod for pod in pods(rendered[overlay]) if pod.owner == "InferenceService/symbol-llm")
+    solver, engine = pod.containers
+    assert (solver["name"], engine["name"]) == ("kserve-container", "vllm")
+    return solver, engine
+
+
+@pytest.mark.parametrize("overlay", ["prod", "multi-node"])
+def test_vllm_beside_a_solver_starts_from_the_weights_that_the_solver_shows(
+    rendered: dict[str, list[Resource]], overlay: str
+) -> None:
+    solver, engine = beside(rendered, overlay)
+    asks, starts = environment(solver, rendered[overlay]), environment(engine, rendered[overlay])
+    assert asks["OPENAI_WEIGHTS"] == starts["OPENAI_WEIGHTS"]
+    assert Path(asks["OPENAI_WEIGHTS"]).parent == Path(asks["SYMBOL_LLM_HOME"])
+    mounts = [
+        {m["mountPath"]: (m["name"], m.get("readOnly", False)) for m in c["volumeMounts"]} for c in (solver, engine)
+    ]
+    home = asks["SYMBOL_LLM_HOME"]
+    assert [m[home] for m in mounts] == [("state", False), ("state", True)]
+    script = engine["command"][2]
+    assert f"--host 127.0.0.1 --port {urlsplit(asks['OPENAI_BASE_URL']).port}" in " ".join(script.split())
+    assert "nvidia.com/gpu" not in solver["resources"]["limits"]
+    assert {e["name"] for e in engine["env"] if "valueFrom" in e} == set(), "it knows no password"
+    startup = solver["startupProbe"]
+    assert float(asks["OPENAI_START_S"]) < startup["failureThreshold"] * startup["periodSeconds"]
+
+
+def test_vllm_beside_a_solver_waits_until_there_are_weights_and_ends_when_it_is_told_to(
+    rendered: dict[str, list[Resource]], tmp_path: Path
+) -> None:
+    _, engine = beside(rendered, "prod")
+    python, served = tmp_path / "python", tmp_path / "served"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    starts = {"OPENAI_WEIGHTS": str(served), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def begun() -> subprocess.Popen[str]:
+        return subprocess.Popen([*engine["command"], *engine["args"]], env=starts, stdout=subprocess.PIPE, text=True)
+
+    waits = begun()
+    with pytest.raises(subprocess.TimeoutExpired):
+        waits.wait(1.5)
+    waits.terminate()
+    assert waits.wait(30) == 0
+    assert waits.communicate()[0] == ""
+    waits = begun()
+    served.write_text("/state/weights of version 3\n")
+    said = waits.communicate(timeout=30)[0].split("\n")
+    assert said[:4] == ["-m", "vllm.entrypoints.openai.api_server", "--model", "/state/weights of version 3"]
+    assert said[-len(engine["args"]) - 1 : -1] == engine["args"]
 
 
 def test_a_node_may_be_drained_one_solver_at_a_time(rendered: dict[str, list[Resource]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import statistics
 import threading
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -315,3 +317,18 @@ def test_server_that_may_not_write_the_registry_stays_with_the_old_weights_and_s
         assert failed == []
     finally:
         served.stop()
+
+
+# --- the command line --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [(["--follow-s", "0"], "without it no new weights come"), (["--engine", "openai"], "an endpoint .* has one")],
+)
+def test_trial_that_cannot_be_is_refused_at_the_start(options: list[str], why: str) -> None:
+    from serving.__main__ import main
+
+    done = CliRunner().invoke(main, ["--model", "models:/m@champion", "--canary", "0.1", *options])
+    assert done.exit_code == 2
+    assert re.search(why, " ".join(done.output.split()))

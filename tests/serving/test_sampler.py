@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serving.sampler import Job, Sampler
-from symbol_llm.engines import Completion, Ended, Request, Sampling
+from symbol_llm.engines import Completion, Ended, Intake, Request, Sampling, Written
 from symbol_llm.engines.fake import FakeEngine
 from symbol_llm.ground.errors import InvalidInput
 from tests.serving.scripted import Words
@@ -139,3 +139,34 @@ def test_engine_that_breaks_before_it_takes_anything_fails_those_that_wait_once(
     with pytest.raises(RuntimeError, match="the device is gone"):
         sampler.sample(job("hello")).result(60)
     assert engine.n_tries == 1
+
+
+class Refusing(Held):
+    """Refuses the requests of a prompt that says so, as an endpoint does with a body that it does not take."""
+
+    def serve(self, intake: Intake) -> Iterator[Written]:
+        n = 0
+        while requests := intake.take():
+            for number, request in enumerate(requests, n):
+                if request.prompts[0][0]["content"] == "refuse":
+                    intake.refuse(number, InvalidInput("too long"))
+                    assert not intake.wants(number, 0)
+                for nth in range(request.sampling.n):  # what comes late of a refused one is nobody's
+                    yield Written(number, 0, nth, Completion("answer", 1, 0.0), has_ended=True)
+            n += len(requests)
+
+
+def test_request_that_the_engine_refuses_is_its_callers_alone(sampler: Any) -> None:
+    engine = Refusing()
+    engine.tok = None  # type: ignore[assignment] # so that nothing is refused before
+    sampler.call(lambda: sampler.take(engine)).result(60)
+    taken: list[Written] = []
+    refused, good = job("refuse"), job("hello")
+    refused.take = good.take = taken.append
+    for one in (refused, good):
+        sampler.sample(one)
+    good.done.result(60)
+    with pytest.raises(InvalidInput, match="too long"):
+        refused.done.result(60)
+    assert len(taken) == 2
+    assert not sampler.is_broken
