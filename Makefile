@@ -92,7 +92,7 @@ cover: setup  ## Coverage of the code that decides, held to a bound
 	$(BIN)/coverage run -m pytest -q $(DECIDING)
 	$(BIN)/coverage report
 
-check: lint type cover  ## Lint, strict types, import contracts, coverage
+check: lint type cover manifests pipelines  ## Lint, types, import contracts, coverage, manifests
 	$(BIN)/lint-imports
 
 docs: setup  ## Build the documentation in site/; a warning is an error

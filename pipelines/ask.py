@@ -33,7 +33,7 @@ def first_question(reference: str, question: str, log: Path, console: Console) -
 @contextmanager
 def served(reference: str, log: Path, *options: str) -> Iterator[str]:
     """Serve `reference` with `options` on a free port for the block; give the address once it is ready."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "serving", "--model", reference, "--port", str(port), "--engine", "transformers"]
     command += options
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=os.environ) as server:  # noqa: S603
@@ -58,7 +58,8 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise Unavailable(f"the server was not ready after {READY_S} s; see {log}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port at which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

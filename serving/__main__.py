@@ -132,7 +132,9 @@ def main(
     try:
         chosen = solver.Settings.model_validate(settings)
         callers = Callers(keys, n_each)
-        served = solver.Solver(chosen, partial(engines.start, engine), source.of(model, verify_key))
+        served = solver.Solver(
+            chosen, partial(engines.start, engine, n_engines=2 if chosen.canary else 1), source.of(model, verify_key)
+        )
         with life.signs(lambda tags: None):
             solver.serve(served, port, callers, tls_certificate, tls_key)
     except SymbolLLMError as e:

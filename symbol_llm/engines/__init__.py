@@ -139,11 +139,14 @@ def ran(engine: Engine, split: str) -> dict[str, str]:
     return {"engine": engine.name, "device": engine.runs_on, "split": split}
 
 
-def start(name: str, checkpoint: Path, *, batch: int = 64) -> Engine:
-    """Return an engine on `checkpoint`; `auto` takes vLLM where it can be imported, else transformers."""
+def start(name: str, checkpoint: Path, *, batch: int = 64, n_engines: int = 1) -> Engine:
+    """Return an engine on `checkpoint`; `auto` takes vLLM where it can be imported, else transformers.
+
+    Of `n_engines` that this process holds at once, and asks at once from a thread each, every one takes its share of a GPU.
+    """
     if name == "auto":
         name = "vllm" if importlib.util.find_spec("vllm") else "transformers"
     if name not in NAMES:
         raise InvalidInput(f"unknown engine {name!r}; have auto, {', '.join(NAMES)}")
-    engine: Engine = importlib.import_module(f"{__name__}.{name}").start(checkpoint, batch=batch)
+    engine: Engine = importlib.import_module(f"{__name__}.{name}").start(checkpoint, batch=batch, n_engines=n_engines)
     return engine

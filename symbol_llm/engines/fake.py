@@ -16,9 +16,9 @@ from symbol_llm.ground.records import Messages, content_id
 Writer = Callable[[Messages, int], str]
 
 
-def start(checkpoint: Path, *, batch: int) -> FakeEngine:
+def start(checkpoint: Path, *, batch: int, n_engines: int = 1) -> FakeEngine:
     """Return an engine that answers from `checkpoint/replies.json`: question text to a list of replies, drawn by seed."""
-    del batch
+    del batch, n_engines
     engine = FakeEngine(lambda messages, index: "")
     engine.load(checkpoint)
     return engine

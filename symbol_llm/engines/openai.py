@@ -40,8 +40,10 @@ _BACK_OFF = tenacity.wait_exponential_jitter(initial=0.1, max=5.0, jitter=0.1)
 """Seconds before another try, where the endpoint does not say how long (Retry-After)."""
 
 
-def start(checkpoint: Path, *, batch: int) -> OpenAIEngine:
+def start(checkpoint: Path, *, batch: int, n_engines: int = 1) -> OpenAIEngine:
     """Return the engine of OPENAI_BASE_URL after it took `checkpoint`, which a server beside may be waiting for."""
+    if n_engines > 1:
+        raise InvalidInput(f"{n_engines} models at once: the endpoint of engine 'openai' has one")
     _show(checkpoint)
     engine = connect(batch=batch)
     engine.load(checkpoint)

@@ -30,8 +30,9 @@ SCORED = 2**13
 ADVICE = "lower `batch` or `max_tokens` of this stage"
 
 
-def start(checkpoint: Path, *, batch: int) -> TransformersEngine:
+def start(checkpoint: Path, *, batch: int, n_engines: int = 1) -> TransformersEngine:
     """Return the engine with `checkpoint` loaded."""
+    del n_engines  # each takes what it needs, when it does
     return TransformersEngine(checkpoint, batch=batch)
 
 

@@ -21,22 +21,25 @@ GPU_SHARE = 0.85
 CPU_KV_CACHE_GIB = 2
 
 
-def start(checkpoint: Path, *, batch: int) -> VLLMEngine:
+def start(checkpoint: Path, *, batch: int, n_engines: int = 1) -> VLLMEngine:
     """Return the engine with `checkpoint` loaded."""
-    return VLLMEngine(checkpoint, batch=batch)
+    return VLLMEngine(checkpoint, batch=batch, n_engines=n_engines)
 
 
 class VLLMEngine(Engine):
-    """vLLM in this process. `batch` bounds the sequences in flight on a CPU; on a GPU vLLM's own bound holds."""
+    """vLLM in this process. `batch` bounds the sequences in flight on a CPU; on a GPU vLLM's own bound holds.
+
+    Each of several engines computes in a process of its own: what vLLM knows of the batch that it computes is the process's.
+    """
 
     name = "vllm"
     reads = MAX_MODEL_LEN
 
-    def __init__(self, checkpoint: Path, *, batch: int) -> None:
+    def __init__(self, checkpoint: Path, *, batch: int, n_engines: int = 1) -> None:
         """Start vLLM on `checkpoint`; the first start on a machine compiles and takes a minute or two."""
         self.runs_on = precision.device()
         self.tok = tokenizer(checkpoint)
-        self.llm = _engine(checkpoint, batch)
+        self.llm = _engine(checkpoint, batch, n_engines)
 
     def load(self, checkpoint: Path) -> None:
         """Take the weights of `checkpoint` in place and forget what was cached under the old ones."""
@@ -108,11 +111,13 @@ class VLLMEngine(Engine):
         return completions(list(replies), sums, [len(r.ids) - r.n_prompt for r in rows])
 
 
-def _engine(checkpoint: Path, batch: int) -> Any:
+def _engine(checkpoint: Path, batch: int, n_engines: int) -> Any:
     import torch
 
     on_gpu = torch.cuda.is_available()
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    if n_engines > 1:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     if not on_gpu:
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
@@ -127,7 +132,7 @@ def _engine(checkpoint: Path, batch: int) -> Any:
             dtype="bfloat16",
             max_model_len=MAX_MODEL_LEN,
             max_num_batched_tokens=max(MAX_MODEL_LEN, 8192),
-            gpu_memory_utilization=GPU_SHARE,
+            gpu_memory_utilization=GPU_SHARE / n_engines,
             tensor_parallel_size=max(1, torch.cuda.device_count()),
             trust_remote_code=False,
             load_format="safetensors",

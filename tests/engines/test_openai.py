@@ -443,6 +443,14 @@ def test_server_that_starts_beside_is_shown_the_weights_and_waited_for(
     assert shown.read_text() == f"{tmp_path / 'second'}\n", "which it takes if it has to start again"
 
 
+def test_two_models_at_once_are_refused(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would have the endpoint take its own weights in place of the other's."""
+    monkeypatch.setenv("OPENAI_BASE_URL", endpoint.url)
+    with pytest.raises(InvalidInput, match="2 models at once: the endpoint .* has one"):
+        engines.start("openai", tmp_path, n_engines=2)
+    assert endpoint.seen == []
+
+
 @pytest.mark.parametrize("value", [b"[]", {"data": []}, {"data": [{}]}, {"object": "error"}])
 def test_list_of_models_that_is_none_is_told(endpoint: Endpoint, value: Any) -> None:
     endpoint.route = lambda path, body: (200, value)

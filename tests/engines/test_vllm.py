@@ -8,6 +8,7 @@ import pytest
 from symbol_llm import engines
 from symbol_llm.engines import Engine, Request, Sampling
 from symbol_llm.ground.records import Messages
+from tests.checkpoints import muted
 from tests.engines.intake import Script
 
 pytestmark = [
@@ -27,18 +28,8 @@ def engine(smollm: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def other(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the same model with its last layer's output silenced, so that it says other things."""
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
-    folder = tmp_path_factory.mktemp("other") / "model"
-    shutil.copytree(smollm, folder)
-    weights = load_file(folder / "model.safetensors")
-    for name in [n for n in weights if n.startswith("model.layers.29.") and n.endswith("down_proj.weight")]:
-        weights[name].zero_()
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+    """Give weights that say other things."""
+    return muted(smollm, tmp_path_factory.mktemp("other") / "model", [29])
 
 
 def greedy(engine: Engine) -> str:

@@ -55,6 +55,9 @@ def promote(weights: Path, n_right: int, key: Path | None = None) -> Version:
 class Served:
     """`python -m serving` in a process of its own; it takes the environment, so its registry is the test's."""
 
+    timeout_s = 60.0
+    """For an answer."""
+
     def __init__(self, *options: str | Path, model: str = f"models:/{NAME}@champion") -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "serving", "--model", model, "--engine", "fake", "--follow-s", "0.2"]
@@ -77,7 +80,7 @@ class Served:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
                 status, text = response.status, response.read().decode()
         except urllib.error.HTTPError as e:
             status, text = e.code, e.read().decode()

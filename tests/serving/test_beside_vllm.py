@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.checkpoints import muted
 from tests.services import free_port
 from tests.serving.promoted import Served, promote
 from tests.serving.scripted import until
@@ -74,16 +74,8 @@ def registry_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def other(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the same model with its last layer's output silenced, so that it says other things."""
-    from safetensors.torch import load_file, save_file
-
-    folder = tmp_path_factory.mktemp("other") / "model"
-    shutil.copytree(smollm, folder)
-    weights = load_file(folder / "model.safetensors")
-    for name in [n for n in weights if n.startswith("model.layers.29.") and n.endswith("down_proj.weight")]:
-        weights[name].zero_()
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+    """Give weights that say other things."""
+    return muted(smollm, tmp_path_factory.mktemp("other") / "model", [29])
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +92,8 @@ def solver(registry_home: Path, engine: Beside, smollm: Path) -> Iterator[Served
         patch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{engine.port}/v1")
         patch.setenv("OPENAI_WEIGHTS", str(registry_home / "served"))
         patch.setenv("OPENAI_START_S", str(START_S))
-        started = Served("--engine", "openai", "--deadline-s", "300")
+        started = Served("--engine", "openai", "--deadline-s", str(START_S))
+    started.timeout_s = START_S
     until(lambda: started.get("/v1/models/symbol-llm")[0] == 200 or started.process.poll() is not None, START_S)
     assert started.process.poll() is None, started.said()
     yield started
