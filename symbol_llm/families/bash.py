@@ -5,10 +5,10 @@ r"""One-line shell commands in Bash. Equal means: the same normal form of what t
 Not counted: white space, comments, the style of quoting (`"a b"`, `'a b'`, `a\ b`; but `"$X"` and `$X` differ), braces
 around a plain variable, `$(...)` or backticks, a newline or a semicolon between commands, the order of plain tests of
 find and, for the commands in `OPTIONS`, the order, repetition and bundling of adjacent options that do not undo each
-other, their long names (`--ignore-case` is `-i`), and a space before an option's argument (`-n5` is `-n 5`, or `-5` for
-head). Quoted text on the right of `=~` is literal, so it differs from the same text unquoted if that is a pattern.
-Gold is `problem.program`, or any of `environment["gold"]`, since NL2Bash (Lin et al. 2018) has several commands per
-question.
+other, their long names (`--ignore-case` is `-i`), a space before an option's argument (`-n5` is `-n 5`, or `-5` for
+head), and a minus before tar's first letters. Quoted text on the right of `=~` is literal, so it differs from the same
+text unquoted if that is a pattern. Gold is `problem.program`, or any of `environment["gold"]`, since NL2Bash (Lin et al.
+2018) has several commands per question.
 
 Nothing is run: the sandbox lets no child start a process, which is what a shell does. Hence two commands that do the
 same in different words are different here. Here-documents, `case`, `for ((...))`, functions, and anything that the
@@ -33,7 +33,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form
 
-VERSION = 5
+VERSION = 6
 METRIC = "normal form"
 
 
@@ -52,6 +52,8 @@ class Options(NamedTuple):
     """The letter that `-5` abbreviates."""
     same: str = ""
     """Two letters for one option."""
+    bundle_first: bool = False
+    """Whether the first argument is a bundle of letters also without a minus, as in `tar czf a.tgz b`."""
 
 
 _GREP = Options(
@@ -101,7 +103,7 @@ OPTIONS = {
         "create": "c", "extract": "x", "get": "x", "list": "t", "append": "r", "verbose": "v", "gzip": "z", "bzip2": "j",
         "xz": "J", "keep-old-files": "k", "preserve-permissions": "p", "touch": "m", "to-stdout": "O", "file": "f",
         "directory": "C", "files-from": "T",
-    }),
+    }, bundle_first=True),
     "mv": Options("vufni", "t", ("fni",), {
         "verbose": "v", "update": "u", "force": "f", "no-clobber": "n", "interactive": "i", "target-directory": "t",
     }),
@@ -431,10 +433,14 @@ def _optioned(name: str, arguments: list[_Argument]) -> Iterator[str]:
     known = OPTIONS.get(name)
     run: list[tuple[str, str | None]] = []
     takes_next = ended = False
+    begins = True
     previous = ""
     at = 0
     while at < len(arguments):
         options = None if known is None or takes_next or ended else _options(known, arguments, at)
+        if known is not None and known.bundle_first and begins:
+            options = _bundle(known, arguments, at) or options
+        begins = False
         if options:
             run += options[0]
             at += options[1]
@@ -444,7 +450,7 @@ def _optioned(name: str, arguments: list[_Argument]) -> Iterator[str]:
             run = []
         argument = arguments[at].shown
         if argument in OPTIONS and ((name in _RUN_OTHERS and not takes_next) or previous in _FIND_RUNS):
-            known = OPTIONS[argument]
+            known, begins = OPTIONS[argument], True
         # An unknown option may take the next argument, whatever it looks like.
         takes_next, ended = argument.startswith("-"), ended or argument == "--"
         previous = argument
@@ -452,6 +458,17 @@ def _optioned(name: str, arguments: list[_Argument]) -> Iterator[str]:
         at += 1
     if known is not None:
         yield from _run(known, run)
+
+
+def _bundle(known: Options, arguments: list[_Argument], at: int) -> tuple[list[tuple[str, str | None]], int] | None:
+    """Return what `_options` does, of letters without a minus, whose arguments follow in the order of the letters."""
+    pieces = _merged(arguments[at].pieces)
+    letters = pieces[0][1] if len(pieces) == 1 and pieces[0][0] == "text" else ""
+    values = iter(arguments[at + 1 :])
+    n_values = sum(letter in known.takes for letter in letters)
+    if not letters or not set(letters) <= {*known.flags, *known.takes} or at + n_values >= len(arguments):
+        return None
+    return [(letter, next(values).shown if letter in known.takes else None) for letter in letters], 1 + n_values
 
 
 def _options(known: Options, arguments: list[_Argument], at: int) -> tuple[list[tuple[str, str | None]], int] | None:

@@ -6,10 +6,11 @@ r"""Function calls, as JSON or in Python's call syntax. Equal means: the same ca
     {"tool_calls": [{"type": "function", "function": {"name": "weather.get", "arguments": "{\"city\": \"Kiel\"}"}}]}
     {"weather.get": {"city": "Kiel", "days": 3}}
 
-Arguments are named and hold literals of Python or JSON. A single call needs no list, and several may stand one after
-another. `environment["functions"]` holds the descriptions of functions in BFCL's shape ({"name", "parameters":
-{"properties", "required"}}). If given, an unknown function or argument is unparsable and a call without a required
-argument is wrong.
+Arguments hold literals of Python or JSON. A single call needs no list, and several may stand one after another.
+`environment["functions"]` holds the descriptions of functions in BFCL's shape ({"name", "parameters": {"properties",
+"required"}}). If given, an unknown function or argument is unparsable and a call without a required argument is wrong.
+Arguments may then be without a name, `weather.get("Kiel", 3)` or `"arguments": ["Kiel", 3]`, in the order of the
+properties; unless an optional one precedes a required one, since then the order is not that of a signature.
 
 Gold is `problem.answer` in the shape of BFCL's possible answers, [{function: {argument: [allowed value, ...]}}, ...],
 where "" among the values means that the argument may be left out, and likewise for each key of an allowed dict; or else
@@ -43,7 +44,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 4
+VERSION = 5
 METRIC = "all calls as allowed"
 
 MAX_DEPTH = 50
@@ -67,6 +68,8 @@ class Allowed(NamedTuple):
     optional: bool
 
 
+NameOf = Callable[[str, int], str | None]
+"""Returns the name of a function's argument by its place, from 0; None if the place says nothing."""
 Options = Mapping[str, Allowed]
 SameText = Callable[[str, str], bool]
 
@@ -76,6 +79,8 @@ class Function(NamedTuple):
 
     arguments: frozenset[str]
     required: frozenset[str]
+    order: tuple[str, ...]
+    """All arguments as a signature would list them; empty if the description does not tell."""
 
 
 class Environment(Needs):
@@ -86,8 +91,8 @@ class Environment(Needs):
 
 
 def canonical(program: str) -> str:
-    """Return the calls as JSON, sorted, keys sorted, whole numbers as integers."""
-    return _print(_parse(program))
+    """Return the calls as JSON, sorted, keys sorted, whole numbers as integers; `#1` names the first nameless argument."""
+    return _print(_parse(program, lambda _, place: f"#{place + 1}"))
 
 
 _find = replies.that_parses(canonical)
@@ -101,8 +106,9 @@ def program_of(reply: str) -> str:
 
 def run(program: str, problem: Problem, limits: Limits) -> Ran:
     """Return the canonical form; Unparsable at the first function or argument that is not described."""
-    calls = _parse(program)
-    _check_known([(call.name, call.arguments) for call in calls], _functions(problem))
+    functions = _functions(problem)
+    calls = _parse(program, _order(functions))
+    _check_known([(call.name, call.arguments) for call in calls], functions)
     return Ran(_print(calls))
 
 
@@ -114,7 +120,7 @@ def score(program: str, problem: Problem, limits: Limits) -> Result:
         _check_known(gold, functions)
     except Unparsable as e:  # gold is ours
         raise InvalidInput(f"problem {problem.id}: gold: {e}") from e
-    calls = _parse(program)
+    calls = _parse(program, _order(functions))
     _check_known([(call.name, call.arguments) for call in calls], functions)
     if len(calls) != len(gold):
         return Result(0.0, _print(calls), measure=0.0)
@@ -186,9 +192,19 @@ def _functions(problem: Problem) -> dict[str, Function] | None:
         parameters = function.get("parameters") if isinstance(function, dict) else None
         if not isinstance(parameters, dict) or not isinstance(function.get("name"), str):
             raise InvalidInput(f"problem {problem.id}: function {function!r:.100}; expected name and parameters")
-        names, required = parameters.get("properties") or {}, parameters.get("required") or ()
-        functions[function["name"]] = Function(frozenset(names), frozenset(required))
+        names, required = tuple(parameters.get("properties") or ()), tuple(parameters.get("required") or ())
+        order = names if names[: len(required)] == required else ()
+        functions[function["name"]] = Function(frozenset(names), frozenset(required), order)
     return functions
+
+
+def _order(functions: dict[str, Function] | None) -> NameOf:
+    orders = {name: function.order for name, function in (functions or {}).items()}
+    return lambda name, place: next(iter(orders.get(name, ())[place : place + 1]), None)
+
+
+def _no_order(_name: str, _place: int) -> None:
+    """Return None: no place says which argument stands there."""
 
 
 def _gold(problem: Problem) -> Sequence[tuple[str, Options]]:
@@ -334,14 +350,14 @@ _MARKS = {"id", "type", "index", "call_id"}
 """Keys next to a call that carry no part of it."""
 
 
-def _parse(program: str) -> list[Call]:
+def _parse(program: str, name_of: NameOf = _no_order) -> list[Call]:
     text = program.strip()
     text = _LEAD.sub("", text)
     if _TAGGED.search(text) and not _TAGGED.sub("", text).strip():
         text = "\n".join(_TAGGED.findall(text)).strip()
     if not text:
         raise Unparsable("no call")
-    calls = _parse_json(text) if _JSON.match(text) else _parse_python(text)
+    calls = _parse_json(text, name_of) if _JSON.match(text) else _parse_python(text, name_of)
     if not calls:
         raise Unparsable("no call")
     try:
@@ -351,7 +367,7 @@ def _parse(program: str) -> list[Call]:
     return calls
 
 
-def _parse_json(text: str) -> list[Call]:
+def _parse_json(text: str, name_of: NameOf) -> list[Call]:
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
     values, at = [], 0
     try:
@@ -366,7 +382,7 @@ def _parse_json(text: str) -> list[Call]:
     except (ValueError, RecursionError) as e:  # an integer of thousands of digits
         raise Unparsable(f"not JSON that can be read: {str(e)[:100] or type(e).__name__}") from e
     bare = [call for value in values for call in _unwrapped(value)]
-    return [_json_call(call, n) for n, call in enumerate(bare, 1)]
+    return [_json_call(call, n, name_of) for n, call in enumerate(bare, 1)]
 
 
 def _python_values(text: str) -> list[Any]:
@@ -391,7 +407,7 @@ def _unwrapped_once(value: Any) -> Iterator[Any]:
     yield value["function"] if is_wrapper and value.keys() <= _MARKS | {"function"} else value
 
 
-def _json_call(call: Any, n: int) -> Call:
+def _json_call(call: Any, n: int, name_of: NameOf) -> Call:
     named = {key: value for key, value in call.items() if key not in _MARKS} if isinstance(call, dict) else {}
     if len(named) == 1 and not named.keys() & {*_NAMES, *_ARGUMENTS}:
         named = {"name": next(iter(named)), "arguments": next(iter(named.values()))}
@@ -402,6 +418,9 @@ def _json_call(call: Any, n: int) -> Call:
             arguments = json.loads(arguments, object_pairs_hook=_object, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as e:
             raise Unparsable(f"call {n}: arguments in a text that is no JSON: {str(e)[:100]}") from e
+    if isinstance(arguments, list) and isinstance(name, str):
+        places = [name_of(name, place) for place in range(len(arguments))]
+        arguments = arguments if None in places else dict(zip(places, arguments, strict=True))
     is_known = not names and not others and named.keys() <= {*_NAMES, *_ARGUMENTS}
     if not (is_known and isinstance(name, str) and isinstance(arguments, dict)):
         raise Unparsable(f'call {n}: expected {{"name": ..., "arguments": {{...}}}}, got {json.dumps(call)[:60]}')
@@ -429,7 +448,7 @@ def _check_values(value: Any, call: int, depth: int = 0) -> None:
         _check_values(item, call, depth + 1)
 
 
-def _parse_python(text: str) -> list[Call]:
+def _parse_python(text: str, name_of: NameOf) -> list[Call]:
     try:
         lines = ast.parse(text, "<calls>").body
     except SyntaxError as e:
@@ -442,15 +461,19 @@ def _parse_python(text: str) -> list[Call]:
     for n, node in enumerate(nodes, 1):
         if not isinstance(node, ast.Call):
             raise _error(node, "a call, function(argument=value)")
-        if node.args:
-            raise _error(node.args[0], "argument=value")
+        name = _dotted_name(node.func)
         arguments: dict[str, Any] = {}
+        for place, value in enumerate(node.args):
+            argument = None if isinstance(value, ast.Starred) else name_of(name, place)
+            if argument is None:
+                raise _error(value, "argument=value")
+            arguments[argument] = _literal(value)
         for keyword in node.keywords:
             if keyword.arg is None or keyword.arg in arguments:
                 raise _error(keyword.value, "each argument once, as argument=value")
             arguments[keyword.arg] = _literal(keyword.value)
         _check_values(arguments, n)
-        calls.append(Call(_dotted_name(node.func), arguments))
+        calls.append(Call(name, arguments))
     return calls
 
 
@@ -534,6 +557,8 @@ EXAMPLES = (
     _example("similar-looking different", _WEATHER.replace("metric", "imperial"), 0.0),
     _example("one call too few", '[weather.get(city="Kiel", days=3)]', 0.0),
     _example("required argument left out", _WEATHER.replace(", days=3", "", 1), 0.0),
+    _example("arguments without names", '[weather.get("Bonn", 3), weather.get("Kiel", days=3)]', 1.0),
+    _example("arguments without names in another order", '[weather.get("Bonn", 3), weather.get(3, "Kiel")]', 0.0),
     _example("unknown argument", _WEATHER.replace("days", "n_days"), None),
     _example("unknown function", _WEATHER.replace("weather.get", "forecast"), None),
     _example("value that is no literal", _WEATHER.replace("days=3", "days=1 + 2"), None),

@@ -12,7 +12,9 @@
 
 Values are whole numbers; terms have + - * and abs, comparisons == != < <= > >= (`=` is ==, chains are allowed),
 conditions and, or, not. Logic-LM's spelling (Pan et al. 2023) is read too: `robin [IN] [1, 2, 3]`,
-`AllDifferentConstraint([robin, hawk])`, `:::` before a comment.
+`AllDifferentConstraint([robin, hawk])`, `:::` before a comment. Lines may be items of a list, `- robin < hawk` or `2.
+robin < hawk`, so that a minus before a space begins an item; bold type, backticks and a comma behind a line do not
+count.
 
 All solutions are enumerated, in the sandbox. The answer is the letter of the one option that holds in every solution;
 gold is the letter in `problem.answer`. Never accepted, whatever the letter: constraints without a solution, no
@@ -41,7 +43,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 3
+VERSION = 4
 METRIC = "answer accuracy by exhaustive enumeration"
 
 MAX_NESTING = 60
@@ -243,12 +245,20 @@ _OPERATIONS: Mapping[str, Callable[[list[Any]], Any]] = {
 
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
-_COMMENT = re.compile(r"(?:#|:::).*")
-_HEADING = re.compile(r"\s*(domain|variables|constraints|query|options)\s*:", re.IGNORECASE)
-_RANGE = re.compile(r"(-?\d{1,7}) ?(?:\.\.|to) ?(-?\d{1,7})")
+_COMMENT = re.compile(r"(?:#|:::|//).*")
+_SECTIONS = "domain|variables|constraints|query|options"
+_HEADING = re.compile(rf"\s*({_SECTIONS})\s*(?:\([^()]*\)\s*)?:", re.IGNORECASE)
+_TITLE = re.compile(rf"\s*\#+\s*({_SECTIONS})\s*(?::\s*)?", re.IGNORECASE)
+"""Matches a heading of Markdown."""
+_ITEM = re.compile(r"\s*(?:[-*•]|\d{1,3}[.)]|\(\d{1,3}\)(?=\s+[\w(]))\s+")
+"""Matches what stands before an item of a list."""
+_BOLD = re.compile(rf"(?:{_ITEM.pattern}|\s*)\*\*[^*]+\*\*")
+"""Matches a beginning in bold type; further on, two stars could be a power, which is refused."""
+_NOISE = re.compile(r"`|[,;.]\s*\Z")
+_RANGE = re.compile(r"(-?\d{1,7}) ?(?:\.\.|to|-|–) ?(-?\d{1,7})")
 _LIST = re.compile(r"[\[{(]? ?(-?\d{1,7}(?: ?, ?-?\d{1,7})*) ?[\]})]?")
 _LABEL = re.compile(r"(-?\d{1,7}) ?:.*")
-_IN = re.compile(r"\s(?:in|\[in\]|∈)\s", re.IGNORECASE)
+_IN = re.compile(r"\s(?:in|\[in\]|∈)\s|[:=]", re.IGNORECASE)
 _OPTION = re.compile(r"\s*\(?([A-Z])\s*[).:]")
 _NAME = re.compile(r"[^\W\d]\w*")
 _TOKEN = re.compile(r"\s*(?:([^\W\d]\w*)|(\d+)|(==|!=|<=|>=|&&|\|\||[-+*=<>≠≤≥¬!&|(),\[\]])|(\S))")
@@ -274,7 +284,7 @@ def _parse(program: str) -> Program:
     reader = _Reader()
     section = ""
     for n, line in enumerate(program.splitlines(), 1):
-        text = _COMMENT.sub("", line)
+        text = _undressed(line)
         heading = _HEADING.match(text)
         if heading:
             section = heading[1].lower()
@@ -282,6 +292,16 @@ def _parse(program: str) -> Program:
         if text[start:].strip():
             reader.line(section, text, start, n)
     return reader.program()
+
+
+def _undressed(line: str) -> str:
+    """Return `line` without its comment and marks of Markdown; positions stay."""
+    title = _TITLE.fullmatch(line)
+    text = f"{title[1]}:" if title else _COMMENT.sub("", line)
+    text = _BOLD.sub(lambda found: found[0].replace("**", "  "), text, count=1) if _BOLD.match(text) else text
+    item = _ITEM.match(text)
+    text = " " * item.end() + text[item.end() :] if item else text
+    return _NOISE.sub(lambda found: " " * len(found[0]), text)
 
 
 class _Reader:

@@ -10,8 +10,8 @@ One form per line, with or without a number or bullet before it and a full stop 
 reflection; in `Congruent` and `Similar` corners correspond, so both shapes are rotated together. `Point(A)` is `A`.
 
 Algebra is that of the data set: numbers, letters, products written without a sign, + - * / ^, \sqrt{3}, \frac{1}{2},
-\pi, placeholders `$`, `$1`, names such as `radius_0_0`, `angle 4`. Sums and products are compared in any order, and
-nothing else is computed: `2x+x` is not `3x`.
+\pi, placeholders `$`, `$1`, names such as `radius_0_0`, `angle 4`; also sqrt(3), √3, 45°, \(2x\), and `Line(AB)` for
+`Line(A, B)`. Sums and products are compared in any order, and nothing else is computed: `2x+x` is not `3x`.
 
 Gold is `problem.program`. A score below 1.0 is the F1 of the two sets, as in Lu et al. 2021; 1.0 needs all forms.
 `environment` holds nothing. Missed: forms that follow from each other; which end of a sector is its centre.
@@ -30,7 +30,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 3
+VERSION = 4
 METRIC = "exact match of sets; F1 below it"
 
 MAX_NESTING = 60
@@ -132,18 +132,32 @@ _OTHERS = {one: other for pair in map(str.split, _PAIRS) for one, other in (pair
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<name>angle[ \t]+\d+|[A-Za-z]\w*'?|\$\d*|\\pi)|(?P<sign>\\sqrt|\\frac|\\cdot|\\times|[-+*·×/^(){},;])|(?P<other>\S))"
+    r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<name>angle[ \t]+\d+|[A-Za-z]\w*'?|\$\d*|\\pi)|(?P<sign>√|\\sqrt|\\frac|\\cdot|\\times|[-+*·×/^(){},;])|(?P<other>\S))"
 )
 _MARK = re.compile(r"[ \t]*(?:\d{1,4}[.)]|[-*•])[ \t]+(?=[A-Z])")
-_FUNCTIONS = ("sin", "cos", "tan", "log")
+_FUNCTIONS = ("sin", "cos", "tan", "log", "sqrt")
+_SPELLING = (
+    (re.compile("[`°]"), " "),
+    (re.compile(r"\\[()]"), "  "),
+    (re.compile(r"\^\\circ\b|\^\{\\circ\}"), "      "),
+    (re.compile(r"\$([^$(),]+)\$(?=[ \t]*[,)])"), r" \1 "),
+    (re.compile(r"\\[dt]frac"), r" \\frac"),
+    (re.compile("[−–]"), "-"),
+)
+"""What Markdown and LaTeX add, and what stands in its place."""
+_SPELT = frozenset(("Line", "Angle", "Arc", *_POLYGONS))
+"""Predicates of points, which may be written without commas."""
 
 
 def _parse(program: str) -> list[Tree]:
     forms: list[Tree] = []
     for n, line in enumerate(program.splitlines(), 1):
         if line.strip(" \t;,"):
-            marked = _MARK.match(line)
-            plain = " " * marked.end() + line[marked.end() :] if marked else line
+            plain = line
+            for pattern, sign in _SPELLING:
+                plain = pattern.sub(sign, plain)
+            marked = _MARK.match(plain)
+            plain = " " * marked.end() + plain[marked.end() :] if marked else plain
             forms += _Parser(plain.rstrip(" \t;,."), n).forms()
     if not forms:
         raise Unparsable("no form; expected lines such as Find(x)")
@@ -204,6 +218,9 @@ class _Parser:
         while self._take(","):
             arguments.append(self._sum())
         self._expect(")")
+        points = arguments[0][1] if len(arguments) == 1 and arguments[0][0] == "name" and name in _SPELT else ""
+        if len(points) > 1 and len(points) in _ARGUMENTS[name] and re.fullmatch("[A-Z]+", points):
+            arguments = [("name", point) for point in points]
         if len(arguments) not in _ARGUMENTS[name]:
             self._at = start
             raise self._wrong(f"{name} with {' or '.join(map(str, list(_ARGUMENTS[name])[:3]))} arguments")
@@ -245,7 +262,7 @@ class _Parser:
         """Return whether another factor follows without a sign; two numbers side by side are not a product."""
         kind, text, _ = self._tokens[self._at]
         after_number = self._tokens[self._at - 1][0] == "number"
-        return kind == "name" or (kind == "number" and not after_number) or text in ("(", "\\sqrt", "\\frac")
+        return kind == "name" or (kind == "number" and not after_number) or text in ("(", "√", "\\sqrt", "\\frac")
 
     def _power(self) -> Tree:
         base = self._primary()
@@ -261,6 +278,8 @@ class _Parser:
             return self._call()
         self._at += 1
         match kind, text:
+            case ("name", "sqrt") if self._peek() == "(":
+                return ("sqrt", self._primary())
             case ("name", _):
                 return ("name", text)
             case ("number", _):
@@ -272,6 +291,8 @@ class _Parser:
             case (_, "\\sqrt"):
                 self._expect("{")
                 return ("sqrt", self._closed("}"))
+            case (_, "√") if self._tokens[self._at][0] in ("name", "number") or self._peek() == "(":
+                return ("sqrt", self._primary())
             case (_, "\\frac"):
                 self._expect("{")
                 above = self._closed("}")

@@ -1,9 +1,10 @@
 """Go programs. Equal means: the same tokens up to local names or, with tests, the expected results.
 
 Comments and layout do not count as tokens. Local variables, parameters and results are renamed in order of appearance;
-functions, types, fields, packages and labels keep their names, since tests call them. Gold is `problem.program`. Gold
-and programs are parsed by tree-sitter: functions, possibly after a package, imports and other declarations. Type errors
-and unused imports, which only a compiler would refuse, are not detected.
+functions, types, fields, packages and labels keep their names, since tests call them. The clause `package main` and
+brackets around a whole value or condition do not count. Gold is `problem.program`. Gold and programs are parsed by
+tree-sitter: functions, possibly after a package, imports and other declarations. Type errors and unused imports, which
+only a compiler would refuse, are not detected.
 
 `environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a function main
 with `actual_1 := f(3)` and `expected_1 := 9` that compares the two as JSON, call after call. If there is Go, a program
@@ -40,7 +41,7 @@ from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form, Plan, Rules
 from symbol_llm.sandbox import toolchain
 
-VERSION = 5
+VERSION = 6
 METRIC = "normal form, or execution of tests"
 
 
@@ -291,11 +292,29 @@ def _read(text: str) -> dict[str, str]:
         return {"fault": fault}
     if grammar.is_too_deep(root):
         return {"limit": f"the program has more than {grammar.MAX_DEPTH} levels"}
-    tokens = list(_with_semicolons(grammar.renamed(root, Rules(_FUNCTIONS, _is_scope, _plan), _ATOMS)))
+    named = grammar.renamed(root, Rules(_FUNCTIONS, _is_scope, _plan), _ATOMS)
+    tokens = list(_with_semicolons(grammar.without_needless_brackets(named, _is_needless)))
     normal = " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) not in _IDLE)
+    normal = normal.removeprefix("package main ; ")
     if fault := _fault(grammar.parse(_LANGUAGE, normal)):
         return {"fault": f"a line ends where a statement goes on; written on one line, {fault}"}
     return {"normal": normal, "note": _note(root)}
+
+
+_WHOLE = (
+    "if_statement", "for_statement", "for_clause", "expression_switch_statement", "expression_list", "argument_list",
+    "parenthesized_expression",
+)  # fmt: skip
+"""Kinds of node that hold whole values or conditions, whose brackets change nothing."""
+
+
+def _is_needless(brackets: Node) -> bool:
+    """Return whether brackets on one line are around a whole value; before a brace and `:=` they mean something."""
+    above = brackets.parent
+    if above is None or above.type not in _WHOLE or "{" in grammar.text_of(brackets):
+        return False
+    is_left = above.parent is not None and above.parent.child_by_field_name("left") == above
+    return brackets.start_point.row == brackets.end_point.row and not is_left
 
 
 _STRAY = re.compile(r"[\x0b\x0c]|//go:(?:build|embed|linkname)|//[ \t]*\+build")

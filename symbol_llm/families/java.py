@@ -1,9 +1,10 @@
 """Java programs. Equal means: the same tokens up to local names or, with tests, the expected results.
 
 Comments and layout do not count as tokens. Local variables, parameters and pattern variables are renamed in order of
-appearance; fields, methods, types and labels keep their names, since tests call them. Gold is `problem.program`. Gold
-and programs are parsed by tree-sitter: types, or methods alone, possibly after a package and imports. Type errors that
-only a compiler would find are not detected.
+appearance; fields, methods, types and labels keep their names, since tests call them. Brackets around a whole value or
+condition and `final` before a parameter do not count. Gold is `problem.program`. Gold and programs are parsed by
+tree-sitter: types, or methods alone, possibly after a package and imports. Type errors that only a compiler would find
+are not detected.
 
 `environment["test"]` and `environment["entry_point"]` are those of MBXP (Athiwaratkun et al. 2023): a class Main that
 says `int x0 = Some.method(3); int v0 = 9;` and compares the two, call after call. If there is a JDK, a program whose
@@ -38,7 +39,7 @@ from symbol_llm.notation import grammar, replies
 from symbol_llm.notation.grammar import Form, Plan, Rules
 from symbol_llm.sandbox import toolchain
 
-VERSION = 4
+VERSION = 5
 METRIC = "normal form, or execution of tests"
 
 
@@ -269,9 +270,32 @@ def _read(text: str) -> dict[str, str]:
     if grammar.is_too_deep(root):
         return {"limit": f"the program has more than {grammar.MAX_DEPTH} levels"}
     rules = Rules(_FUNCTIONS, lambda node: node.type in _SCOPES, _plan)
-    tokens = [token for token, _ in grammar.renamed(root, rules, _ATOMS)]
+    named = grammar.without_needless_brackets(grammar.renamed(root, rules, _ATOMS), _is_needless)
+    tokens = [text for text, node in named if text != "final" or not _is_of_parameter(node)]
     normal = " ".join(t for t, after in zip(tokens, [*tokens[1:], ""], strict=True) if (t, after) != (",", "}"))
     return {"normal": normal, "note": _public(root)}
+
+
+_WHOLE = ("return_statement", "variable_declarator", "argument_list", "parenthesized_expression")
+"""Kinds of node that hold whole values, whose brackets change nothing."""
+_LOOSE = ("assignment_expression", "lambda_expression", "ternary_expression", "switch_expression")
+"""Kinds of value that bind less tightly than `?`, or as tightly."""
+
+
+def _is_needless(brackets: Node) -> bool:
+    above, inside = brackets.parent, brackets.named_children
+    if above is None or not inside:
+        return False
+    if above.type == "assignment_expression":
+        return above.child_by_field_name("right") == brackets
+    is_condition = above.type == "ternary_expression" and above.child_by_field_name("condition") == brackets
+    return above.type in _WHOLE or (is_condition and inside[-1].type not in _LOOSE)
+
+
+def _is_of_parameter(final: Node) -> bool:
+    """Return whether `final` stands before a parameter or the variable of a loop, which it cannot make a constant."""
+    above = final.parent.parent if final.parent is not None else None
+    return above is not None and above.type in ("formal_parameter", "catch_formal_parameter", "enhanced_for_statement")
 
 
 _STRAY = re.compile(r"[\x0b\x1a]|\\u+[0-9a-fA-F]{4}")

@@ -1,4 +1,4 @@
-"""NLmaps' machine-readable language for OpenStreetMap queries. Equal means: the same term up to commutative arguments.
+r"""NLmaps' machine-readable language for OpenStreetMap queries. Equal means: the same term up to commutative arguments.
 
     query(around(center(area(keyval('name','Bonn')),nwr(keyval('tourism','museum'))),
                  search(nwr(keyval('amenity','cafe'))),maxdist(500)),qtype(latlong))
@@ -6,7 +6,8 @@
 The order of arguments does not count in `and`, `or`, `area`, `nwr` and `dist`; an `and` in an `and`, or an `or` in an
 `or`, is merged; white space outside quotes does not count. `nwr(and(a,b))` is not `nwr(a,b)`: the first means both
 kinds of thing, the second a thing that is both. A quote ends a text only before a comma or closing bracket, so that
-`'Paul's'` is the text Paul's, as in the corpus. Gold is `problem.program`. Nothing is run, since there is no map here.
+`'Paul's'` is the text Paul's, as in the corpus; `'Paul\'s'` and `"Paul's"` are it too. Gold is `problem.program`.
+Nothing is run, since there is no map here.
 
 Missed: different terms that would find the same, such as another tag with the same meaning. Haas and Riezler 2016.
 """
@@ -24,7 +25,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 2
+VERSION = 3
 METRIC = "exact match of terms"
 
 MAX_DEPTH = 50
@@ -148,7 +149,9 @@ def _print(term: Term) -> str:
 
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(r"(?P<text>'.*?'(?=\s*[,)]))|(?P<number>\d+)|(?P<name>[A-Za-z_]\w*)|(?P<sign>[(),])", re.ASCII)
+_TOKEN = re.compile(
+    r"(?P<text>(?:'.*?'|\".*?\"|[‘’].*?’)(?=\s*[,)]))|(?P<number>\d+)|(?P<name>[A-Za-z_]\w*)|(?P<sign>[(),])", re.ASCII
+)
 _SPACE = re.compile(r"\s*")
 
 
@@ -165,6 +168,9 @@ class _Parser:
         token = _TOKEN.match(self._program, self._start)
         self._kind = token.lastgroup if token else None
         self._text = token[0] if token else ""
+        if token and token["text"]:
+            inside = token[0][1:-1].replace("\\'", "'")
+            self._text = f"'{inside}'"
         self._at = token.end() if token else self._start
 
     def _error(self, expected: str) -> Unparsable:
@@ -213,7 +219,7 @@ class _Parser:
 
 
 def _parse(program: str) -> Term:
-    return _Parser(program).program()
+    return _Parser(program.rstrip(" \t\n.;")).program()
 
 
 _CAFES = (

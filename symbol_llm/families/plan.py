@@ -4,7 +4,10 @@
     (put-down a)
 
 If no line has brackets, each is a step of its own: `unstack a b`, numbered or not. Commas, bold type, backticks, comments
-after `#`, a full stop after a bracket and the marks `[PLAN]` and `[PLAN END]` do not count.
+after `#`, a full stop after a bracket and the marks `[PLAN]` and `[PLAN END]` do not count. Nor do remarks among steps
+in brackets: behind a dash, an arrow, two strokes or a colon, `(unstack a b) - takes a off`, or in a line right below a step
+that is a sentence or has a label, with a step behind it. A line that reads like a step, an action's name with as many words
+as it takes or with objects alone, is none.
 
 The plan is simulated from the initial state, as VAL does (Howey et al. 2004): STRIPS with types, constants, equality,
 negative, disjunctive and quantified conditions over the finite objects, conditional and quantified effects; a step
@@ -34,7 +37,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies, strips
 from symbol_llm.notation.strips import Domain, Formula, Instance, Names, Node, Types, expected, show
 
-VERSION = 4
+VERSION = 5
 METRIC = "plan validity"
 
 MAX_CHECKS = 500_000
@@ -47,6 +50,13 @@ _NUMBERING = re.compile(
 _DURATION = re.compile(r"(?<=\))[ \t]*\[\d{1,9}(?:\.\d{1,9})?\]")
 _MARKUP = re.compile(r"[#;][^\n]*|\*\*|`|(?<=\))\.(?=\s|\Z)|^\[PLAN(?: END)?\](?=\s|\Z)", re.MULTILINE)
 _BULLET = re.compile(r"^[ \t]*[-*•][ \t]{1,9}(?=[(\w])", re.MULTILINE)
+_REMARK = re.compile(r"(?<=\))[ \t]*(?:--?>?|[–—→:]|//)[ \t]+[^()\n]*$", re.MULTILINE)
+"""Matches what is said of the step in brackets before it."""
+_SENTENCE = re.compile(
+    r"^(?=[ \t]*(?:[-*•][ \t]+|\d{1,9}[.)][ \t]+)?[^\W\d][^()\n]*$)[^\n]*(?:[.:!?][ \t]*$|\w:[ \t][^\n]*)", re.MULTILINE
+)
+"""Matches a line without brackets that ends as a sentence does, or has a label."""
+_WORD = re.compile(r"[^\W\d_][\w@-]*|[\w@-]+")
 _NAME = r"\w[\w.@-]*"
 _BARE = re.compile(rf"[ \t]*{_NAME}(?:[ \t]+{_NAME})*[ \t]*(?<!\.)")
 """Matches a line that is a step without brackets; one that ends with a full stop is a sentence."""
@@ -144,8 +154,11 @@ def mutants(program: str, rng: random.Random) -> Iterator[str]:
 
 def _steps(program: str) -> list[Node]:
     """Return the actions, each a list of names; numbering and the like are blanked out, so positions stay valid."""
-    for noise in (_MARKUP, _BULLET, _NUMBERING, _DURATION):
-        program = noise.sub(lambda match: " " * len(match[0]), program)
+    program = _MARKUP.sub(_blank, program)
+    for remark in _remarks(program):
+        program = f"{program[: remark.start()]}{_blank(remark)}{program[remark.end() :]}"
+    for noise in (_REMARK, _BULLET, _NUMBERING, _DURATION):
+        program = noise.sub(_blank, program)
     steps = strips.read(_in_brackets(program).replace(",", " "))
     if len(steps) == 1 and steps[0].parts and all(part.parts for part in steps[0].parts):
         steps = list(steps[0].parts)
@@ -155,6 +168,25 @@ def _steps(program: str) -> list[Node]:
         for part in strips.parts_of(step, "an action such as (unstack a b)") or (step,):
             strips.name_of(part, "an action such as (unstack a b)")
     return steps
+
+
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match[0])
+
+
+def _remarks(program: str) -> list[re.Match[str]]:
+    """Return the lines before the last bracket that are remarks.
+
+    Behind the first step, a line that ends with a colon or comes after a blank line is none: an explanation begins there.
+    """
+    first, last = program.find("("), program.rfind("(")
+    found = _SENTENCE.finditer(program, 0, max(last, 0))
+    return [one for one in found if one.start() < first or not _ends_a_plan(program, one)]
+
+
+def _ends_a_plan(program: str, line: re.Match[str]) -> bool:
+    before = program[program.rfind("\n", 0, max(line.start() - 1, 0)) + 1 : line.start()]
+    return line[0].rstrip().endswith(":") or not before.strip()
 
 
 def _in_brackets(program: str) -> str:
@@ -226,6 +258,7 @@ def _effect(node: Node, names: Names, bound: Mapping[str, Types]) -> Formula:  #
 def _simulate(program: str, task: Task, names: Mapping[str, str]) -> str:
     """Return why `program` does not reach the goal; empty if it does."""
     called = {name.lower(): object_.lower() for name, object_ in names.items()}
+    _refuse_bare_steps(program, task, called)
     calls = [_call(step, task, called) for step in _steps(program)]
     world = _World(task)
     for n, (step, action, bindings) in enumerate(calls, 1):
@@ -235,6 +268,15 @@ def _simulate(program: str, task: Task, names: Mapping[str, str]) -> str:
         world.apply(action.effect, bindings)
     missing = world.missing(task.instance.goal, {})
     return f"after the last step: {missing} does not hold" if missing else ""
+
+
+def _refuse_bare_steps(program: str, task: Task, called: Mapping[str, str]) -> None:
+    """Raise Unparsable if a line that passes for a remark reads like a step."""
+    for remark in _remarks(_MARKUP.sub(_blank, program)):
+        head, *terms = [word.lower() for word in _WORD.findall(_NUMBERING.sub("", _BULLET.sub("", remark[0])))] or [""]
+        action = task.actions.get(head)
+        if action and (len(terms) == len(action.parameters) or all(called.get(t, t) in task.objects for t in terms)):
+            raise Unparsable(f"expected a step in brackets or a remark, got {remark[0].strip()[:40]!r}")
 
 
 def _call(step: Node, task: Task, called: Mapping[str, str]) -> tuple[str, Action, Bindings]:

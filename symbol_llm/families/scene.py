@@ -13,7 +13,8 @@ node is the outermost (see `from_nodes`). GQA (Hudson and Manning 2019), {"opera
 
 `relate: name,relation,s` finds the objects that are in `relation` to the current ones; with `o`, those to which the
 current ones are. `_` or nothing is any name. `filter`, `query`, `verify`, `choose: a|b`, `same`, `different` take an
-attribute; the tables below list all functions. A step that needs two inputs takes the last two unused results.
+attribute; the tables below list all functions. A step that needs two inputs takes the last two unused results. Steps may
+be items of a list; arguments may be in quotes or among the inputs, `filter_color(red, scene)`, `filter_color(scene(), "red")`.
 
 `environment["scene"]` holds the scene graph: CLEVR's {"objects": [{"color": ...}], "relationships": {"left": [[...]]}} or
 GQA's {"objects": {id: {"name": ..., "attributes": {"color": ...} or [...], "relations": [{"name": ..., "object": id}]}}}.
@@ -40,7 +41,7 @@ from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 
-VERSION = 4
+VERSION = 5
 METRIC = "execution accuracy, else exact match"
 
 MAX_NODES = 100
@@ -206,12 +207,19 @@ _SIGNATURES: Mapping[str, Sequence[tuple[tuple[str, ...], str, str]]] = {
 }  # fmt: skip
 _ATTRIBUTE_AS_ARGUMENT = ("query", "same", "different", "equal")
 _CALL = re.compile(r"\s*(\w+)\s*(?:\[([^\[\]\n]*)\]\s*)?\(")
+_WORD = re.compile(r"\s*(?:(?P<quote>['\"])(?P<quoted>[^'\"\n]*)(?P=quote)|(?P<bare>\w+))(?=\s*[,)])")
+"""Matches an argument among inputs, or `scene` without brackets."""
+_ITEM = re.compile(r"(?:\d{1,3}[.):]|[-*•])\s+")
+_STEP = re.compile(r"([\w ]+)(?:\[([^\[\]]*)\]|\(([^()]*)\))\s*(?:\(\))?")
+"""Matches a step whose argument is in brackets."""
 _OBJECT_IDS = re.compile(r" \([\d, -]*\)$")
 _ATTRIBUTE = re.compile(r"[a-z]\w*")
 
 
 def _parse(program: str) -> Tree:
-    tree = _Nested(program).whole() if _CALL.match(program) else _steps(program)
+    program = program.rstrip(" \t\n;.")
+    is_nested = _CALL.match(program) and not re.search("->|→", program)
+    tree = _Nested(program).whole() if is_nested else _steps(program)
     if tree.kind in ("set", "object"):
         raise Unparsable(
             f"the program ends in {tree.function}, which gives objects; expected count, exist, query_* ..."
@@ -236,14 +244,27 @@ class _Nested:
         if call is None or depth > MAX_NODES:
             raise self._wrong("a function such as scene()" if call is None else f"at most {MAX_NODES} functions")
         self._at = call.end()
-        inputs = []
+        inputs: list[Tree] = []
+        arguments = [] if call[2] is None else [call[2]]
         if not self._take(")"):
-            inputs.append(self._call(depth + 1))
+            self._input(inputs, arguments, depth)
             while self._take(","):
-                inputs.append(self._call(depth + 1))
+                self._input(inputs, arguments, depth)
             if not self._take(")"):
                 raise self._wrong("',' or ')'")
-        return _tree(_place(self._text, call.start(1)), call[1], call[2] or "", inputs)
+        return _tree(_place(self._text, call.start(1)), call[1], ",".join(arguments), inputs)
+
+    def _input(self, inputs: list[Tree], arguments: list[str], depth: int) -> None:
+        """Read an input, or the argument if there is none yet."""
+        word = _WORD.match(self._text, self._at)
+        if word and word["bare"] == "scene":
+            inputs.append(_tree(_place(self._text, self._at), "scene", "", []))
+        elif word and not arguments:
+            arguments.append(word["bare"] or word["quoted"])
+        else:
+            inputs.append(self._call(depth + 1))
+            return
+        self._at = word.end()
 
     def _take(self, sign: str) -> bool:
         while self._text[self._at : self._at + 1].isspace():
@@ -268,12 +289,14 @@ def _steps(program: str) -> Tree:
     free: list[int] = []
     if program.rstrip().endswith(("->", "→")) and re.search(r"\w", program):
         raise Unparsable("an arrow at the end; expected a step behind it")
-    for text in filter(None, map(str.strip, re.split(r"->|→|\n|;", program))):
+    for line in filter(None, map(str.strip, re.split(r"->|→|\n|;", program))):
+        text = _ITEM.sub("", line, count=1) if _ITEM.match(line) else line
         where = f"step {len(results)}"
         if len(results) == MAX_NODES:
             raise Unparsable(f"{where}: more than {MAX_NODES} steps")
         head, given = _inputs_named(text)
-        name, _, argument = head.partition(":")
+        step = _STEP.fullmatch(head)
+        name, argument = (step[1], step[2] or step[3] or "") if step else head.partition(":")[::2]
         function = "_".join(name.lower().split())
         if given is None:
             wanted = _n_inputs(function, argument, results[free[-1]] if free else None)
@@ -337,6 +360,7 @@ def _tree(where: str, function: str, argument: str, inputs: Sequence[Tree]) -> T
 def _argument(where: str, text: str, wanted: str) -> str:
     """Return the argument in normal order; a relation always has all three parts."""
     text = _OBJECT_IDS.sub("", " ".join(text.lower().split()))
+    text = text[1:-1] if re.fullmatch(r"'[^']*'|\"[^\"]*\"", text) else text
     if wanted == "direction" and "," in text:
         wanted = "relation"
     parts = [part.strip() for part in text.split({"relation": ",", "choice": "|"}.get(wanted, "\n"))]

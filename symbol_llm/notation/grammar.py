@@ -134,6 +134,17 @@ def leaves(root: Node, atoms: Collection[str]) -> Iterator[Node]:
             stack += reversed(node.children)
 
 
+def without_needless_brackets(
+    tokens: Sequence[tuple[str, Node]], is_needless: Callable[[Node], bool]
+) -> list[tuple[str, Node]]:
+    """Return `tokens` without the round brackets of the nodes for which `is_needless` holds."""
+    return [(text, node) for text, node in tokens if text not in ("(", ")") or not _is_bracket_of(node, is_needless)]
+
+
+def _is_bracket_of(node: Node, is_needless: Callable[[Node], bool]) -> bool:
+    return node.parent is not None and node.parent.type == "parenthesized_expression" and is_needless(node.parent)
+
+
 # --- local names ------------------------------------------------------------------------------------------------------
 
 Plan = list[tuple[Node, str]]

@@ -17,7 +17,7 @@ from symbol_llm.ground.errors import Unparsable
 
 NEXT_TURN = re.compile(
     r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text)\|>|</s>"
-    r"|\n(?:Question|User|Human|Problem|Context)[ \t]*:|\n#+[ \t]*(?:Question|Instruction|Input|Response)\b"
+    r"|\n(?:Question|User|Human|Problem|Context)[ \t]*:|\n\[STATEMENT\]|\n#+[ \t]*(?:Question|Instruction|Input|Response)\b"
 )
 """Matches where a model has begun to write the next turn itself."""
 THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
@@ -40,14 +40,15 @@ INLINE = re.compile(r"\A\s*(`+)([^`\n]+)\1\s*\Z")
 LEAD_IN = re.compile(r"\A\s*(?:sure|certainly|of course|okay|ok|here)\b[^\n]*[:!.][ \t]*\n", re.IGNORECASE)
 LABEL = re.compile(
     r"\A\s*(?:here(?: is|['’]s) )?(?:the )?(?:final )?(?:answer|program|output|solution|code|actions?|plan|formula|fol|first-order logic(?: formula)?"
-    r"|regex|regular expression|smiles|command|amr|triples|(?:sql|sparql|cypher)(?: query)?"
-    r"|query(?=[ \t]*:\s*(?:select|with|ask|prefix|match)\b))(?: is)?[ \t]*:",
+    r"|regex|regular expression|smiles|command|amr(?: graph)?|mrl|lispress|parse(?: tree)?|logic(?:al)? forms?|triples"
+    r"|(?:sql|sparql|cypher)(?: query)?"
+    r"|query(?=[ \t]*:\s*(?:(?:select|with|ask|prefix|match)\b|(?:query|dist)\()))(?: is)?[ \t]*:",
     re.IGNORECASE,
 )
 LABEL_LINE = re.compile(LABEL.pattern + r"[ \t]*\n", re.IGNORECASE)
 BLANK_LINE = re.compile(r"\n[ \t]*(?=\n)")
-BEHIND_A_BLOCK = re.compile(r"(?<=\})[ \t]*\n[ \t]*\n(?=[A-Z][a-z]*[:,]? [a-z]+(?: [a-z]|[.:]))")
-"""Matches between a closing brace and a sentence."""
+BEHIND_A_BLOCK = re.compile(r"(?<=\})(?:[ \t]*\n){2,9}(?=[A-Z][a-z]*[:,]? [a-z]+(?: [a-z]|[.:]))")
+"""Matches between a closing brace and a sentence, with a blank line or more between them."""
 GOES_ON = re.compile(
     r"[)\]},:;&|~¬∀∃]|[(\[](?![A-Z][a-z']*:?[ ]+[a-z])|\w+\(|\w\)|AND\b|(?:[\w:,]+ )*[-=]>|(?:all|exists)[ ]\w+[.]"
 )

@@ -264,6 +264,11 @@ def test_the_end_of_a_command_is_found_soon(text: str) -> None:
         ("rm -Rf x", "rm -rf x"),
         ("tar -xzf a.tgz", "tar -x -z -f a.tgz"),
         ("tar --extract --file=a.tar -C d", "tar -C d -xf a.tar"),
+        ("tar czf a.tgz b", "tar -c -z -f a.tgz b"),
+        ("tar xvfC a.tar /d", "tar -xv -f a.tar -C /d"),
+        ("tar cf - b | cat", "tar -cf - b | cat"),
+        ("ls | xargs tar rf a.tar", "ls | xargs tar -rf a.tar"),
+        ("find . -exec tar rvf a.tar {} +", "find . -exec tar -rvf a.tar {} +"),
     ],
 )
 def test_options_have_one_form(one: str, two: str) -> None:
@@ -298,6 +303,14 @@ def test_options_have_one_form(one: str, two: str) -> None:
         ("tar -xf a.tar", "tar -cf a.tar"),
         ("tar -xf a.tar", "tar -xzf a.tar"),
         ("tar -xf a.tar -C d", "tar -xf d -C a.tar"),
+        ("tar czf a.tgz b", "tar xzf a.tgz b"),
+        ("tar czf a.tgz b", "tar -czf b a.tgz"),
+        ("tar xfC a.tar d", "tar xCf a.tar d"),
+        ("tar xfC a.tar d", "tar -xfC a.tar d"),
+        ("tar -xf a.tar b", "tar -f a.tar xb"),
+        ("tar t f a.tar", "tar -tf a.tar"),
+        ("ps aux", "ps -aux"),
+        ("grep c f", "grep -c f"),
     ],
 )
 def test_options_that_mean_something_else_stay_apart(one: str, two: str) -> None:

@@ -35,6 +35,58 @@ def allows(value: Any, *allowed: Any) -> bool:
     return accepts(json.dumps({"name": "f", "arguments": {"x": value}}), [{"f": {"x": list(allowed)}}])
 
 
+ORDERED = {
+    "name": "book",
+    "parameters": {"type": "dict", "properties": {"seat": {}, "day": {}, "at": {}}, "required": ["seat", "day"]},
+}
+UNORDERED = {
+    "name": "book",
+    "parameters": {"type": "dict", "properties": {"at": {}, "seat": {}, "day": {}}, "required": ["seat", "day"]},
+}
+BOOKED = [{"book": {"seat": [3], "day": ["Monday"], "at": ["", 9]}}]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        'book(3, "Monday")',
+        "book(3, 'monday', 9)",
+        'book(3, day="Monday")',
+        '[book(3, "Monday", at=9)]',
+        '{"name": "book", "arguments": [3, "Monday"]}',
+        '{"book": [3, "Monday", 9]}',
+    ],
+)
+def test_arguments_without_names_are_in_the_order_of_the_description(program: str) -> None:
+    assert score(program, problem(answer=BOOKED, functions=[ORDERED]), Limits()).score == 1.0
+    for functions in ([UNORDERED], None):
+        with pytest.raises(Unparsable):
+            score(program, problem(answer=BOOKED, functions=functions), Limits())
+    with pytest.raises(InvalidInput):
+        score(program, problem(program, functions=[ORDERED]), Limits())
+
+
+@pytest.mark.parametrize(
+    "program",
+    ['book("Monday", 3)', 'book(4, "Monday")', 'book(3, "Monday", 8)', 'book(3, at="Monday")', "book(3)", "book()"],
+)
+def test_arguments_without_names_in_another_order_are_others(program: str) -> None:
+    assert score(program, problem(answer=BOOKED, functions=[ORDERED]), Limits()).score == 0.0
+
+
+@pytest.mark.parametrize(
+    "program",
+    ['book(3, "Monday", 9, 1)', "book(3, seat=3)", "book(*[3])", "seat(3)", 'book(day="Monday", 3)', "book(3, x)"],
+)
+def test_arguments_without_names_that_no_function_takes_are_ill_formed(program: str) -> None:
+    with pytest.raises(Unparsable):
+        score(program, problem(answer=BOOKED, functions=[ORDERED]), Limits())
+
+
+def test_a_call_without_names_ends_before_prose() -> None:
+    assert program_of("book(3, 'Monday')\nThis books the seat.") == "book(3, 'Monday')"
+
+
 def test_json_and_python_say_the_same() -> None:
     one = '[{"name": "a.b", "arguments": {"x": 1.0, "y": [true, null, {"k": "v"}]}}, {"name": "c"}]'
     two = "[c(), a.b(y=(True, None, {'k': 'v'}), x=+1)]"
@@ -260,7 +312,7 @@ def test_gold_that_is_missing_or_wrong_is_our_fault(fields: dict[str, Any]) -> N
 )  # fmt: skip
 def test_what_is_no_call_is_refused_with_its_place(text: str, detail: str) -> None:
     with pytest.raises(Unparsable, match=detail):
-        canonical(text)
+        score(text, problem("f(x=1)"), Limits())
 
 
 @pytest.mark.parametrize(

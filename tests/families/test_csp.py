@@ -72,6 +72,52 @@ def test_sections_may_be_laid_out_in_several_ways(program: str) -> None:
     assert letter(program) == "B"
 
 
+LISTED = """Domain: 1..3
+Variables: x, y
+Constraints:
+x < y
+y == 2
+Query:
+A) x == 2
+B) x == 1"""
+
+
+@pytest.mark.parametrize("mark", ["- ", "* ", "• ", "  -   ", "{n}. ", "{n}) ", "({n}) "])
+def test_lines_may_be_items_of_a_list(mark: str) -> None:
+    listed = "\n".join(mark.format(n=n) + line for n, line in enumerate(LISTED.splitlines(), 1))
+    assert canonical(listed) == canonical(LISTED)
+    assert letter(listed) == "B"
+    assert canonical(listed.replace("x < y", "x > y")) != canonical(LISTED)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        LISTED.replace("Constraints:", "**Constraints:**").replace("Query:", "**Query**:").replace("B)", "- **B)**"),
+        LISTED.replace("Constraints:", "## Constraints").replace("Query:", "### Query:"),
+        LISTED.replace("Constraints:", "Constraints (all must hold):")
+        .replace("x < y", "`x < y`")
+        .replace("2\n", "2;\n"),
+        LISTED.replace("x < y", "x < y,  // left of it").replace("1..3", "1-3"),
+        LISTED.replace("Domain: 1..3\n", "").replace("Variables: x, y", "Variables:\n- `x`: 1..3\n- **y** = {1, 2, 3}"),
+        LISTED.replace("1..3", "\n- 1: leftmost\n- 2\n- 3"),
+    ],
+)
+def test_marks_of_markdown_do_not_count(program: str) -> None:
+    assert canonical(program) == canonical(LISTED)
+
+
+@pytest.mark.parametrize("line", ["-x < y", "(2) < x", "2 * x > y", "x - y < 0", "-(x) > -3"])
+def test_what_only_looks_like_an_item_is_part_of_the_line(line: str) -> None:
+    assert canonical(LISTED.replace("x < y", line)) != canonical(LISTED)
+
+
+@pytest.mark.parametrize("line", ["- x <", "1.", "x **2 < y", "1.5 x < y", "- * x < y", "- A", "**", "-"])
+def test_an_item_that_is_no_condition_is_ill_formed(line: str) -> None:
+    with pytest.raises(Unparsable):
+        canonical(LISTED.replace("x < y", line))
+
+
 @pytest.mark.parametrize(
     ("program", "detail"),
     [

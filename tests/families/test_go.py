@@ -50,6 +50,10 @@ def function(body: str, head: str = "f(n int) int") -> str:
         (function("n, e := g()\nreturn n + e"), function("m, e := g()\nreturn m + e", "f(m int) int")),
         (function("x := 1\nx := x + 1"), function("y := 1\ny := y + 1")),
         (function("g(1)\n;\nreturn n"), function("g(1)\nreturn n")),
+        (function("return n"), "func f(n int) int { return n }"),
+        (function("if (n > 1) { return (n), 1 }\nreturn ((n + 1)), 2"), function("if n > 1 { return n, 1 }\nreturn n + 1, 2")),
+        (function("for (n > 1) { n = (n - 1) }\nx := (g((n)))"), function("for n > 1 { n = n - 1 }\nx := g(n)")),
+        (function("for i := (0); (i < n); i++ { }\nswitch (n) { }"), function("for i := 0; i < n; i++ { }\nswitch n { }")),
         (function("return - -n &\n^n + <-(<-c)"), function("return - - n & ^n + <-( <-c )")),
     ],
 )  # fmt: skip
@@ -70,6 +74,11 @@ def test_local_names_and_layout_do_not_count(one: str, two: str) -> None:
         (function("return\nn"), function("return n")),
         (function('return "a b"'), function('return "a  b"')),
         (function("return v1"), function("return n")),
+        (function("return (n + 1) * 2"), function("return n + 1 * 2")),
+        (function("return -(n - 1)"), function("return -n - 1")),
+        (function("return (\nn)"), function("return\nn")),
+        (function("if (n == (P{1})) { }"), function("if (n == (Q{1})) { }")),
+        (function("return n"), function("return n").replace("main", "other")),
         (function("g(_)"), function("g(n)")),
     ],
 )

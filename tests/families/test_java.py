@@ -49,6 +49,12 @@ def method(body: str, head: str = "int f(int n)") -> str:
         ),
         ("int f(String... s) { return s.length; }", "int f(String... t) { return t.length; }"),
         (method("int v2 = 1; return v2 + v1;"), method("int a = 1; return a + v1;")),
+        (method("int a = (n + 1); a = (n); return ((a));"), method("int a = n + 1; a = n; return a;")),
+        (
+            method("if ((n > 1)) g((n - 1)); return (n > 1) ? n : 1;"),
+            method("if (n > 1) g(n - 1); return n > 1 ? n : 1;"),
+        ),
+        (method("for (final String s : ss) g(s);", "int f(final int n)"), method("for (String s : ss) g(s);")),
     ],
 )
 def test_local_names_and_layout_do_not_count(one: str, two: str) -> None:
@@ -69,6 +75,12 @@ def test_local_names_and_layout_do_not_count(one: str, two: str) -> None:
         (method("F g = A::f;"), method("F g = A::h;")),
         (method("a: for (;;) break a;"), method("b: for (;;) break b;")),
         (method("return v1;"), method("return n;")),
+        (method("return (n + 1) * 2;"), method("return n + 1 * 2;")),
+        (method("return (n > 1 ? true : false) ? 1 : 2;"), method("return n > 1 ? true : false ? 1 : 2;")),
+        (method("return -(n - 1);"), method("return -n - 1;")),
+        (method("int a = 1; (a)++;"), method("int a = 1; a++;")),
+        (method('final String a = "x";'), method('String a = "x";')),
+        ("class A { final int k = 1; int f() { return k; } }", "class A { int k = 1; int f() { return k; } }"),
         (method("record R(int u) {} return u;"), method("record R(int w) {} return u;")),
     ],
 )  # fmt: skip

@@ -36,9 +36,15 @@ A, B, C = "keyval('amenity','bar')", "keyval('shop','books')", "keyval('name','P
         (bars(A, "findkey(and('name','phone'))"), bars(A, "findkey(and('phone','name'))")),
         (f"dist({BARS},{bars(B)},unit(km))", f"dist({bars(B)},unit(km),{BARS})"),
         (BARS, BARS.replace(",", " ,\n ").replace("(", " ( ")),
+        (BARS, BARS.replace("'", '"')),
+        (BARS, BARS.replace("('", "(‘").replace("'", "’")),
+        (BARS, f"{BARS};"),
+        (BARS, f"{BARS}.\n"),
+        (bars(C), bars(C.replace("Paul's", "Paul\\'s"))),
+        (bars(C), bars("""keyval("name", "Paul's (old, red)")""")),
     ],
 )
-def test_the_order_of_commutative_arguments_and_white_space_do_not_count(one: str, two: str) -> None:
+def test_the_order_of_commutative_arguments_white_space_and_quotes_do_not_count(one: str, two: str) -> None:
     assert accepts(one, two)
 
 
@@ -52,6 +58,8 @@ def test_the_order_of_commutative_arguments_and_white_space_do_not_count(one: st
         (bars(A), bars("keyval('bar','amenity')")),
         (bars(A), bars("keyval('amenity','Bar')")),
         (bars(A), bars("keyval('amenity',' bar')")),
+        (bars(A), bars("""keyval("amenity","bars")""")),
+        (bars(C), bars(C.replace("Paul's", 'Paul"s'))),
         (bars(A, "latlong"), bars(A, "latlong(topx(1))")),
         (bars(A, "count,latlong"), bars(A, "latlong,count")),
         (BARS, BARS.replace("nwr", "area").replace("area", "nwr", 1)),

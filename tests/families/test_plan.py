@@ -11,6 +11,7 @@ from symbol_llm.families.plan import canonical, mutants, program_of, run, score
 from symbol_llm.ground.errors import InvalidInput, LimitExceeded, Unparsable
 from symbol_llm.ground.params import Limits
 from symbol_llm.ground.records import Problem
+from tests.cpu import at_most
 from tests.problems import problem as make
 
 LIMITS = Limits()
@@ -109,6 +110,14 @@ def test_the_first_step_that_fails_is_told_with_what_is_missing(program: str, go
         "(take ann c1), # her cup\n(pour ann c1 c2)",
         "((take ann c1)\n (pour ann c1 c2))",
         "[PLAN]\n(take ann c1)\n(pour ann c1 c2)\n[PLAN END]",
+        "; first\n(take ann c1) ; takes it\n; then\n(pour ann c1 c2) ; pours it",
+        "(take ann c1) - takes it\n(pour ann c1 c2) – pours it, all of it.",
+        "1. (take ann c1): takes it\n2. (pour ann c1 c2) -> c2 is full",
+        "1. **(take ann c1)** — takes it\n2. `(pour ann c1 c2)` // done",
+        "take(ann, c1) -- takes it\npour(ann, c1, c2) : pours it",
+        "1. (take ann c1)\n   - Ann holds the cup.\n2. (pour ann c1 c2)",
+        "(take ann c1)\nState: Ann holds it\n(pour ann c1 c2)",
+        "First she takes it, then she pours.\nThe steps are:\n\n(take ann c1)\n(pour ann c1 c2)",
     ],
 )
 def test_ways_to_write_a_step(program: str) -> None:
@@ -125,10 +134,48 @@ def test_ways_to_write_a_step(program: str) -> None:
         ("take ann c1\npour ann c1 c2\npour ann c2 c1.", "take ann c1\npour ann c1 c2\npour ann c2 c1."),
         ("TAKE ANN C1\nPOUR ANN C1 C2\nPOUR ANN C2 C1.", "TAKE ANN C1\nPOUR ANN C1 C2\nPOUR ANN C2 C1."),
         ("(take ann c1)\n(pour ann c1 c2)\npour ann c2 c1", "(take ann c1)\n(pour ann c1 c2)\npour ann c2 c1"),
+        ("(take ann c1) - so\n(pour ann c1 c2)\n\nIt works.", "(take ann c1) - so\n(pour ann c1 c2)"),
+        ("(take ann c1)\n(wash)\nWhy:\n- (take ann c1): it is full.", "(take ann c1)\n(wash)"),
+        ("(take ann c1)\n(wash)\n\nIt works.\n- (take ann c1): it is full.", "(take ann c1)\n(wash)"),
+        ("(take ann c1)\n(wash)\n[STATEMENT]\nAs initial conditions", "(take ann c1)\n(wash)"),
     ],
 )
 def test_a_plan_without_brackets_is_not_cut_before_a_bad_step(reply: str, program: str) -> None:
     assert program_of(reply) == program
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pour ann c1 c2.",
+        "Pour ann c1 p.",
+        "2. pour ann c1.",
+        "- Pour: ann c1 c2",
+        "pour ann c1 p and c2:",
+        "(pour ann c1",
+        "pour ann c1 c2)",
+        "(pour ann) - all of it.",
+        "(pour ann c1 p c2) - all of it.",
+        "(spill ann c1 p) - all of it.",
+        "then (pour ann c1 p).",
+        "(wash) - (pour ann c1 p",
+        "pour ann c1 p",
+    ],
+)
+def test_a_line_that_reads_like_a_step_is_no_remark(line: str) -> None:
+    with pytest.raises(Unparsable):
+        fault(f"(take ann c1)\n{line}\n(pour ann c1 c2)")
+
+
+def test_a_step_behind_a_semicolon_is_a_comment() -> None:
+    assert fault("(take ann c1)\n; (pour ann c1 p)\n(pour ann c1 c2)") == ""
+    assert fault("(take ann c1) ; (pour ann c1 c2)") != ""
+
+
+@pytest.mark.parametrize("text", ["a b.\n" * 4000, "(a b) - " * 3000, "- " * 8000, "a: b\n" * 4000 + "(a b)"])
+def test_remarks_are_found_soon(text: str) -> None:
+    with at_most(1.0):
+        program_of(text)
 
 
 def test_a_step_takes_away_before_it_adds() -> None:

@@ -131,6 +131,8 @@ def test_the_dialect_says_what_an_ampersand_is() -> None:
         ("(?<!a)b", r"column 1: .* is not regular"),
         ("(?P=x)", r"column 1: .* is not regular"),
         (r"a\q", r"column 2: unknown escape"),
+        ("[[:digit:]]+", r"column 2: '\[:digit:\]' is a class to POSIX"),
+        ("x[^_[:alpha:]]", r"column 5: '\[:alpha:\]' is a class to POSIX"),
         ("a{3,2}", r"column 2: .* the least is more than the most"),
         ("{a}", r"column 1: expected \{m\}"),
         ("é", r"column 1: character 'é'; only ASCII"),

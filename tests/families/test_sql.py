@@ -388,6 +388,43 @@ def test_rows_at_the_boundary_tell_queries_apart(given: str, gold: str, old: str
     assert score(gold.replace(old, new), one, LIMITS).score == 0.0
 
 
+@pytest.mark.parametrize("given", ["schema", "script"])
+@pytest.mark.parametrize("limit", [2, 100, 200])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id FROM buy",
+        "SELECT paid FROM buy WHERE price > 10 ORDER BY price, id",
+        "SELECT DISTINCT kind FROM buy",
+        "SELECT kind, count(*) FROM buy GROUP BY kind",
+        "SELECT buyer.id, count(*) FROM buyer JOIN buy ON buyer.id = buy.buyer GROUP BY buyer.id",
+        "SELECT buy.id FROM buyer JOIN buy ON buyer.id = buy.buyer WHERE buy.kind = 'tea'",
+    ],
+)
+def test_a_limit_that_would_cut_a_large_result_counts(query: str, limit: int, given: str) -> None:
+    environment = {"schema": ORDERS} if given == "schema" else {"script": ORDERS + ROWS}
+    assert score(f"{query} LIMIT {limit}", problem(query, environment=environment), LIMITS).score == 0.0
+
+
+@pytest.mark.parametrize("limit", [2, 100, 200])
+@pytest.mark.parametrize(
+    "query", ["SELECT id FROM buy ORDER BY id", "SELECT kind FROM buy WHERE price > 10 ORDER BY id DESC"]
+)
+def test_a_limit_that_gold_has_counts(query: str, limit: int) -> None:
+    for environment in ({"schema": ORDERS}, {"script": ORDERS + ROWS}):
+        one = problem(f"{query} LIMIT {limit}", environment=environment)
+        found = {n: score(f"{query} LIMIT {n}", one, LIMITS).score for n in (limit - 1, limit, limit + 1)}
+        assert found == {limit - 1: 0.0, limit: 1.0, limit + 1: 0.0}
+        assert score(query, one, LIMITS).score == 0.0
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+@pytest.mark.parametrize("query", ["SELECT max(price) FROM buy", "SELECT kind FROM buy WHERE id = 3"])
+def test_a_limit_that_cuts_nothing_does_not_count(query: str, limit: int) -> None:
+    for environment in ({"schema": ORDERS}, {"script": ORDERS + ROWS}):
+        assert score(f"{query} LIMIT {limit}", problem(query, environment=environment), LIMITS).score == 1.0
+
+
 @pytest.mark.parametrize(
     ("answer", "program", "accepted"),
     [

@@ -24,6 +24,14 @@ def program(reply: str, family: str) -> str:
         ("~~~\nI_WALK\n~~~", "commands", "I_WALK"),
         ("`I_WALK I_WALK`", "commands", "I_WALK I_WALK"),
         ("Answer: I_WALK", "commands", "I_WALK"),
+        ("Query: query(area(x),qtype(count))", "mrl", "query(area(x),qtype(count))"),
+        ("MRL:\ndist(x)", "mrl", "dist(x)"),
+        ("Parse: [IN:A ]", "top", "[IN:A ]"),
+        ("Here is the parse tree:\n[IN:A ]", "top", "[IN:A ]"),
+        ("Lispress: (f x)", "lispress", "(f x)"),
+        ("AMR graph: (b / boy)", "amr", "(b / boy)"),
+        ("Logic forms:\nFind(x)", "geometry", "Find(x)"),
+        ("Query: which one?", "commands", "Query: which one?"),
         ("Final answer:\nI_WALK", "commands", "I_WALK"),
         ("SQL: SELECT 1", "sql", "SELECT 1"),
         ("SQL query:\nSELECT 1", "sql", "SELECT 1"),
@@ -159,6 +167,7 @@ def test_prose_behind_a_block_is_no_part_of_it(family: str) -> None:
     text = {"go": "func F(a int) int {\n\n\treturn a + 1\n}", "java": "int f(int a) {\n\n  return a + 1;\n}"}[family]
     for prose in ("This adds.", "Explanation: it adds (one.", "The function f adds.\n\nIt is pure."):
         assert program(f"{text}\n\n{prose}", family) == text
+        assert program(f"{text}\n \n\n{prose}", family) == text
     assert program(f"{text}\n\nThing g() {{ return 1; }}", family) != text
 
 

@@ -5,9 +5,10 @@
 
 Not counted: letter case of keywords and built-in functions, names of variables and columns, quotes, the order of
 patterns in a clause and of the operands of AND, OR, XOR, =, <> and *, whether a node or edge that is not used elsewhere
-has a name, the end from which an edge is written, `a > b` for `b < a`, and whether a label or property is required in
-the pattern or in WHERE. In a query that returns `*`, and in CREATE and MERGE, patterns stay as written except for the
-direction of edges. A variable that no clause binds keeps its name. Gold is `problem.program`.
+has a name, the end from which an edge is written, `a > b` for `b < a`, `r.paid` for `r.paid = true` as a condition, and
+whether a label, type or property is required in the pattern or in WHERE. In a query that returns `*`, and in CREATE and
+MERGE, patterns stay as written except for the direction of edges. A variable that no clause binds keeps its name. Gold
+is `problem.program`.
 
 Variables are named by colour refinement and by trying every naming of those it cannot tell apart, up to `MAX_VISITED`;
 different forms, one of them beyond that bound, are unscored. Refused: subqueries in braces, FOREACH, LOAD CSV, EXPLAIN,
@@ -30,7 +31,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.notation.refinement import least_text
 
-VERSION = 3
+VERSION = 4
 METRIC = "normal form"
 
 MAX_VISITED = 60_000

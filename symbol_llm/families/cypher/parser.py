@@ -181,7 +181,7 @@ class _Parser(TokenParser):
 
     def _where(self) -> list[Tree]:
         """Return the conditions that WHERE joins by AND."""
-        return _conjuncts(self._expression()) if self._skip("WHERE") else []
+        return _conjuncts(_truth(self._expression())) if self._skip("WHERE") else []
 
     def _projection(self, kind: str) -> Tree:
         distinct = self._skip("DISTINCT")
@@ -491,7 +491,7 @@ class _Parser(TokenParser):
         variable = self._variable()
         self._expect("IN")
         items = self._expression()
-        condition = self._expression() if self._skip("WHERE") else None
+        condition = _truth(self._expression()) if self._skip("WHERE") else None
         result = self._expression() if not name and self._skip("|") else None
         self._expect(end)
         return ["each", name, variable, items, condition, result]
@@ -542,6 +542,34 @@ class _Parser(TokenParser):
         otherwise = self._expression() if self._skip("ELSE") else None
         self._expect("END")
         return ["case", subject, branches, otherwise]
+
+
+_NEGATED = {"=": "<>", "<>": "=", "IS NULL": "IS NOT NULL", "IS NOT NULL": "IS NULL"}
+
+
+def _truth(condition: Tree) -> Tree:  # noqa: PLR0911 - one return a kind of condition
+    """Return `condition` with one spelling for what can be said in several: `r.paid` is `r.paid = true`.
+
+    Also for null: `NOT a = b` is `a <> b`. A property that is no truth value is an error where one is called for.
+    """
+    match condition:
+        case ["property", *_]:
+            return ["op", "=", condition, ["literal", "true"]]
+        case ["before", "NOT", ["property", *_] as part]:
+            return ["op", "=", part, ["literal", "false"]]
+        case ["call", "exists", False, [["property", *_] as part]]:
+            return ["after", part, "IS NOT NULL"]
+        case ["op", "AND" | "OR" | "XOR" as sign, *parts]:
+            return ["op", sign, *map(_truth, parts)]
+        case ["before", "NOT", part]:
+            match _truth(part):
+                case ["op", "=" | "<>" as sign, left, right]:
+                    return ["op", _NEGATED[sign], left, right]
+                case ["after", left, sign]:
+                    return ["after", left, _NEGATED[sign]]
+                case inner:
+                    return ["before", "NOT", inner]
+    return condition
 
 
 def _conjuncts(expression: Tree) -> list[Tree]:

@@ -6,10 +6,11 @@ It works on the trees of `cypher/parser.py`, in place.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from symbol_llm.families.cypher.parser import Tree, nodes
+from symbol_llm.families.cypher.parser import Tree, nodes, printed_name
 
 
 def resolve(query: Tree) -> None:
@@ -147,6 +148,7 @@ class _Resolver:
     def _spread(self, clause: Tree) -> None:
         """Split patterns into single edges, name unnamed parts, and turn labels and properties into conditions."""
         _, _, patterns, conditions = clause
+        _type_edges(patterns, conditions)
         pieces: list[Tree] = []
         lone: list[Tree] = []
         for pattern in patterns:
@@ -172,6 +174,36 @@ class _Resolver:
             conditions += [["op", "=", ["property", list(part[1]), key[1]], value] for key, value in properties[1:]]
             properties = None
         return ["node", part[1], (), properties] if is_node else [*part[:4], properties, part[5]]
+
+
+def _type_edges(patterns: list[Tree], conditions: list[Tree]) -> None:
+    """Move into the untyped edges of `patterns` the types that `conditions` ask of them, once each."""
+    parts = [part for pattern in patterns if pattern[2] is None for part in pattern[3]]
+    edges = [part for part in parts if part[0] == "edge" and part[1] and not part[3]]
+    for condition in list(conditions):
+        variable, types = _asked_types(condition)
+        asked = [edge for edge in edges if edge[1] == variable]
+        if len(asked) == 1 and asked[0][2] in ((), types):
+            asked[0][2] = types
+            conditions.remove(condition)
+
+
+def _asked_types(condition: Tree) -> tuple[Tree | None, tuple[str, ...]]:
+    """Return the variable and the types of `r:plays`, `type(r) = "plays"` or `type(r) IN ["plays", "likes"]`, if it is one."""
+    match condition:
+        case ["labels", variable, (label,)]:
+            return variable, (label,)
+        case ["op", "=", ["literal", _] as name, ["call", "type", False, [variable]]]:
+            names = [name]
+        case ["op", "=", ["call", "type", False, [variable]], ["literal", _] as name]:
+            names = [name]
+        case ["op", "IN", ["call", "type", False, [variable]], ["list", *names]]:
+            pass
+        case _:
+            return None, ()
+    if not names or not all(name[0] == "literal" and name[1].startswith('"') for name in names):
+        return None, ()
+    return variable, tuple(sorted({printed_name(json.loads(name[1])) for name in names}))
 
 
 def _single_labels(condition: Tree) -> list[Tree]:

@@ -15,7 +15,8 @@ accepted if it has gold's normal form, rejected if its language differs, and uns
 The cost of comparing may explode, hence the sandbox child.
 
 Refused as not regular: backreferences, lookaround, conditions. Refused: possessive repetition, atomic groups, verbose
-mode, characters outside ASCII, a literal `{` that is not escaped, and punctuation alone, which is chatter.
+mode, characters outside ASCII, a literal `{` that is not escaped, `[[:digit:]]`, which Python and PCRE read differently,
+and punctuation alone, which is chatter.
 Missed: Python's `$` also matches before a newline at the end of a text; `$` is `\Z` here unless (?m) is set.
 `\B` matches the empty text, as it does from Python 3.14 on.
 """
@@ -46,7 +47,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 4
+VERSION = 5
 METRIC = "language equivalence"
 
 DIALECTS = ("python", "nl-rx")

@@ -56,6 +56,7 @@ _CONTROL = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
 _REPEAT = re.compile(r"\{(?:(\d+)|(\d*),(\d*))\}")
 _GROUP = re.compile(r"\(\?(?:P<[A-Za-z_]\w*>|([aimsxLu]*)(?:-([imsx]+))?([:)]))")
 _NOT_REGULAR = re.compile(r"\(\?(?:=|!|<=|<!|P=|\()|\\[1-9]")
+_POSIX = re.compile(r"\[:\^?[a-z]+:\]")
 _TEXT = re.compile(r"[A-Za-z0-9 ]")
 
 
@@ -197,6 +198,11 @@ def _read_class(program: str, at: int) -> tuple[int, int]:
 def _class_item(program: str, at: int, start: int) -> tuple[int, int]:
     if at >= len(program):
         raise _error(start, "the class has no end; expected ']'")
+    if posix := _POSIX.match(program, at):
+        raise _error(
+            at,
+            f"{posix[0]!r} is a class to POSIX and PCRE, but some characters to Python; write a range, or \\d, \\w, \\s",
+        )
     if program[at] == "\\":
         return (_mask("\b"), at + 2) if program.startswith("\\b", at) else _escape(program, at)
     if not (" " <= program[at] <= "~" or program[at] in "\t\n"):

@@ -25,7 +25,7 @@ only if gold reads none. Gold that returns no rows anywhere proves nothing: such
 unscored and not collected.
 
 Missed: queries that differ only on databases that are not generated, such as ones with NULLs that gold does not ask
-for; the choice of row for a column that is neither grouped by nor aggregated.
+for, or with more rows than a LIMIT above 200; the choice of row for a column that is neither grouped by nor aggregated.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from symbol_llm.ground.records import Problem
 from symbol_llm.notation import replies
 from symbol_llm.sandbox import executor
 
-VERSION = 8
+VERSION = 9
 METRIC = "execution accuracy"
 
 GOLD_STEPS = 3_000_000

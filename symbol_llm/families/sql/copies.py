@@ -39,6 +39,9 @@ COPIES = (16, 8, 64, 6, 24, 4, 1)
 
 GROWN = 16
 
+SPARE = 4
+"""Rows of a copy for each that LIMIT shows, since some do not meet gold's conditions."""
+
 MOST_READ = 500
 """Most rows of a table that are read for copies."""
 
@@ -84,7 +87,7 @@ def read(connection: sqlite3.Connection, hints: Hints) -> Contents:
 def copies(hints: Hints) -> Sequence[Callable[[Contents], sqlite3.Connection]]:
     """Return functions that make each copy, in memory; the first ones do not depend on the program."""
     found = [functools.partial(_copy, hints=hints, size=size, seed=seed) for seed, size in enumerate(COPIES)]
-    for n, groups in enumerate(groupings(hints)):
+    for n, groups in enumerate(groupings(hints, spare=SPARE)):
         found.append(functools.partial(_copy, hints=hints, size=sum(groups), seed=50 + n, groups=groups))
     if hints.summed:
         found.append(functools.partial(_copy, hints=hints, size=7, seed=60, level=True))
@@ -108,7 +111,7 @@ def _copy(
         if held.rows:
             few = name not in referred and size < GROWN
             taken = rng.sample(held.rows, min(len(held.rows), size)) if few else held.rows
-            rows = _changed(held._replace(rows=taken), hints, made, size, rng)
+            rows = _changed(held._replace(rows=taken), hints, made, size, rng, share=0.9 if set(groups) == {1} else 0.5)
         else:
             rows = made_rows(held.table, hints, made, Filling(size, seed, groups=groups, level=level), rng)
         if groups:
@@ -223,8 +226,13 @@ def _dependent(columns: list[tuple[Cell, ...]], fixed: list[bool]) -> list[int]:
     return numbers
 
 
-def _changed(held: Held, hints: Hints, made: Made, size: int, rng: random.Random) -> list[tuple[Cell, ...]]:
-    """Return at least `size` rows, unless keys run out; every other time, a column is taken from another row."""
+def _changed(
+    held: Held, hints: Hints, made: Made, size: int, rng: random.Random, *, share: float
+) -> list[tuple[Cell, ...]]:
+    """Return at least `size` rows, unless keys run out; every other time, a column is taken from another row.
+
+    A `share` of the cells becomes one of the constants they are compared with, or a neighbour.
+    """
     table, rows, fixed, groups, *_ = held
     keys = {place: _more_keys(held, place, hints, made, size, rng) for place, stays in enumerate(fixed) if stays}
     n_rows = min([max(len(rows), size), *map(len, keys.values())])
@@ -238,16 +246,20 @@ def _changed(held: Held, hints: Hints, made: Made, size: int, rng: random.Random
         drawn = keys[place] if fixed[place] else [rows[n][place] for n in sources[groups[place]]]
         drawn = drawn[:n_rows]
         if not fixed[place]:
-            alter = _altered if groups.count(groups[place]) == 1 else _renamed
-            drawn = alter(held, column, drawn, hints, made, rng)
+            if groups.count(groups[place]) == 1:
+                drawn = _altered(held, column, drawn, hints, made, rng, share=share)
+            else:
+                drawn = _renamed(held, column, drawn, hints, rng)
         parents = made.get(table.links.get(column.name.lower(), ("", "")))
         lost = set(drawn) - {None, *parents} if parents else set()  # an index let fewer rows in
         cells.append([rng.choice(parents) if parents and cell in lost else cell for cell in drawn])
     return list(zip(*cells, strict=True))
 
 
-def _altered(held: Held, column: Column, cells: list[Cell], hints: Hints, made: Made, rng: random.Random) -> list[Cell]:
-    """Return `cells`, some replaced by constants they are compared with, other parents, or NULL if tested for."""
+def _altered(
+    held: Held, column: Column, cells: list[Cell], hints: Hints, made: Made, rng: random.Random, *, share: float
+) -> list[Cell]:
+    """Return `cells`, a `share` replaced by constants they are compared with, other parents, or NULL if tested for."""
     table, name = held.table, column.name.lower()
     mine, parents = constants_of(table, column, hints), made.get(table.links.get(name, ("", "")))
     asked = asked_keys(parents or [], mine)
@@ -260,7 +272,7 @@ def _altered(held: Held, column: Column, cells: list[Cell], hints: Hints, made: 
             return None
         if parents:
             return rng.choice(asked or parents) if rng.random() < 0.25 else cell
-        if rng.random() < 0.5 and (mine or not values):
+        if rng.random() < share and (mine or not values):
             if not values:
                 return made_up(column.kind, mine, hints.constants, DENSE, rng)
             found = compared(rng.choice(mine), cell, numbers, rng)
@@ -270,7 +282,7 @@ def _altered(held: Held, column: Column, cells: list[Cell], hints: Hints, made: 
     return [altered(cell) for cell in cells]
 
 
-def _renamed(held: Held, column: Column, cells: list[Cell], hints: Hints, made: Made, rng: random.Random) -> list[Cell]:
+def _renamed(held: Held, column: Column, cells: list[Cell], hints: Hints, rng: random.Random) -> list[Cell]:
     """Return `cells` with one value, wherever it occurs, replaced by a constant that the column is compared with.
 
     So columns depend on each other as before.

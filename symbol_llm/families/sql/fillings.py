@@ -1,11 +1,11 @@
 """Databases that tell queries apart: a schema's tables filled with made-up rows.
 
 Keys match and do not match; columns hold the constants that gold compares them with and their neighbours, few values
-(large groups, ties) or many (few ties); tables have one row or many. Where rows are grouped and counted up to a LIMIT,
-one more database has more groups than that, each of a different size; where a count is compared with a number, one has
-groups of that many rows, of one more and of one fewer; where numbers are added up, they are all alike in one. CHECKs
-of a single column are respected, and NULLs occur only where gold asks for them. Nothing here runs a query or looks at a
-result, and the same arguments give the same rows.
+(large groups, ties) or many (few ties); tables have one row or many. Where there is a LIMIT, one more database has more
+rows, or groups of different sizes, than it shows; where a count is compared with a number, one has groups of that many
+rows, of one more and of one fewer; where numbers are added up, they are all alike in one. CHECKs of a single column are
+respected, and NULLs occur only where gold asks for them. Nothing here runs a query or looks at a result, and the same
+arguments give the same rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from symbol_llm.families.sql.cells import DENSE, made_up, meeting, unlike
 from symbol_llm.families.sql.domains import PAIRS, Cell, within
 from symbol_llm.families.sql.hints import Constant, Hints
 from symbol_llm.families.sql.tables import (
-    MOST,
     Column,
     Made,
     Table,
@@ -41,7 +40,7 @@ SINGLES = 12
 """Fillings with one row per table: two meet every condition that gold puts on columns, the others all but one."""
 
 MANY = 64
-"""Rows of a table in one more filling, or enough to show a LIMIT, up to MOST."""
+"""Rows of a table in one more filling, or four for each that a LIMIT up to it shows."""
 
 
 class Filling(NamedTuple):
@@ -61,10 +60,10 @@ class Filling(NamedTuple):
 def fillings(hints: Hints) -> list[Filling]:
     """Return the fillings that `hints` ask for; the first ones do not depend on the program."""
     counts = [6 * int(c.value) for c in hints.constants if c.column == "count" and c.value in range(2, 100)]
-    sizes = [*SIZES, *counts[:1], max(MANY, min(4 * hints.limit, MOST)), 0]
+    sizes = [*SIZES, *counts[:1], MANY if hints.limit > MANY else max(MANY, 4 * hints.limit), 0]
     found = [Filling(size, seed) for seed, size in enumerate(sizes)]
     found += [Filling(1, 100 + n, n - 2 if n > 1 else None) for n in range(SINGLES)]
-    found += [Filling(sum(groups), 300 + len(groups), groups=groups) for groups in groupings(hints)]
+    found += [Filling(sum(groups), 301 + 2 * len(groups), groups=groups) for groups in groupings(hints)]
     found += [Filling(7, 401, level=True)] if hints.summed else []
     return found + [Filling(size, 200 + size, with_others=True) for size in (6, 15) if hints.others]
 

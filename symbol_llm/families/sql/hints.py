@@ -32,6 +32,8 @@ MAX_CONSTANTS = 200
 """Most constants of a query that rows are to hold."""
 MAX_LEVELS = 40
 """Most tree levels between a constant and the comparison that it is part of."""
+MOST_LIMIT = 200
+"""Highest LIMIT that there are to be more rows than."""
 MAX_LENGTH = 200
 """Longest text compared with a column that rows are to hold, in characters."""
 
@@ -65,9 +67,9 @@ class Hints(NamedTuple):
     tables: list[str] | None
     """Names of tables and more that occur; None: as if all did."""
     limit: int
-    """Highest LIMIT."""
+    """Highest LIMIT up to MOST_LIMIT."""
     grouped: list[str]
-    """Columns that rows are grouped by."""
+    """Columns that rows are grouped by, or that LIMIT shows each value of once."""
 
     @classmethod
     def of(cls, value: list[Any]) -> Hints:
@@ -130,8 +132,8 @@ def _said(query: str) -> Said:
         tuple(_columns_of(one.this for one in _asking_for_null(tree))),
         tuple(_columns_of(one for one in tree.find_all(exp.Sum, exp.Avg, exp.Anonymous) if _adds_up(one))),
         tuple(one.name.lower() for one in tree.find_all(exp.Table)),
-        max((int(one.name) for one in _limits(tree) if len(one.name) <= 2), default=0),  # noqa: PLR2004 - digits
-        tuple(_columns_of(tree.find_all(exp.Group))),
+        max(_limits(tree), default=0),
+        tuple(_columns_of(itertools.chain(tree.find_all(exp.Group), _distinct(tree)))),
     )
 
 
@@ -199,12 +201,22 @@ def _adds_up(node: exp.Expr) -> bool:
     return not isinstance(node, exp.Anonymous) or node.name.lower() == "total"
 
 
-def _limits(tree: exp.Expr) -> Iterator[exp.Expr]:
+def _limits(tree: exp.Expr) -> Iterator[int]:
     from sqlglot import exp
 
     for limit in tree.find_all(exp.Limit):
-        if isinstance(limit.expression, exp.Literal) and limit.expression.name.isdecimal():
-            yield limit.expression
+        text = limit.expression.name if isinstance(limit.expression, exp.Literal) else ""
+        if text.isdecimal() and len(text) <= _DIGITS and int(text) <= MOST_LIMIT:
+            yield int(text)
+
+
+def _distinct(tree: exp.Expr) -> Iterator[exp.Expr]:
+    """Yield what is selected once each, up to a LIMIT."""
+    from sqlglot import exp
+
+    for select in tree.find_all(exp.Select):
+        if select.args.get("distinct") and select.args.get("limit"):
+            yield from select.expressions
 
 
 def _equated(tree: exp.Expr, pairs: list[tuple[exp.Expr, exp.Expr]], query: str) -> Iterator[tuple[str, str]]:

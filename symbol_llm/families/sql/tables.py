@@ -34,8 +34,8 @@ class Table(NamedTuple):
 Made = dict[tuple[str, str], list[Cell]]
 """Cells by table and column, both in lower case."""
 
-MOST = 240
-
+MOST_SPARE = 200
+"""Most rows beyond a LIMIT."""
 MOST_GROUPS = 20
 """Most groups in the database whose n-th group has n rows."""
 
@@ -108,11 +108,17 @@ def insert(connection: sqlite3.Connection, table: Table, rows: list[tuple[Cell, 
     connection.executemany(f"INSERT OR IGNORE INTO {quoted(table.name)} ({names}) VALUES ({marks})", rows)  # noqa: S608
 
 
-def groupings(hints: Hints) -> list[tuple[int, ...]]:
-    """Return the sizes of groups in each extra database: more groups than a LIMIT, sizes next to the first two counts."""
+def groupings(hints: Hints, *, spare: int = 1) -> list[tuple[int, ...]]:
+    """Return the sizes of groups in each extra database: more groups than a LIMIT, sizes next to the first two counts.
+
+    Beyond MOST_GROUPS, and where rows are not grouped, they are of one row, about `spare` for each that LIMIT shows.
+    """
     found = []
     if hints.grouped and 0 < hints.limit <= MOST_GROUPS - 2:
         found.append(tuple(range(1, hints.limit + 3)))
+    elif hints.limit:
+        n_rows = min(spare * hints.limit, hints.limit + MOST_SPARE)
+        found.append((1,) * (n_rows + hints.limit // 8 + 2))
     counts = dict.fromkeys(int(c.value) for c in hints.constants if c.column == "count" and c.value in range(1, 100))
     if hints.grouped or hints.equated:
         found += [tuple(n for n in range(count - 1, count + 3) if n) for count in [*counts][:2]]
@@ -147,7 +153,7 @@ def grouped(
             found[place] = [parents[n % len(parents)] for n in counted]
         elif name in hints.grouped:
             known = list(dict.fromkeys(row[place] for row in rows if row[place] is not None))
-            known = [*known, *_more(known, MOST)]
+            known = [*known, *_more(known, max(len(rows), len(groups)))]
             found[place] = known[: len(rows)] if is_parent else [known[n] for n in order]
         elif name in joined(hints) and not is_parent:
             found[place] = [n + 1 for n in order]
