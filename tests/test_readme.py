@@ -38,7 +38,13 @@ PROGRAMS = (
     "serving.callers",
     "manifests.check",
 )
-BENCHMARKS = ("benchmarks.curve", "benchmarks.import_graph", "benchmarks.noise", "benchmarks.verify")
+BENCHMARKS = (
+    "benchmarks.beside",
+    "benchmarks.curve",
+    "benchmarks.import_graph",
+    "benchmarks.noise",
+    "benchmarks.verify",
+)
 MADE_BY_RUNS = ("runs", "data", "exported", ".venv", "site")
 NOT_OURS = {
     "symbol-llm", "localhost", "org", "math", "sql", "logic", "command", "general", "db", "svc", "deployment", "kg", "visual", "code",
