@@ -65,6 +65,8 @@ class Sampler:
         self.is_broken = False
         self._work: deque[Job | Callable[[], None]] = deque()
         self._changed = threading.Condition()
+        self.bell: Callable[[], None] = _silent
+        """Called when there is work."""
         threading.Thread(target=self._run, name="generate", daemon=True).start()
 
     def sample(self, job: Job) -> Future[None]:
@@ -125,6 +127,7 @@ class Sampler:
         with self._changed:
             self._work.append(work)
             self._changed.notify()
+        self.bell()
 
     def _run(self) -> None:
         while True:
@@ -151,6 +154,8 @@ class Sampler:
             if not isinstance(e, SymbolLLMError):
                 self.is_broken = not self._gives_a_token()
             intake.fail(e)
+        finally:
+            self.bell = _silent
 
     def _length(self, tok: Any, prompt: Messages, max_tokens: int) -> int:
         try:
@@ -169,6 +174,10 @@ class Sampler:
             log.exception("the engine gives no token any more")
             return False
         return True
+
+
+def _silent() -> None:
+    """Nobody waits."""
 
 
 class _Jobs:
@@ -203,6 +212,10 @@ class _Jobs:
         self._asked |= {self._n_taken + number: (job, number) for number in range(len(job.requests))}
         self._n_taken += len(job.requests)
         return job.requests
+
+    def ring(self, bell: Callable[[], None]) -> None:
+        """See `Intake`."""
+        self._sampler.bell = bell
 
     def wants(self, request: int, place: int) -> bool:
         """See `Intake`."""

@@ -518,6 +518,7 @@ def serve(
     solver.begin()
     for name in ("uvicorn.access", "kserve.trace"):  # the guard writes a line a request
         logging.getLogger(name).disabled = True
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each reply of an endpoint
     logging.getLogger("kserve").addFilter(_is_ours)
     app.include_router(api.routes(solver))
     app.add_exception_handler(RequestValidationError, _unfit)

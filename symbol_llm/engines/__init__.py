@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -77,6 +77,9 @@ class Intake(Protocol):
 
     def take(self) -> Sequence[Request]:
         """Return those that have come since, without waiting for any."""
+
+    def ring(self, bell: Callable[[], None]) -> None:
+        """Have `bell` called, in whichever thread, each time that there is something to take, for an engine that waits."""
 
     def wants(self, request: int, place: int) -> bool:
         """Return whether replies to the prompt at `place` are still waited for."""

@@ -34,8 +34,8 @@ TRIES = 3
 MAX_WAIT_S = 60.0
 OF_A_REQUEST = (400, 413, 422)
 """Statuses that speak of the body of a request, and not of the endpoint."""
-LOOK_S = 0.005
-"""Seconds between two looks at what is asked, or not wanted any more, while replies are written."""
+LOOK_S = 0.05
+"""Seconds between two looks at what is not wanted any more, while replies are written."""
 _BACK_OFF = tenacity.wait_exponential_jitter(initial=0.1, max=5.0, jitter=0.1)
 """Seconds before another try, where the endpoint does not say how long (Retry-After)."""
 
@@ -113,8 +113,9 @@ class OpenAIEngine(Engine):
     def serve(self, intake: Intake) -> Iterator[Written]:
         """See `Engine.serve`. Each reply is asked for by itself, so that it is told as it ends; giving it up is hanging up."""
         waiting: dict[Future[None], tuple[int, int]] = {}
-        told: queue.SimpleQueue[Written | Future[None]] = queue.SimpleQueue()
+        told: queue.SimpleQueue[Written | Future[None] | None] = queue.SimpleQueue()
         n_asked = 0
+        intake.ring(lambda: told.put(None))
         try:
             while True:
                 for request in intake.take():
@@ -132,7 +133,7 @@ class OpenAIEngine(Engine):
                 for one in _next(told):
                     if isinstance(one, Written):
                         yield one
-                    elif one in waiting:
+                    elif one and one in waiting:
                         _tell(one, waiting.pop(one)[0], intake)
         finally:
             for call in waiting:
@@ -183,45 +184,38 @@ class OpenAIEngine(Engine):
         return body | {"top_p": top_p, "max_tokens": max_tokens, "seed": seed}
 
     async def _ask(self, body: dict[str, Any]) -> list[Completion]:
+        """Return the replies to `body` with log-probabilities, unless the endpoint has refused to give any."""
+        url = f"{self.url}/chat/completions"
         async with self._free:
-            url = f"{self.url}/chat/completions"
-            answer = await self._answer(lambda asked: self._answered("POST", url, asked), body)
-        try:
-            found = [_completion(c) for c in answer["choices"]]
-        except (KeyError, TypeError) as e:
-            raise Unavailable(f"{url}: not a chat completion: {str(answer)[:200]!r}") from e
-        if len(found) != body["n"]:
-            raise Unavailable(f"{url}: {len(found)} replies, asked for n={body['n']}")
-        return found
+            if self._gives_logprobs:
+                try:
+                    return _completions(url, await self._answered("POST", url, body | {"logprobs": True}), body["n"])
+                except _RefusedError as e:
+                    if "logprobs" not in str(e):
+                        raise
+                    self._gives_logprobs = False
+            return _completions(url, await self._answered("POST", url, body), body["n"])
 
     async def _write(
         self, spot: _Spot, body: dict[str, Any], tell: Callable[[Written], None], *, watched: bool
     ) -> None:
-        """Have one reply written, and `tell` of it: as it grows if it is `watched`, and once it has ended."""
-        if not watched:
-            (reply,) = await self._ask(body)
-            spot.tell(reply, tell)
-            return
-        grown = _Grown()
+        """Have one reply written, and `tell` of it: as it grows if it is `watched`, and once it has ended.
+
+        Log-probabilities are 0: an endpoint takes longer to give them.
+        """
+        url, grown = f"{self.url}/chat/completions", _Grown()
 
         def grow(chunk: Any) -> None:
             if grown.add(chunk):
                 spot.tell(grown.completion, tell, has_ended=False)
 
         async with self._free:
-            await self._answer(lambda asked: self._read(asked, grow), body | {"stream": True})
-        spot.tell(grown.completion, tell)
-
-    async def _answer(self, ask: Callable[[dict[str, Any]], Coroutine[Any, Any, T]], body: dict[str, Any]) -> T:
-        """Return what `ask` makes of `body`, with log-probabilities unless the endpoint has refused to give any."""
-        if self._gives_logprobs:
-            try:
-                return await ask(body | {"logprobs": True})
-            except _RefusedError as e:
-                if "logprobs" not in str(e):
-                    raise
-                self._gives_logprobs = False
-        return await ask(body)
+            if watched:
+                await self._read(url, body | {"stream": True, "stream_options": {"include_usage": True}}, grow)
+                completion = grown.completion
+            else:
+                (completion,) = _completions(url, await self._answered("POST", url, body), 1)
+        spot.tell(completion, tell)
 
     def _call(self, method: str, url: str, body: Any = None, wait_s: float = 0.0) -> Any:
         """Return the JSON value at `url`, None for an empty answer; passing trouble is waited out, TRIES times and `wait_s`."""
@@ -236,9 +230,9 @@ class OpenAIEngine(Engine):
         response = await self._retried(url, once, wait_s)
         return _parsed(url, response.text) if response.content.strip() else None
 
-    async def _read(self, body: dict[str, Any], hear: Callable[[Any], None]) -> None:
+    async def _read(self, url: str, body: dict[str, Any], hear: Callable[[Any], None]) -> None:
         """Let `hear` have each chunk of the answer, a stream, to `body`; it is asked for again only if none has come."""
-        url, n_heard = f"{self.url}/chat/completions", 0
+        n_heard = 0
 
         async def once() -> None:
             nonlocal n_heard
@@ -298,26 +292,20 @@ class _Grown:
     """A reply as it comes in chunks."""
 
     def __init__(self) -> None:
-        self._text, self._logprobs = "", list[Any]()
+        self._text = ""
+        self.completion = Completion("", 0, 0.0)
+        """What there is of it. Its tokens are counted by chunks until the endpoint says how many there are."""
 
     def add(self, chunk: Any) -> bool:
         """Take in `chunk`; return whether it says more of the reply."""
         try:
-            parts = [
-                (c["delta"].get("content") or "", (c.get("logprobs") or {}).get("content") or [])
-                for c in chunk["choices"]
-            ]
+            grown = "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+            said = (chunk.get("usage") or {}).get("completion_tokens")
         except (KeyError, TypeError, AttributeError) as e:
             raise Unavailable(f"not a chunk of a chat completion: {str(chunk)[:200]!r}") from e
-        for text, logprobs in parts:
-            self._text += text
-            self._logprobs += logprobs
-        return any(text for text, _ in parts)
-
-    @property
-    def completion(self) -> Completion:
-        """What there is of it."""
-        return _completion({"message": {"content": self._text}, "logprobs": {"content": self._logprobs}})
+        self._text += grown
+        self.completion = Completion(_whole(self._text), said or self.completion.n_tokens + bool(grown), 0.0)
+        return bool(grown)
 
 
 def _next(told: queue.SimpleQueue[T]) -> Iterator[T]:
@@ -421,8 +409,26 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return min(MAX_WAIT_S, max(asked, _BACK_OFF(state)))
 
 
-def _completion(choice: Any) -> Completion:
+def _completions(url: str, answer: Any, n: int) -> list[Completion]:
+    """Return the `n` replies of `answer`; Unavailable if it has others."""
+    try:
+        found = [
+            _completion(choice, (answer.get("usage") or {}).get("completion_tokens", 0)) for choice in answer["choices"]
+        ]
+    except (KeyError, TypeError, AttributeError) as e:
+        raise Unavailable(f"{url}: not a chat completion: {str(answer)[:200]!r}") from e
+    if len(found) != n:
+        raise Unavailable(f"{url}: {len(found)} replies, asked for n={n}")
+    return found
+
+
+def _completion(choice: Any, n_tokens: int) -> Completion:
+    """Return a reply, whose tokens are those that log-probabilities were given of, or else all `n_tokens` of the answer."""
     tokens = ((choice.get("logprobs") or {}).get("content")) or []
     total = sum(t["logprob"] for t in tokens)
-    text = (choice["message"]["content"] or "").encode(errors="replace").decode()
-    return Completion(text, len(tokens), total / max(1, len(tokens)))
+    return Completion(_whole(choice["message"]["content"] or ""), len(tokens) or n_tokens, total / max(1, len(tokens)))
+
+
+def _whole(text: str) -> str:
+    """Return `text` without halves of surrogate pairs, which JSON can hold and no file can."""
+    return text.encode(errors="replace").decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from symbol_llm.engines import Request
 from symbol_llm.ground.errors import InvalidInput
@@ -19,6 +19,9 @@ class Script:
 
     def take(self) -> Sequence[Request]:
         return next(self.looks, [])
+
+    def ring(self, bell: Callable[[], None]) -> None:
+        self.bell = bell
 
     def wants(self, request: int, place: int) -> bool:
         return (request, place) not in self.unwanted and request not in self.refused

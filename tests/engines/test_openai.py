@@ -291,29 +291,42 @@ def test_lasting_trouble_is_everybodys(endpoint: Endpoint, watched: list[int]) -
 
 
 def test_watched_reply_is_told_as_it_grows(endpoint: Endpoint) -> None:
-    endpoint.route = lambda path, body: (
-        200,
-        iter([chunk(""), chunk("ans", -1.0), chunk("wer", -2.0), chunk("", -3.0), b"[DONE]"]),
-    )
+    """Its tokens are those that the endpoint counts in the end, and its chunks before."""
+    counted: Any = {"choices": [], "usage": {"completion_tokens": 5}}
+    parts = [chunk(""), chunk("ans"), chunk("wer"), chunk(None), counted, b"[DONE]"]
+    endpoint.route = lambda path, body: (200, iter(parts))
     told = list(endpoint.engine().serve(Script([asked("a", n=2)], watched=[0])))
-    assert [(w.nth, w.completion.text, w.has_ended) for w in told] == [
-        *((nth, "ans", False) for nth in (0, 1)),
-        *((nth, "answer", False) for nth in (0, 1)),
-        *((nth, "answer", True) for nth in (0, 1)),
+    assert [(w.nth, w.completion.text, w.completion.n_tokens, w.has_ended) for w in told] == [
+        *((nth, "ans", 1, False) for nth in (0, 1)),
+        *((nth, "answer", 2, False) for nth in (0, 1)),
+        *((nth, "answer", 5, True) for nth in (0, 1)),
     ]
-    assert told[-1].completion == Completion("answer", 3, -2.0)
-    assert endpoint.seen[0][1]["stream"] is True
+    assert endpoint.seen[0][1]["stream_options"] == {"include_usage": True}
 
 
-def test_watched_reply_of_an_endpoint_without_logprobs(endpoint: Endpoint) -> None:
-    def route(path: str, body: Any) -> tuple[int, Any]:
-        if "logprobs" in body:
-            return 400, {"error": {"message": "logprobs: not supported"}}
-        return 200, iter([{"choices": [{"delta": {"content": "4"}}]}, {"choices": []}])
+def test_replies_are_served_without_log_probabilities_which_take_time(endpoint: Endpoint) -> None:
+    endpoint.route = lambda path, body: (200, {"choices": [choice("a")], "usage": {"completion_tokens": 3}})
+    (told,) = endpoint.engine().serve(Script([asked("a")]))
+    assert told.completion == Completion("a", 3, 0.0)
+    assert "logprobs" not in endpoint.seen[0][1]
 
-    endpoint.route = route
-    told = list(endpoint.engine().serve(Script([asked("a")], watched=[0])))
-    assert [(w.completion.text, w.has_ended) for w in told] == [("4", False), ("4", True)]
+
+def test_what_is_asked_meanwhile_is_taken_at_the_ring_of_the_bell(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("symbol_llm.engines.openai.LOOK_S", 3600)
+    endpoint.gate.clear()
+    script = Script([asked("slow")])
+    told: list[Written] = []
+    ended = threading.Thread(target=lambda: told.extend(endpoint.engine().serve(script)))
+    ended.start()
+    until(lambda: len(endpoint.seen) == 1)
+    script.looks = iter([[asked("joined")]])
+    script.bell()
+    until(lambda: len(endpoint.seen) == 2)
+    endpoint.gate.set()
+    ended.join(30)
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize(

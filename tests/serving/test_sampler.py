@@ -170,3 +170,23 @@ def test_request_that_the_engine_refuses_is_its_callers_alone(sampler: Any) -> N
         refused.done.result(60)
     assert len(taken) == 2
     assert not sampler.is_broken
+
+
+def test_engine_that_waits_hears_of_what_comes(sampler: Any) -> None:
+    class Waiting(Held):
+        def serve(self, intake: Intake) -> Iterator[Written]:
+            rung, n_asked = threading.Event(), 0
+            intake.ring(rung.set)
+            while n_asked < 2:
+                n_asked += len(intake.take())
+                self.busy.set()
+                assert n_asked == 2 or rung.wait(60)
+            for number in range(n_asked):
+                for nth in range(2):
+                    yield Written(number, 0, nth, Completion("answer", 1, 0.0), has_ended=True)
+
+    sampler.call(lambda: sampler.take(Waiting())).result(60)
+    first = sampler.sample(job("hello"))
+    assert sampler.engine.busy.wait(60)
+    sampler.sample(job("world")).result(60)
+    first.result(60)
