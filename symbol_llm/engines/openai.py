@@ -314,7 +314,7 @@ def _next(told: queue.SimpleQueue[T]) -> Iterator[T]:
         yield told.get(timeout=LOOK_S)
     except queue.Empty:
         return
-    while not told.empty():
+    for _ in range(told.qsize()):
         yield told.get()
 
 
