@@ -236,6 +236,7 @@ class Solver(kserve.Model):  # type: ignore[misc]
             sampler.probe()
         except Exception:
             sampler.take(None)
+            engine.close()
             raise
 
     def _end(self, trial: Trial, found: str | None) -> None:
@@ -246,8 +247,9 @@ class Solver(kserve.Model):  # type: ignore[misc]
         if self._second:
             engine = self._second.call(partial(self._second.take, None)).result()
             if state == "kept":
-                self.sampler.call(partial(self.sampler.take, engine, _reads(engine, trial.place))).result()
+                engine = self.sampler.call(partial(self.sampler.take, engine, _reads(engine, trial.place))).result()
                 self._took(trial.name, trial.place)
+            engine.close()
         trial.end(state)
         log.info("model %s: %s %s: %s", self.name, trial.name, state, trial.words())
 

@@ -129,6 +129,9 @@ class Engine(ABC):
     def load(self, checkpoint: Path) -> None:
         """Take the weights of `checkpoint` in place of the present ones."""
 
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Give up what outlives this object, such as a process; it is not asked any more."""
+
     def generate(
         self, prompts: Sequence[Messages], *, n: int, temperature: float, top_p: float, max_tokens: int, seed: int
     ) -> list[list[Completion]]:

@@ -46,6 +46,10 @@ class VLLMEngine(Engine):
         self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint)})
         self.llm.reset_prefix_cache()
 
+    def close(self) -> None:
+        """End the process that computes, where it is not this one."""
+        self.llm.llm_engine.engine_core.shutdown()
+
     def stream(self, requests: Sequence[Request]) -> Iterator[Ended]:
         """See `Engine.stream`. All prompts are handed over at once, so that vLLM's batch stays full to the end."""
         engine = self.llm.llm_engine
