@@ -244,14 +244,16 @@ class Solver(kserve.Model):  # type: ignore[misc]
         state: End = "overtaken"
         if found == trial.name:
             state = "kept" if trial.says == "kept" else self._put_back(trial)
+        engine: Engine | None = None
         if self._second:
             engine = self._second.call(partial(self._second.take, None)).result()
             if state == "kept":
                 engine = self.sampler.call(partial(self.sampler.take, engine, _reads(engine, trial.place))).result()
                 self._took(trial.name, trial.place)
-            engine.close()
         trial.end(state)
         log.info("model %s: %s %s: %s", self.name, trial.name, state, trial.words())
+        if engine:  # last, since the trial is over whether or not it closes well
+            engine.close()
 
     def _put_back(self, trial: Trial) -> End:
         """Have the source name the old weights again; where it cannot, they are served all the same."""

@@ -24,7 +24,7 @@ def chunk(text: str | None, *logprobs: float) -> dict[str, Any]:
 class Endpoint:
     """Answers `route(path, body)` as (status, JSON value, bytes, or an iterator of chunks); notes what was asked.
 
-    What is asked while `gate` is not set is answered once it is, or counted in `n_hung_up` once nobody waits for it.
+    What is asked while `gate` is not set is answered once it is, or noted in `hung_up` once nobody waits for it.
     """
 
     def __init__(self) -> None:
@@ -34,56 +34,61 @@ class Endpoint:
             200,
             {"choices": [choice("answer = 4", -1.0)]},
         )
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
-                endpoint.seen.append((self.path, body))
-                endpoint.keys.add(self.headers["Authorization"])
-                if not self.is_waited_for():
-                    endpoint.n_hung_up += 1
-                    return
-                status, value = endpoint.route(self.path, body)
-                if isinstance(value, Iterator):
-                    self.send_response(status)
-                    self.end_headers()
-                    for one in value:
-                        self.wfile.write(
-                            b"data: " + (one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n\n"
-                        )
-                    return
-                data = value if isinstance(value, bytes) else json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data) + endpoint.missing))
-                for name, text in endpoint.headers.items():
-                    self.send_header(name, text)
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST
-
-            def is_waited_for(self) -> bool:
-                while not endpoint.gate.wait(0.01):
-                    readable, _, _ = select.select([self.connection], [], [], 0)
-                    if readable and not self.connection.recv(1, socket.MSG_PEEK):
-                        return False
-                return True
-
-            def log_message(self, *_: object) -> None:
-                pass
-
         self.missing = 0
-        self.n_hung_up = 0
+        self.hung_up: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
         self.headers: dict[str, str] = {}
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Answering,), {"endpoint": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
 
     def engine(self, **options: Any) -> OpenAIEngine:
         return OpenAIEngine(self.url, "secret", "m", **options)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers one connection as `endpoint` says."""
+
+    endpoint: Endpoint
+
+    def do_POST(self) -> None:
+        endpoint = self.endpoint
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        endpoint.seen.append((self.path, body))
+        endpoint.keys.add(self.headers["Authorization"])
+        if not self.is_waited_for():
+            endpoint.hung_up.append(self.path)
+            return
+        status, value = endpoint.route(self.path, body)
+        self.send_response(status)
+        if isinstance(value, Iterator):
+            self.end_headers()
+            for one in value:
+                self.wfile.write(b"data: " + as_bytes(one) + b"\n\n")
+            return
+        data = as_bytes(value)
+        self.send_header("Content-Length", str(len(data) + endpoint.missing))
+        for name, text in endpoint.headers.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST
+
+    def is_waited_for(self) -> bool:
+        while not self.endpoint.gate.wait(0.01):
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                return False
+        return True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def as_bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 @contextmanager

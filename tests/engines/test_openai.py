@@ -233,7 +233,7 @@ def test_giving_a_reply_up_hangs_up(endpoint: Endpoint, watched: list[int]) -> N
     script.unwanted.add((0, 0))
     ended.join(30)
     assert not ended.is_alive()
-    until(lambda: endpoint.n_hung_up == 3)
+    until(lambda: len(endpoint.hung_up) == 3)
 
 
 def test_leaving_in_the_midst_hangs_up(endpoint: Endpoint) -> None:
@@ -248,7 +248,7 @@ def test_leaving_in_the_midst_hangs_up(endpoint: Endpoint) -> None:
     assert next(served).completion.text.startswith("first")
     until(lambda: len(endpoint.seen) == 2)
     served.close()  # type: ignore[attr-defined] # it is a generator
-    until(lambda: endpoint.n_hung_up == 1)
+    until(lambda: len(endpoint.hung_up) == 1)
     endpoint.gate.set()
     assert len(list(engine.serve(Script([asked("d")])))) == 1
     assert [said(body) for _, body in endpoint.seen] == ["first", "a", "d"]
